@@ -1,0 +1,1 @@
+"""Benchmark suite: rate against distortion on the bytes of real files."""

@@ -1,0 +1,121 @@
+"""Bjontegaard differences between rate-distortion curves.
+
+Bjontegaard (VCEG-M33, 2001) with monotone piecewise cubic interpolation (PCHIP): between two curves of (log rate, PSNR) the
+mean horizontal gap over their common quality range is BD-rate (percent of bytes at equal RMSE; negative: fewer
+bytes than the anchor), the mean vertical gap over their common rate range is BD-RMSE (levels of RMSE at equal rate;
+negative: less error). PSNR here is that of the RMSE, so both numbers come from the same two curves.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import PchipInterpolator
+
+from .errors import BenchmarkError
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of one codec on one picture (or means over pictures): bits/dim and RMSE."""
+
+    rate: NDArray[np.float64]
+    rmse: NDArray[np.float64]
+
+    @property
+    def quality(self) -> NDArray[np.float64]:
+        """PSNR of the RMSE, dB."""
+        return 20 * np.log10(255 / self.rmse)
+
+
+@dataclass(frozen=True)
+class BdResult:
+    """One codec against one anchor. Intervals are 95 % bootstrap intervals of the mean over images."""
+
+    codec: str
+    anchor: str
+    images: int
+    bd_rate_percent: float
+    bd_rate_low: float
+    bd_rate_high: float
+    bd_rmse: float
+    bd_rmse_low: float
+    bd_rmse_high: float
+    bd_rate_of_means_percent: float
+
+
+def mean_gap(x_anchor: ArrayLike, y_anchor: ArrayLike, x_test: ArrayLike, y_test: ArrayLike) -> float:
+    """Mean of test minus anchor over the common range of x; NaN when the curves do not overlap."""
+    curves = []
+    for x, y in ((x_anchor, y_anchor), (x_test, y_test)):
+        order = np.argsort(x)
+        xs, first = np.unique(np.asarray(x, float)[order], return_index=True)
+        if len(xs) < 2:
+            return float("nan")
+        curves.append((xs, np.asarray(y, float)[order][first]))
+    low, high = max(xs[0] for xs, _ in curves), min(xs[-1] for xs, _ in curves)
+    if low >= high:
+        return float("nan")
+    anchor, test = (PchipInterpolator(*curve).integrate(low, high) / (high - low) for curve in curves)
+    return float(test - anchor)
+
+
+def bd_rate(anchor: Curve, test: Curve) -> float:
+    """Percent of rate that `test` needs more than `anchor` at equal RMSE, averaged over the common PSNR range."""
+    return 100 * np.expm1(mean_gap(anchor.quality, np.log(anchor.rate), test.quality, np.log(test.rate)))
+
+
+def bd_rmse(anchor: Curve, test: Curve) -> float:
+    """Levels of RMSE that `test` has more than `anchor` at equal rate, averaged over the common log-rate range."""
+    return mean_gap(np.log(anchor.rate), anchor.rmse, np.log(test.rate), test.rmse)
+
+
+def bootstrap(values: ArrayLike, seed: int = 0) -> tuple[float, float, float]:
+    """Mean and its 95 % percentile bootstrap interval over images (NaN values are left out)."""
+    kept = np.asarray(values, float)
+    kept = kept[np.isfinite(kept)]
+    if not len(kept):
+        return float("nan"), float("nan"), float("nan")
+    picks = np.random.default_rng(seed).integers(0, len(kept), (RESAMPLES, len(kept)))
+    low, high = np.percentile(kept[picks].mean(1), (2.5, 97.5))
+    return float(kept.mean()), float(low), float(high)
+
+
+def image_curves(table: pd.DataFrame) -> dict[str, Curve]:
+    """One curve per image of the rows of one codec; lossless points have no PSNR and are left out."""
+    rows = table[table.rmse > 0]
+    return {
+        str(digest): Curve(group.bits_per_dim.to_numpy(), group.rmse.to_numpy())
+        for digest, group in rows.groupby("image_hash")
+    }
+
+
+def compare(codec: str, test: Mapping[str, Curve], anchor_name: str, anchor: Mapping[str, Curve], means: tuple[Curve, Curve]) -> BdResult:
+    """BD numbers of one codec: per image, then mean and interval; and of the mean curves (test, anchor)."""
+    shared = sorted(set(test) & set(anchor))
+    rates = [bd_rate(anchor[image], test[image]) for image in shared]
+    errors = [bd_rmse(anchor[image], test[image]) for image in shared]
+    used = int(np.isfinite(rates).sum())
+    return BdResult(codec, anchor_name, used, *bootstrap(rates), *bootstrap(errors), bd_rate(means[1], means[0]))
+
+
+def bd_table(table: pd.DataFrame, anchor: str) -> pd.DataFrame:
+    """All codecs of a per-image table against one anchor codec, best first."""
+    names = list(dict.fromkeys(table.codec))
+    if anchor not in names:
+        raise BenchmarkError(f"the anchor codec {anchor!r} is not in the table ({', '.join(names)})")
+    curves = {name: image_curves(table[table.codec == name]) for name in names}
+    means = {name: mean_curve(table[table.codec == name]) for name in names}
+    results = [compare(name, curves[name], anchor, curves[anchor], (means[name], means[anchor])) for name in names]
+    return pd.DataFrame(results).sort_values("bd_rate_percent", kind="stable").reset_index(drop=True)
+
+
+def mean_curve(table: pd.DataFrame) -> Curve:
+    """Mean bits/dim and mean RMSE per setting of the rows of one codec."""
+    means = table.groupby("setting")[["bits_per_dim", "rmse"]].mean().sort_values("bits_per_dim")
+    means = means[means.rmse > 0]
+    return Curve(means.bits_per_dim.to_numpy(), means.rmse.to_numpy())

@@ -1,0 +1,18 @@
+"""The codecs that can be measured, by their stable names."""
+
+from .base import BenchCodec, CodecAbsent, CodecBroken, CodecOptions, Image8, Search
+from .registry import CLASSIC, NAMES, OURS, expand_names, make_codec
+
+__all__ = [
+    "CLASSIC",
+    "NAMES",
+    "OURS",
+    "BenchCodec",
+    "CodecAbsent",
+    "CodecBroken",
+    "CodecOptions",
+    "Image8",
+    "Search",
+    "expand_names",
+    "make_codec",
+]

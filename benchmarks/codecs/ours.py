@@ -1,0 +1,45 @@
+"""The project's own codec, one name per decoder: all decoders read the same file."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from .base import CodecAbsent, CodecOptions, Image8, Search
+
+DECODERS = ("vq", "ldm", "gan", "perceptual")
+
+
+@lru_cache(maxsize=1)
+def _load(device: str) -> Any:
+    try:
+        import codec
+
+        return codec.load(device=device)
+    except ImportError as error:
+        raise CodecAbsent(f"the package codec cannot be imported ({error})") from None
+    except (OSError, codec.errors.CodecError) as error:
+        raise CodecAbsent(f"the codec's weights cannot be loaded ({error})") from None
+
+
+class Ours:
+    """Setting = quality, 0 .. 100; `effort` is the encoder's search, 1 .. 9."""
+
+    settings = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
+    search = Search(0, 100, 0.5)
+
+    def __init__(self, decoder: str, effort: int, options: CodecOptions) -> None:
+        self.name = f"ours-{decoder}" + (f"-e{effort}" if effort > 1 else "")
+        self._decoder, self._effort = decoder, effort
+        self._codec = _load(options.device)
+        if decoder not in self._codec.decoders():
+            raise CodecAbsent(f"there are no weights for the {decoder} decoder")
+        import codec
+
+        self.version = f"codec {codec.__version__}, model {self._codec.model_id}, {decoder}, effort {effort}"
+
+    def encode(self, image: Image8, setting: float) -> bytes:
+        return self._codec.encode(image, quality=float(setting), effort=self._effort)
+
+    def decode(self, data: bytes) -> Image8:
+        return np.asarray(self._codec.decode(data, decoder=self._decoder).convert("RGB"))

@@ -1,0 +1,56 @@
+"""Names of the codecs, groups of names, and how one is made."""
+
+from collections.abc import Callable, Sequence
+
+from ..errors import BenchmarkError
+from .base import BenchCodec, CodecOptions
+from .bpg_codec import Bpg
+from .compressai_codec import ARCHITECTURES, CompressAi
+from .heic import Heic
+from .jxl import JpegXl
+from .ours import DECODERS, Ours
+from .pillow_codecs import Avif, Jpeg, Jpeg444, Jpeg2000, JpegProgressive, WebP
+from .vvc import Vvc
+
+_MAKERS: dict[str, Callable[[CodecOptions], BenchCodec]] = {
+    **{f"ours-{decoder}": (lambda options, decoder=decoder: Ours(decoder, 1, options)) for decoder in DECODERS},
+    "ours-vq-e9": lambda options: Ours("vq", 9, options),
+    "jpeg": lambda options: Jpeg(),
+    "jpeg-progressive": lambda options: JpegProgressive(),
+    "jpeg-444": lambda options: Jpeg444(),
+    "jpeg2000": lambda options: Jpeg2000(),
+    "webp": lambda options: WebP(),
+    "avif": lambda options: Avif(),
+    "jxl": lambda options: JpegXl(),
+    "heic": lambda options: Heic(),
+    "bpg-420": lambda options: Bpg("420"),
+    "bpg-444": lambda options: Bpg("444"),
+    "vvc": lambda options: Vvc(),
+    **{f"compressai-{name}": (lambda options, name=name: CompressAi(name, options)) for name in ARCHITECTURES},
+}
+
+NAMES = tuple(_MAKERS)
+OURS = tuple(f"ours-{decoder}" for decoder in DECODERS)
+CLASSIC = tuple(name for name in NAMES if not name.startswith(("ours", "compressai")))
+_GROUPS: dict[str, tuple[str, ...]] = {
+    "ours": OURS,
+    "classic": CLASSIC,
+    "bpg": ("bpg-420", "bpg-444"),
+    "compressai": tuple(name for name in NAMES if name.startswith("compressai")),
+    "all": NAMES,
+}
+
+
+def expand_names(wanted: Sequence[str]) -> tuple[str, ...]:
+    """Codec names of a list that may hold group names; order kept, doubles dropped."""
+    names: list[str] = []
+    for word in wanted:
+        if word not in _GROUPS and word not in _MAKERS:
+            raise BenchmarkError(f"unknown codec {word!r}; known: {', '.join((*_GROUPS, *NAMES))}")
+        names.extend(_GROUPS.get(word, (word,)))
+    return tuple(dict.fromkeys(names))
+
+
+def make_codec(name: str, options: CodecOptions) -> BenchCodec:
+    """The codec of that name, or `CodecAbsent` with the reason."""
+    return _MAKERS[name](options)

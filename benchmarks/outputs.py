@@ -1,0 +1,73 @@
+"""What a finished run writes beside the table: means, Bjontegaard and set tables, figures, report, metadata."""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .codecs import BenchCodec
+from .errors import BenchmarkError
+from .plots import draw_figures
+from .published import FOLDER
+from .report import write_report
+from .sets import FeatureStore
+from .showcase import contact_sheet, make_showcases
+from .summary import bd_tables, complete_settings, mean_table, read_table, run_metadata, set_table
+from .table import write_rows
+
+_ANCHORS = ("bpg-444", "jpeg")
+
+
+def write_outputs(
+    out: Path,
+    facts: Mapping[str, Any],
+    codecs: Mapping[str, BenchCodec],
+    set_metrics: Sequence[str],
+    store: FeatureStore,
+    options: argparse.Namespace,
+    say: Callable[[str], None],
+) -> None:
+    """Write mean.csv, bd.csv, sets.csv, figures/, report.html and run.json into `out`."""
+    rows = read_table(out / "rd.csv")
+    if rows.empty:
+        raise BenchmarkError("nothing was measured, so there is nothing to plot")
+    times = rows[["encode_s", "decode_s", "metrics_s"]].sum()
+    facts = {**facts, "table_rows": len(rows), "table_seconds": {name: round(float(value), 1) for name, value in times.items()}}
+    (out / "run.json").write_text(run_metadata(**facts, runs=_history(out / "run.json", facts["this_run"])))
+    complete, sentences = complete_settings(rows)
+    for sentence in sentences:
+        say(sentence)
+    if complete.empty:
+        raise BenchmarkError("no setting was measured on every image, so there is nothing to plot")
+    means = mean_table(complete)
+    _write(out / "mean.csv", means)
+    anchors = options.anchor or [name for name in _ANCHORS if name in set(complete.codec)]
+    bd = bd_tables(complete, anchors)
+    _write(out / "bd.csv", bd)
+    if set_metrics:
+        _write(out / "sets.csv", set_table(complete, set_metrics, store))
+
+    dataset = options.published or (options.images.resolve().name.lower() if options.images else "packaged photographs")
+    if options.published and not (FOLDER / f"{dataset}.csv").is_file():
+        known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.csv")))
+        raise BenchmarkError(f"no published curves for {dataset!r}; known: {known}")
+    axes = ("linear", "log") if options.rate_axis == "both" else (options.rate_axis,)
+    draw_figures(means, out / "figures", dataset, axes)
+    if not options.no_report:
+        cases = make_showcases(codecs.values(), say)
+        contact_sheet(cases[0], out / "contact_sheet.png")
+        write_report(out / "report.html", f"Rate and distortion: {dataset[:1].upper() + dataset[1:]}", dataset, means, bd, cases, facts)
+
+
+def _history(path: Path, this_run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The runs that measured rows of this table, oldest first."""
+    try:
+        runs = list(json.loads(path.read_text())["runs"])
+    except (OSError, ValueError, KeyError):
+        runs = []
+    return [*runs, this_run] if this_run["rows"] else runs
+
+
+def _write(path: Path, frame: Any) -> None:
+    write_rows(path, list(frame.columns), frame.to_dict("records"))

@@ -1,0 +1,213 @@
+"""Measure codecs on pictures and plot rate against distortion.
+
+    python benchmarks/rd_curve.py
+    python benchmarks/rd_curve.py --images DIR --codecs ours,jpeg,bpg --out results/NAME --jobs 2
+
+Without arguments: photographs from installed packages, every codec that can run, a few settings each. A run that was
+interrupted goes on where it was when the same command is given again. Exit code 0: all done; 1: something could not
+be measured (a sentence on standard error says what); 2: wrong usage.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+if __package__ in (None, ""):  # run as a script: put the repository root in place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from tqdm import tqdm
+
+from benchmarks.codecs import (
+    CLASSIC, NAMES, OURS, BenchCodec, CodecAbsent, CodecBroken, CodecOptions, expand_names, make_codec,
+)  # fmt: skip
+from benchmarks.errors import BenchmarkError
+from benchmarks.images import SourceImage, folder_images, packaged_images, source_image
+from benchmarks.metrics import DEFAULT_METRICS, IMAGE_METRICS, MetricOptions, usable_metrics
+from benchmarks.runner import Failure, Job, Plan, measure_all, prepare_torch
+from benchmarks.sets import SET_METRICS, FeatureStore, usable_sets
+from benchmarks.table import TIMES, Table
+
+_WEIGHTS_VARIABLE = "BENCHMARK_FEATURE_WEIGHTS"
+_QUICK_POINTS = 5
+
+
+def say(sentence: str) -> None:
+    """One line for the user, on standard error (also while a progress bar is shown)."""
+    tqdm.write(sentence, file=sys.stderr)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="rd_curve.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, help="folder of pictures (default: photographs in installed packages)")
+    parser.add_argument("--codecs", default="ours,classic", help=f"names or groups, with commas: ours, classic, bpg, compressai, all, {', '.join(NAMES)}")
+    parser.add_argument("--settings", action="append", default=[], metavar="CODEC=A,B,...", help="settings of one codec instead of its own list")
+    parser.add_argument("--points", type=int, help="use only this many of each codec's settings, spread evenly")
+    parser.add_argument("--metrics", default=",".join(DEFAULT_METRICS), help=f"beside rmse and psnr: {', '.join((*IMAGE_METRICS, *SET_METRICS))}")
+    parser.add_argument("--feature-weights", type=Path, default=os.environ.get(_WEIGHTS_VARIABLE), help=f"SqueezeNet 1.1 weights for sqz_dist and sqz_kid (or ${_WEIGHTS_VARIABLE})")
+    parser.add_argument("--weights-cache", type=Path, help="torch hub folder with checkpoints/ for lpips, dists, fid, kid, is and compressai")
+    parser.add_argument("--anchor", action="append", help="anchor of a Bjontegaard table; may be repeated (default: bpg-444 and jpeg)")
+    parser.add_argument("--published", help="data set whose published curves are drawn (default: the folder's name, if known)")
+    parser.add_argument("--rate-axis", choices=("linear", "log", "both"), default="both")
+    parser.add_argument("--no-report", action="store_true", help="no contact sheet and no HTML report")
+    parser.add_argument("--device", default="cpu", help="torch device of the neural codecs")
+    parser.add_argument("--out", type=Path, help="output folder (default: results/FOLDER or results/packaged)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="worker processes, one thread each")
+    options = parser.parse_args(arguments)
+    if options.jobs < 1 or (options.points is not None and options.points < 1):
+        parser.error("--jobs and --points must be at least 1")
+    wanted = [name for name in options.metrics.split(",") if name]
+    if unknown := [name for name in wanted if name not in (*IMAGE_METRICS, *SET_METRICS)]:
+        parser.error(f"unknown metric {unknown[0]!r}; known: {', '.join((*IMAGE_METRICS, *SET_METRICS))}")
+    options.metrics = wanted
+    if options.images is None and options.points is None:
+        options.points = _QUICK_POINTS
+    return options
+
+
+def find_images(folder: Path | None) -> tuple[list[SourceImage], int]:
+    """Readable pictures, and how many were refused (each with its sentence)."""
+    paths = packaged_images() if folder is None else folder_images(folder)
+    found: dict[str, SourceImage] = {}
+    refused = 0
+    for path in paths:
+        name = path.name if folder is None else path.relative_to(folder).as_posix()
+        try:
+            image = source_image(path, "".join(letter if letter.isprintable() else "?" for letter in name))
+        except BenchmarkError as error:
+            say(str(error))
+            refused += 1
+            continue
+        if image.digest in found:
+            say(f"{path}: the same picture as {found[image.digest].name}, measured once")
+        found.setdefault(image.digest, image)
+    return list(found.values()), refused
+
+
+def find_codecs(names: Sequence[str], options: CodecOptions) -> tuple[dict[str, BenchCodec], dict[str, str], int]:
+    """Codecs that can run; the others with the reason; and how many of those are broken rather than absent."""
+    present, absent, broken = {}, {}, 0
+    for name in names:
+        try:
+            present[name] = make_codec(name, options)
+        except CodecAbsent as error:
+            absent[name] = str(error)
+            broken += isinstance(error, CodecBroken)
+            say(f"{name} is {'broken' if isinstance(error, CodecBroken) else 'absent'}: {error}")
+    return present, absent, broken
+
+
+def choose_settings(codecs: dict[str, BenchCodec], given: Sequence[str], points: int | None) -> dict[str, list[str]]:
+    """The settings of every codec as text, from its own list or the command line."""
+    chosen = {name: [f"{setting:g}" for setting in codec.settings] for name, codec in codecs.items()}
+    if points is not None:
+        for name, values in chosen.items():
+            last = len(values) - 1
+            picks = sorted({round(index * last / max(points - 1, 1)) for index in range(points)})
+            chosen[name] = [values[pick] for pick in picks if pick <= last]
+    for item in given:
+        name, _, values = item.partition("=")
+        if name not in NAMES:
+            raise BenchmarkError(f"--settings {item}: unknown codec {name!r}")
+        try:
+            numbers = [f"{float(value):g}" for value in values.split(",")]
+        except ValueError:
+            raise BenchmarkError(f"--settings {item}: expected CODEC=NUMBER,NUMBER,...") from None
+        if name in chosen:
+            chosen[name] = list(dict.fromkeys(numbers))
+    return chosen
+
+
+def run(options: argparse.Namespace) -> int:
+    """Everything; returns the exit code."""
+    began = time.perf_counter()
+    names = expand_names([name for name in options.codecs.split(",") if name])
+    out = options.out or Path("results", options.images.resolve().name if options.images else "packaged")
+    metric_options = MetricOptions(options.feature_weights, options.weights_cache)
+    prepare_torch(names, options.metrics, metric_options)
+    images, problems = find_images(options.images)
+    if not images:
+        raise BenchmarkError("none of the images can be measured")
+    codecs, absent, broken = find_codecs(names, CodecOptions(options.device))
+    if not codecs:
+        raise BenchmarkError("none of the codecs can run here")
+    settings = choose_settings(codecs, options.settings, options.points)
+    metrics, left_out = usable_metrics([name for name in options.metrics if name in IMAGE_METRICS], metric_options)
+    set_metrics, sets_left_out = usable_sets([name for name in options.metrics if name in SET_METRICS], metric_options)
+    for sentence in (*left_out, *sets_left_out):
+        say(sentence)
+
+    table = Table(out / "rd.csv", metrics)
+    try:
+        store = FeatureStore(out / ".features")
+        plan = Plan(tuple(codecs), CodecOptions(options.device), metrics, set_metrics, metric_options, out / ".features")
+        jobs = [
+            Job(image, name, setting)
+            for image in images for name in codecs for setting in settings[name]
+            if not table.has(key := (image.digest, name, setting, codecs[name].version), metrics)
+            or not store.has(key, set_metrics)
+        ]  # fmt: skip
+        processes = min(options.jobs, max(len(jobs), 1))
+        started = time.perf_counter()
+        failures, busy_s = measure(jobs, plan, processes, table)
+        measuring_s = time.perf_counter() - started
+        table.finish({name: codec.version for name, codec in codecs.items()})
+    finally:
+        table.close()
+    facts: dict[str, object] = {
+        "codecs": {name: codec.version for name, codec in codecs.items()}, "absent": absent, "settings": settings,
+        "metrics": list(metrics), "set_metrics": list(set_metrics), "left_out": [*left_out, *sets_left_out],
+        "images": len(images), "folder": options.images.resolve().name if options.images else "installed packages",
+    }  # fmt: skip
+    share = round(max(0.0, 1 - busy_s / (processes * measuring_s)), 4) if jobs else 0.0
+    facts["this_run"] = {
+        "rows": len(jobs) - len(failures), "jobs": processes, "measuring_s": round(measuring_s, 1), "harness_share": share,
+    }  # fmt: skip
+    from benchmarks.outputs import write_outputs  # here: the workers need no pandas and no matplotlib
+
+    write_outputs(out, facts, codecs, set_metrics, store, options, say)
+    say(f"{len(table.rows)} rows in {out / 'rd.csv'}; {time.perf_counter() - began:.0f} s")
+    return 1 if problems or broken or failures else 0
+
+
+def measure(jobs: Sequence[Job], plan: Plan, processes: int, table: Table) -> tuple[list[Failure], float]:
+    """Do the jobs and append their rows; one sentence per image and codec that failed.
+
+    Returns the failures and the seconds that codecs and metrics took: the rest of the time is the harness.
+    """
+    failures: list[Failure] = []
+    busy_s = 0.0
+    told = set()
+    with tqdm(total=len(jobs), unit="row", disable=None, file=sys.stderr, smoothing=0.05) as bar:
+        for result in measure_all(jobs, plan, processes):
+            bar.update()
+            if not isinstance(result, Failure):
+                table.append(result)
+                busy_s += sum(float(str(result[name])) for name in TIMES)
+                continue
+            failures.append(result)
+            where = (result.job.image.name, result.job.codec)
+            if where not in told:
+                told.add(where)
+                say(f"{where[0]}: {where[1]} failed at setting {result.job.setting}: {result.reason}")
+    return failures, busy_s
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; turns errors into a sentence and an exit code."""
+    options = parse(arguments)
+    try:
+        return run(options)
+    except BenchmarkError as error:
+        say(f"rd_curve: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("rd_curve: interrupted; finished rows are kept, the same command goes on from there")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Entropy coder: a range coder over integer frequency tables. The only file that names the library behind it.
+
+What decides the bytes, and so belongs to the format: tables go to the coder as float64 frequencies / 2**16 with ``perfect=False``,
+bits of escapes as a uniform distribution over 2, words are little-endian uint32, zero bytes at the end are left out.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import constriction
+import numpy as np
+
+from codec.bitstream.tables import TOTAL
+
+_Categorical = constriction.stream.model.Categorical
+_BIT = constriction.stream.model.Uniform(2)
+
+
+class TableSet:
+    """Frequency tables by number, made into coder models when first used."""
+
+    def __init__(self, tables: tuple[np.ndarray, ...]) -> None:
+        self._tables = tables
+        self.model = functools.cache(self._model)
+
+    def _model(self, index: int) -> object:
+        return _Categorical(self._tables[index].astype(np.float64) / TOTAL, perfect=False)
+
+
+class Encoder:
+    """First in, first out."""
+
+    def __init__(self) -> None:
+        self._coder = constriction.stream.queue.RangeEncoder()
+
+    def symbols(self, values: np.ndarray, tables: TableSet, index: int) -> None:
+        """values (n,) int32 in 0..len(table)-1, all with one table."""
+        self._coder.encode(np.ascontiguousarray(values, np.int32), tables.model(index))
+
+    def golomb(self, value: int) -> None:
+        """One non-negative integer in Exp-Golomb code, order 0."""
+        n = (value + 1).bit_length()
+        bits = [0] * (n - 1) + [(value + 1) >> k & 1 for k in reversed(range(n))]
+        self._coder.encode(np.array(bits, np.int32), _BIT)
+
+    def finish(self) -> bytes:
+        return self._coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+
+
+class Decoder:
+    """Inverse of Encoder. It reads zeros past the end and notices no damage: check the bytes before."""
+
+    def __init__(self, data: bytes) -> None:
+        padded = data + bytes(-len(data) % 4)
+        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, "<u4").astype(np.uint32))
+
+    def symbols(self, count: int, tables: TableSet, index: int) -> np.ndarray:
+        return self._coder.decode(tables.model(index), count)
+
+    def golomb(self) -> int:
+        """At most 20 leading zeros are read, so that forged bytes cannot make it run on."""
+        n = 0
+        while n < 20 and not int(self._coder.decode(_BIT, 1)[0]):
+            n += 1
+        value = 1
+        for bit in self._coder.decode(_BIT, n) if n else ():
+            value = value << 1 | int(bit)
+        return value - 1

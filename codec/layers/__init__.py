@@ -1,0 +1,1 @@
+"""Torch blocks that know nothing of the codec."""

@@ -1,0 +1,117 @@
+"""Prior of y: tokens and several context passes give a location and a scale for every latent."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from codec.layers.block import Block, leaky
+from codec.models.config import Group, VQVAEConfig
+
+SIGMA_MIN = 0.11
+
+
+def squash(v: torch.Tensor) -> torch.Tensor:
+    """Compresses values in units of the step: slope about 1 up to 2, 1/8 up to 16, 1/128 up to 512 (piecewise linear)."""
+    return v.clamp(-2, 2) + v.clamp(-16, 16) / 8 + v.clamp(-512, 512) / 128
+
+
+def pass_masks(h: int, w: int, passes: int, device: torch.device | None = None) -> torch.Tensor:
+    """(passes, 1, 1, h, w) of 0 and 1, a partition of the positions: checkerboard, or every fourth, its diagonal, the rest."""
+    i, j = torch.arange(h, device=device)[:, None] % 2, torch.arange(w, device=device)[None] % 2
+    if passes == 1:
+        parts = [torch.ones(h, w, device=device)]
+    elif passes == 2:
+        parts = [(i == j), (i != j)]
+    else:
+        parts = [(i == 0) & (j == 0), (i == 1) & (j == 1), (i != j)]
+    return torch.stack([p.float() for p in parts])[:, None, None]
+
+
+class ContextNet(nn.Module):
+    """One pass: features (B, inputs, h, w) -> (mu, log2 sigma) raw outputs, each (B, n, h, w)."""
+
+    def __init__(self, inputs: int, outputs: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(inputs, width, 1)
+        self.body = nn.Sequential(*[Block(width) for _ in range(blocks)])
+        self.head = nn.Conv2d(width, 2 * outputs, 1)
+        with torch.no_grad():
+            self.head.weight.mul_(0.1)
+            self.head.bias.zero_()
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.head(leaky(self.body(leaky(self.stem(features))))).chunk(2, 1)
+
+
+@dataclass
+class PriorOutput:
+    """v_hat, mu (in steps) and log2_sigma (of sigma in steps), each (B, C, h, w)."""
+
+    v_hat: torch.Tensor
+    mu: torch.Tensor
+    log2_sigma: torch.Tensor
+
+
+class Prior(nn.Module):
+    """Coarse-to-fine context model (channel groups x spatial passes, He et al. 2022 ELIC; Li, Li and Lu 2023 DCVC-DC).
+
+    tokens -> t_hat ┐
+    groups before   ├─ ContextNet of this pass ─ mu, sigma ─ quantise residual ─ v_hat of this pass ─ next pass
+    passes before   ┘
+    """
+
+    def __init__(self, config: VQVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.nets = nn.ModuleList()
+        for g in config.groups:
+            for i in range(g.passes):
+                seen = g.stop if i else g.start
+                inputs = seen + config.token_channels + 3 + 1
+                self.nets.append(ContextNet(inputs, g.stop - g.start, config.prior_width, config.prior_blocks))
+        first = config.groups[0]
+        self.smooth = nn.ModuleList(
+            nn.Conv2d(first.stop, first.stop, 3, padding=1, groups=first.stop, bias=False) for _ in range(first.passes - 1)
+        )
+        for conv in self.smooth:  # linear prediction of a residual from decoded neighbours, strong for the means of blocks
+            nn.init.constant_(conv.weight, 0.03)
+            nn.init.constant_(conv.weight[:3], 0.2)
+
+    def features(self, groups: list[torch.Tensor], token_values: torch.Tensor, level: torch.Tensor, done: torch.Tensor) -> torch.Tensor:
+        b, _, h, w = token_values.shape
+        parts = [squash(g) for g in groups]
+        parts += [token_values, level.expand(-1, -1, h, w), done.expand(b, 1, h, w)]
+        return torch.cat(parts, 1)
+
+    def forward(self, v: torch.Tensor, spread: torch.Tensor, token_values: torch.Tensor, level: torch.Tensor, quantize) -> PriorOutput:
+        """v (B, C, h, w) in steps; spread (B, C, 1, 1): standard deviation of each channel in steps; token_values (B, Ct, h, w)
+        in standard deviations; level (B, 3, 1, 1); quantize(v, mu, log2_sigma, group, mask) -> v_hat of the pass, 0 outside its mask."""
+        h, w = v.shape[2:]
+        scale, log2_spread = spread.clamp(min=1), spread.log2()
+        net, groups, mus, sigmas = iter(self.nets), [], [], []
+        for g in self.config.groups:
+            part, lead = v[:, g.start : g.stop], g.start == 0
+            t_hat = token_values * spread[:, : g.stop] if lead else 0
+            cur = mu_all = ls_all = torch.zeros_like(part)
+            done = torch.zeros_like(v[:1, :1])
+            for i, mask in enumerate(pass_masks(h, w, g.passes, v.device)):
+                seen = groups + [cur] if i else groups
+                mu, ls = next(net)(self.features(seen, token_values, level, done))
+                mu = mu.float() * scale[:, g.start : g.stop] + t_hat
+                if lead and i:
+                    mu = mu + self.smooth[i - 1]((cur - t_hat) * done)
+                ls = ls.float() + log2_spread[:, g.start : g.stop]
+                cur = cur + quantize(part, mu, ls, g, mask)
+                mu_all, ls_all, done = mu_all + mu * mask, ls_all + ls * mask, done + mask
+            groups.append(cur), mus.append(mu_all), sigmas.append(ls_all)
+        return PriorOutput(torch.cat(groups, 1), torch.cat(mus, 1), torch.cat(sigmas, 1))
+
+
+def gaussian_bits(v: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor) -> torch.Tensor:
+    """-log2 of the probability of the unit interval around v under N(mu, sigma), elementwise."""
+    s = torch.exp2(log2_sigma.clamp(-4, 9)).clamp(min=SIGMA_MIN)
+    d = (v - mu).abs()
+    p = torch.special.ndtr((0.5 - d) / s) - torch.special.ndtr((-0.5 - d) / s)
+    return -torch.log2(p.clamp(min=1e-9))

@@ -1,0 +1,71 @@
+"""Analysis and synthesis transforms: a lapped KLT with a nonlinear path beside it."""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from codec.layers.block import Block
+from codec.layers.lapped import Lapped
+from codec.models.config import VQVAEConfig
+
+PATCH = 16  # pixels a side that one position of y stands for
+
+
+def level_features(level: torch.Tensor, anchors: int) -> torch.Tensor:
+    """level (B,) in 0..anchors-1 -> (B, 3, 1, 1): its first three powers, scaled to -1..1."""
+    u = level * (2 / (anchors - 1)) - 1
+    return torch.stack([u, u * u, u**3], 1)[:, :, None, None]
+
+
+class Analysis(nn.Module):
+    """g_a: x (B, 3, H, W) in -0.5..0.5, H and W multiples of 16 -> y and its linear part, each (B, C, H/16, W/16)."""
+
+    def __init__(self, config: VQVAEConfig) -> None:
+        super().__init__()
+        c, w8, w16 = config.channels, config.width8, config.width16
+        self.lapped = Lapped(PATCH)
+        self.klt = nn.Conv2d(3 * PATCH * PATCH, c, 1, bias=False)
+        self.stem = nn.Conv2d(192, w8, 1)
+        self.level8 = nn.Conv2d(3, w8, 1, bias=False)
+        self.body8 = nn.Sequential(*[Block(w8) for _ in range(config.enc8)])
+        self.down = nn.Conv2d(4 * w8, w16, 1)
+        self.level16 = nn.Conv2d(3, w16, 1, bias=False)
+        self.body16 = nn.Sequential(*[Block(w16) for _ in range(config.enc16)])
+        self.head = nn.Conv2d(w16, c, 1)
+        nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
+
+    def linear(self, x: torch.Tensor) -> torch.Tensor:
+        return self.klt(F.pixel_unshuffle(self.lapped(x), PATCH))
+
+    def nonlinear(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """What is added to y, in units of each channel's standard deviation."""
+        h = self.body8(self.stem(F.pixel_unshuffle(x, 8)) + self.level8(level))
+        h = self.body16(self.down(F.pixel_unshuffle(h, 2)) + self.level16(level))
+        return self.head(h)
+
+
+class Synthesis(nn.Module):
+    """g_s: y_hat (B, C, h, w) and y_hat / sd -> x_hat (B, 3, 16h, 16w) in about -0.5..0.5."""
+
+    def __init__(self, config: VQVAEConfig) -> None:
+        super().__init__()
+        c, w8, w16 = config.channels, config.width8, config.width16
+        self.lapped = Lapped(PATCH)
+        self.klt = nn.Conv2d(c, 3 * PATCH * PATCH, 1, bias=False)
+        self.stem = nn.Conv2d(c, w16, 1)
+        self.level16 = nn.Conv2d(3, w16, 1, bias=False)
+        self.body16 = nn.Sequential(*[Block(w16) for _ in range(config.dec16)])
+        self.up = nn.Conv2d(w16, 4 * w8, 1)
+        self.level8 = nn.Conv2d(3, w8, 1, bias=False)
+        self.body8 = nn.Sequential(*[Block(w8) for _ in range(config.dec8)])
+        self.head = nn.Conv2d(w8, 192, 1)
+        self.lapped8 = Lapped(8)
+        nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
+
+    def linear(self, y_hat: torch.Tensor) -> torch.Tensor:
+        return self.lapped(F.pixel_shuffle(self.klt(y_hat), PATCH))
+
+    def nonlinear(self, y_norm: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        h = self.body16(self.stem(y_norm) + self.level16(level))
+        h = self.body8(F.pixel_shuffle(self.up(h), 2) + self.level8(level))
+        return F.pixel_shuffle(self.head(h), 8)

@@ -1,0 +1,76 @@
+"""The perceptual encoder: transforms, step sizes, tokens and prior in one module."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+
+from codec.models.config import VQVAEConfig
+from codec.models.prior import Prior, gaussian_bits
+from codec.models.tokens import Tokens
+from codec.models.transforms import Analysis, Synthesis, level_features
+
+
+@dataclass
+class TrainingOutput:
+    """x_hat (B, 3, H, W) in 0..1 (not clipped) and bits (B,) of y for each picture."""
+
+    x_hat: torch.Tensor
+    bits: torch.Tensor
+
+
+class VQVAE(nn.Module):
+    """
+    x ─ g_a ─ y ─ gain ─ v ─ quantise given (mu, sigma) ─ v_hat ─ 1/gain ─ y_hat ─ g_s ─ x_hat
+        └ linear ─ tokens ─────── prior ───┘      (prior also sees v_hat of the passes before)
+    """
+
+    def __init__(self, config: VQVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.g_a, self.g_s = Analysis(config), Synthesis(config)
+        self.tokens, self.prior = Tokens(config), Prior(config)
+        lam = torch.tensor(config.lambdas())
+        step = torch.sqrt(26 / lam) / 255  # optimum of a uniform quantiser at high rate: lambda = 12 * 3 / (2 ln 2 step^2)
+        log2_gain = -torch.log2(step)[:, None].repeat(1, config.channels)
+        self.log2_gain = nn.Parameter(log2_gain)
+        self.log2_igain = nn.Parameter(-log2_gain)
+        self.register_buffer("sd", torch.ones(1, config.channels, 1, 1))
+
+    def interpolate(self, table: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """table (anchors, C), level (B,) -> (B, C, 1, 1), linear between anchors."""
+        low = level.floor().clamp(0, self.config.anchors - 2).long()
+        t = (level - low)[:, None]
+        return torch.lerp(table[low], table[low + 1], t)[:, :, None, None]
+
+    def analyse(self, x: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """x (B, 3, H, W) in 0..1 -> y (B, C, H/16, W/16) and token indices (B, H/32, W/32)."""
+        x = x - 0.5
+        y_linear = self.g_a.linear(x)
+        tokens = self.tokens.assign(y_linear, self.sd)
+        extra = self.g_a.nonlinear(x, level_features(level, self.config.anchors))
+        return y_linear + extra.float() * self.sd, tokens
+
+    def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """y_hat (B, C, h, w) -> x_hat (B, 3, 16h, 16w) in 0..1, not clipped."""
+        extra = self.g_s.nonlinear(y_hat / self.sd, level_features(level, self.config.anchors))
+        return self.g_s.linear(y_hat) + self.g_s.lapped8(extra.float()) + 0.5
+
+    def forward(self, x: torch.Tensor, level: torch.Tensor) -> TrainingOutput:
+        """Training pass: rounding with a straight-through gradient for what decoder and prior see, additive uniform noise for
+        the rate (Balle et al. 2017; Minnen and Singh 2020)."""
+        y, tokens = self.analyse(x, level)
+        log2_gain = self.interpolate(self.log2_gain, level)
+        gain = torch.exp2(log2_gain)
+        v = y * gain
+
+        def quantize(part, mu, log2_sigma, group, mask):
+            d = part - mu
+            return (part + (d.round() - d).detach()) * mask
+
+        spread = self.sd * gain
+        out = self.prior(v, spread, self.tokens.values(tokens, self.sd), level_features(level, self.config.anchors), quantize)
+        noisy = v + torch.rand_like(v) - 0.5 if self.training else out.v_hat
+        bits = gaussian_bits(noisy, out.mu, out.log2_sigma).sum((1, 2, 3))
+        y_hat = out.v_hat * torch.exp2(self.interpolate(self.log2_igain, level))
+        return TrainingOutput(self.synthesise(y_hat, level), bits)

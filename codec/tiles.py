@@ -1,0 +1,50 @@
+"""Transforms of large pictures in overlapping tiles, so that memory stays bounded; seams vanish because the overlap covers the receptive field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from codec.models.transforms import PATCH
+
+TILE = 64  # positions of y a side
+HALO = 8  # positions of context on each inner side; analysis and synthesis see less than 7
+
+
+def spans(n: int) -> Iterator[tuple[int, int, int, int]]:
+    """n positions -> (start, stop) to keep and (low, high) to compute, along one axis; all even, as tokens need pairs."""
+    for start in range(0, n, TILE):
+        stop = min(start + TILE, n)
+        yield start, stop, max(0, start - HALO), min(n, stop + HALO)
+
+
+def analyse(
+    x: torch.Tensor, function: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]], step: Callable[[float], None]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """x (1, 3, H, W), H and W multiples of 32; function(tile) -> (y, tokens) -> both for the whole picture."""
+    h, w = x.shape[2] // PATCH, x.shape[3] // PATCH
+    y = tokens = None
+    for a, b, lo, hi in spans(h):
+        for c, d, left, right in spans(w):
+            part, codes = function(x[:, :, lo * PATCH : hi * PATCH, left * PATCH : right * PATCH])
+            if y is None:
+                y = part.new_empty(1, part.shape[1], h, w)
+                tokens = codes.new_empty(1, h // 2, w // 2)
+            y[:, :, a:b, c:d] = part[:, :, a - lo : b - lo, c - left : d - left]
+            tokens[:, a // 2 : b // 2, c // 2 : d // 2] = codes[:, (a - lo) // 2 : (b - lo) // 2, (c - left) // 2 : (d - left) // 2]
+            step((a * w + (b - a) * d) / (h * w))
+    return y, tokens
+
+
+def synthesise(y_hat: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor], step: Callable[[float], None]) -> torch.Tensor:
+    """y_hat (1, C, h, w); function(tile) -> (1, 3, 16 h, 16 w) in 0..1 -> uint8 (16 h, 16 w, 3)."""
+    h, w = y_hat.shape[2:]
+    out = torch.empty(h * PATCH, w * PATCH, 3, dtype=torch.uint8)
+    for a, b, lo, hi in spans(h):
+        for c, d, left, right in spans(w):
+            tile = function(y_hat[:, :, lo:hi, left:right])[0]
+            tile = tile[:, (a - lo) * PATCH : (b - lo) * PATCH, (c - left) * PATCH : (d - left) * PATCH]
+            out[a * PATCH : b * PATCH, c * PATCH : d * PATCH] = tile.clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu()
+            step((a * w + (b - a) * d) / (h * w))
+    return out

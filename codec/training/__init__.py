@@ -1,0 +1,1 @@
+"""Training: data, start values, losses and loops. Nothing else in the package imports it."""

@@ -1,0 +1,49 @@
+"""Configuration of a training run: a dataclass, read from TOML, every field settable on the command line."""
+
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from codec.models.config import VQVAEConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run of the perceptual stage.
+
+    steps: optimiser steps; batch: crops per step over all processes; crop: their side in pixels, 0 < crop_late: side
+    in the last part of the run, which starts at ``late`` (fraction of the steps); lr: of Adam; lr_linear: factor for lapped filters and KLT; lr_gain: factor for step
+    sizes; warmup: steps; ema: decay; clip: gradient norm; bf16: autocast of the networks; validate, save: steps between.
+    """
+
+    steps: int = 30000
+    batch: int = 8
+    crop: int = 128
+    crop_late: int = 256
+    late: float = 0.85
+    lr: float = 2e-3
+    lr_linear: float = 0.01
+    lr_gain: float = 0.2
+    warmup: int = 300
+    ema: float = 0.999
+    clip: float = 1.0
+    bf16: bool = True
+    seed: int = 0
+    validate: int = 1000
+    save: int = 500
+    model: VQVAEConfig = field(default_factory=VQVAEConfig)
+
+
+def load_config(path: Path | None, overrides: dict[str, str]) -> TrainConfig:
+    """TOML file (or the defaults), then NAME=VALUE overrides; an unknown name raises SystemExit with the names that exist."""
+    given: dict[str, object] = tomllib.loads(path.read_text()) if path else {}
+    model = given.pop("model", {})
+    config = replace(TrainConfig(model=VQVAEConfig(**model)), **_checked(given))
+    return replace(config, **_checked({k: tomllib.loads(f"v = {v}")["v"] for k, v in overrides.items()}))
+
+
+def _checked(values: dict[str, object]) -> dict[str, object]:
+    known = {f.name for f in fields(TrainConfig)} - {"model"}
+    if wrong := set(values) - known:
+        raise SystemExit(f"unknown setting {sorted(wrong)[0]!r}; there are: {', '.join(sorted(known))}")
+    return values

@@ -1,0 +1,98 @@
+"""Photographs for training: tar shards or a folder, decoded once into one flat file, cut into random crops."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SCALES = (1.0, 0.6)  # each photograph is kept at its own size and made smaller (sharper detail, fewer traces of its old file)
+VALIDATION_EVERY = 20  # one photograph in so many is held out
+MIN_SIDE = 256
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored picture: which photograph (``photo`` counts them), scale, place in the cache file, size."""
+
+    photo: int
+    name: str
+    scale: float
+    offset: int
+    height: int
+    width: int
+
+
+def read_pictures(source: Path) -> Iterator[tuple[str, Image.Image]]:
+    """Pictures of every ``*.tar`` in a folder, or else of the folder itself, sorted by name; RGB, unreadable ones left out."""
+    shards = sorted(source.glob("*.tar"))
+    shards = [s for s in shards if "mini" not in s.name] or shards
+    if shards:
+        for shard in shards:
+            with tarfile.open(shard) as tar:
+                for member in tar:
+                    if member.isfile():
+                        yield f"{shard.name}/{member.name}", Image.open(io.BytesIO(tar.extractfile(member).read())).convert("RGB")
+        return
+    for path in sorted(p for p in source.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".avif", ".webp")):
+        yield str(path.relative_to(source)), Image.open(path).convert("RGB")
+
+
+class Photos:
+    """Decoded photographs in a memory-mapped file under ``cache``; made there on first use from ``source``."""
+
+    def __init__(self, source: Path, cache: Path) -> None:
+        index = cache / "photos.json"
+        if not index.exists():
+            self._build(source, cache)
+        self.entries = [Entry(**e) for e in json.loads(index.read_text())]
+        self._bytes = np.memmap(cache / "photos.u8", np.uint8, "r")
+        self.train = [e for e in self.entries if e.photo % VALIDATION_EVERY]
+        self.validation = [e for e in self.entries if e.photo % VALIDATION_EVERY == 0 and e.scale == 1.0]
+
+    @staticmethod
+    def _build(source: Path, cache: Path) -> None:
+        cache.mkdir(parents=True, exist_ok=True)
+        entries, offset = [], 0
+        with open(cache / "photos.u8", "wb") as out:
+            for photo, (name, picture) in enumerate(read_pictures(source)):
+                for scale in SCALES:
+                    w, h = round(picture.width * scale), round(picture.height * scale)
+                    if min(w, h) < MIN_SIDE:
+                        continue
+                    pixels = np.asarray(picture if scale == 1.0 else picture.resize((w, h), Image.Resampling.LANCZOS))
+                    out.write(pixels.tobytes())
+                    entries.append(asdict(Entry(photo, name, scale, offset, h, w)))
+                    offset += pixels.size
+        if not entries:
+            raise SystemExit(f"no photographs of at least {MIN_SIDE} pixels a side in {source}")
+        (cache / "photos.json").write_text(json.dumps(entries))
+
+    def pixels(self, e: Entry) -> np.ndarray:
+        """(H, W, 3) uint8 view."""
+        return self._bytes[e.offset : e.offset + e.height * e.width * 3].reshape(e.height, e.width, 3)
+
+    def crops(self, rng: np.random.Generator, count: int, size: int) -> np.ndarray:
+        """(count, size, size, 3) uint8: random pictures of the training split by area, random places, random mirror images."""
+        if not hasattr(self, "_area"):
+            area = np.array([float(e.height * e.width) for e in self.train])
+            self._area = np.cumsum(area) / area.sum()
+        out = np.empty((count, size, size, 3), np.uint8)
+        for k in range(count):
+            while True:
+                e = self.train[int(np.searchsorted(self._area, rng.random()))]
+                if min(e.height, e.width) >= size:
+                    break
+            i, j = rng.integers(e.height - size + 1), rng.integers(e.width - size + 1)
+            crop = self.pixels(e)[i : i + size, j : j + size]
+            out[k] = crop[:, ::-1] if rng.random() < 0.5 else crop
+        return out
+
+    def validation_crops(self, count: int, size: int) -> np.ndarray:
+        """(count, size, size, 3) uint8: the middles of held-out photographs, always the same."""
+        usable = [e for e in self.validation if min(e.height, e.width) >= size][:count]
+        return np.stack([self.pixels(e)[(e.height - size) // 2 :, (e.width - size) // 2 :][:size, :size] for e in usable])

@@ -1,0 +1,129 @@
+"""Third stage: frozen tables counted from real encodes, weights file and manifest.
+
+    python -m codec.training.ship --data DIR --adapted RUN/last.pt --out codec/weights/vqvae-1.safetensors [--record KEY=VALUE ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from codec.bitstream.container import MAX_LEVEL
+from codec.latents import LatentCoder
+from codec.models import integer_prior
+from codec.models.trellis import TCQ8, Trellis
+from codec.models.vqvae import VQVAE
+from codec.refine import error_weight
+from codec.training.data import Photos
+from codec.training.tables import Counts, analytic_tables, token_classes, token_tables
+from codec.training.train import load_base
+from codec.zoo import PerceptualModel, read_model, write_model
+
+
+@torch.no_grad()
+def sort_codewords(model: VQVAE, seed: int) -> np.ndarray:
+    """Orders the codebook by class, in place -> class of each codeword (K,)."""
+    cls = token_classes(model.tokens.codebook.double().numpy(), np.random.default_rng((seed, 3)))
+    order = torch.from_numpy(np.argsort(cls, kind="stable"))
+    model.tokens.codebook.copy_(model.tokens.codebook[order])
+    model.tokens.bits.copy_(model.tokens.bits[order])
+    return cls[order.numpy()]
+
+
+@torch.no_grad()
+def token_pictures(model: VQVAE, photos: Photos) -> list[np.ndarray]:
+    """Tokens (H/32, W/32) of every training photograph."""
+    out = []
+    for e in tqdm([e for e in photos.train if e.scale == 1.0], desc="tokens", disable=None):
+        x = torch.from_numpy(photos.pixels(e)[: e.height // 32 * 32, : e.width // 32 * 32].copy()).permute(2, 0, 1)[None].float() / 255 - 0.5
+        out.append(model.tokens.assign(model.g_a.linear(x), model.sd)[0].numpy())
+    return out
+
+
+@torch.no_grad()
+def count(model: VQVAE, trellis: Trellis, integers: dict[str, np.ndarray], classes: np.ndarray, pictures: list[np.ndarray], photos: Photos, crops: int, rounds: int, seed: int) -> tuple[dict[str, np.ndarray], LatentCoder]:
+    """Encodes crops of training photographs at random qualities, ``rounds`` times with better tables -> all integer arrays."""
+    latent, token = analytic_tables(), token_tables(classes, pictures)
+    for turn in range(rounds):
+        coder, counts = LatentCoder(model.config, trellis, integers, latent, token), Counts()
+        rng = np.random.default_rng((seed, 4, turn))
+        for _ in tqdm(range(crops), desc=f"tables {turn + 1}", disable=None):
+            x = torch.from_numpy(photos.crops(rng, 1, 256)).permute(0, 3, 1, 2).float() / 255
+            level = int(rng.integers(MAX_LEVEL + 1))
+            position = torch.tensor([level / MAX_LEVEL * (model.config.anchors - 1)])
+            y, tokens = model.analyse(x, position)
+            v = y * torch.exp2(model.interpolate(model.log2_gain, position))
+            weight = error_weight(PerceptualModel(0, 0, model.config, model, coder), position)
+            for sent in coder.quantise(v[0].numpy(), tokens[0].numpy(), level, weight)[0]:
+                counts.add(sent.table, sent.symbols, sent.r)
+        latent = counts.tables()
+    coder = LatentCoder(model.config, trellis, integers, latent, token)
+    return {**integers, **latent.flat(), **token.flat()}, coder
+
+
+def ship(adapted: Path, data: Path, cache: Path, out: Path, trellis: Trellis, crops: int = 200, rounds: int = 3, seed: int = 0) -> PerceptualModel:
+    """Checkpoint of codec.training.adapt -> weights file; returns the model as it is read back."""
+    model, _ = load_base(adapted)
+    model.eval()
+    photos = Photos(data, cache)
+    classes = sort_codewords(model, seed)
+    integers = integer_prior.export(model.prior, model.tokens, model.sd, model.log2_gain)
+    arrays, _ = count(model, trellis, integers, classes, token_pictures(model, photos), photos, crops, rounds, seed)
+    write_model(out, model, trellis.name, arrays)
+    return read_model(out, 0)
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(prog="codec.training.ship", description=__doc__.split("\n")[0])
+    ap.add_argument("--data", type=Path, required=True)
+    ap.add_argument("--adapted", type=Path, required=True, help="last.pt of a run of codec.training.adapt")
+    ap.add_argument("--base", type=Path, help="folder of the run before it, for the record")
+    ap.add_argument("--out", type=Path, required=True)
+    ap.add_argument("--id", type=int, default=0, help="model id for the manifest beside the file (0: no manifest)")
+    ap.add_argument("--crops", type=int, default=200)
+    ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
+    args = ap.parse_args()
+    torch.set_num_threads(1)
+    model = ship(args.adapted, args.data, args.adapted.parent.parent / "data", args.out, TCQ8, args.crops)
+    print(f"{args.out}: {args.out.stat().st_size} bytes, table hash {model.table_hash:08x}")
+    if args.id:
+        record(args)
+
+
+def record(args: argparse.Namespace) -> None:
+    """Writes manifest.json beside the weights: file, hash, recipe, steps, seed, loss curve, data."""
+    path = args.out.parent / "manifest.json"
+    manifest = json.loads(path.read_text()) if path.exists() else {"models": {}}
+    stages = []
+    for name, folder in (("train", args.base), ("adapt", args.adapted.parent)):
+        with open(folder / "log.csv", newline="") as f:
+            rows = list(csv.DictReader(f))
+        curve = rows[:: max(1, len(rows) // 40)] + rows[-1:]
+        stages.append(
+            {
+                "command": f"python -m codec.training.{name}",
+                "config": json.loads((folder / "config.json").read_text()),
+                "steps": int(rows[-1]["step"]),
+                "seconds": float(rows[-1]["seconds"]),
+                "loss_curve": [[int(r["step"]), float(r["loss"])] for r in curve],
+            }
+        )
+    manifest["models"][str(args.id)] = {
+        "file": args.out.name,
+        "sha256": hashlib.sha256(args.out.read_bytes()).hexdigest(),
+        "data": "1,218 openly licensed photographs (461 megapixels), each also at 0.6 of its size; every 20th held out",
+        "hardware": args.hardware,
+        "stages": stages,
+    }
+    path.write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

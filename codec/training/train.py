@@ -1,0 +1,197 @@
+"""Trains the perceptual stage: python -m codec.training.train --data DIR --run DIR [--config FILE] [NAME=VALUE ...]
+
+Under torchrun it runs on several processes (DDP). Killed and started again with the same --run, it goes on where it was,
+with the same numbers as if it had not been killed: every step draws its crops and noise from a seed of its own.
+"""
+
+import argparse
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from codec.models.config import VQVAEConfig
+from codec.models.vqvae import VQVAE
+from codec.training import start
+from codec.training.config import TrainConfig, load_config
+from codec.training.data import Photos
+from codec.training.losses import rate_distortion
+from codec.training.optim import Ema
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Factor 0..1: linear warm-up, constant, then linear to 0 over the last 60 %."""
+    done = step / config.steps
+    return min(1.0, (step + 1) / config.warmup) * min(1.0, (1 - done) / 0.6)
+
+
+def optimiser(model: VQVAE, config: TrainConfig) -> torch.optim.Adam:
+    """Adam in three groups: networks, linear part (which must hardly move), step sizes."""
+    linear, gains, rest = [], [], []
+    for name, p in model.named_parameters():
+        (linear if "lapped" in name or "klt" in name else gains if "gain" in name else rest).append(p)
+    groups = [(rest, 1.0), (linear, config.lr_linear), (gains, config.lr_gain)]
+    return torch.optim.Adam([{"params": p, "lr": config.lr * f, "peak": config.lr * f} for p, f in groups], betas=(0.9, 0.98), fused=True)
+
+
+def draw_levels(rng: np.random.Generator, count: int, model: VQVAEConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """-> quality levels (count,) spread evenly over 0..anchors-1, in random order, and their lambdas (count,)."""
+    level = (np.arange(count) + rng.random(count)) / count * (model.anchors - 1)
+    level = level[rng.permutation(count)]
+    lam = np.exp(np.interp(level, np.arange(model.anchors), np.log(model.lambdas())))
+    return torch.from_numpy(level).float(), torch.from_numpy(lam).float()
+
+
+def load_base(path: Path) -> tuple[VQVAE, dict]:
+    """Checkpoint of a run -> model with averaged weights, and the state it came from."""
+    state = torch.load(path, weights_only=True)
+    model = VQVAE(VQVAEConfig()).to(memory_format=torch.channels_last)
+    model.load_state_dict(state["model"])
+    with torch.no_grad():
+        for p, mean in zip(model.parameters(), state["ema"], strict=True):
+            p.copy_(mean)
+    return model, state
+
+
+@torch.no_grad()
+def validate(model: VQVAE, crops: torch.Tensor, levels: list[float]) -> list[tuple[float, float, float]]:
+    """-> (level, bits/dim, RMSE 0..255), means over pictures; rounding, 8-bit pixels, Gaussian rate estimate."""
+    model.eval()
+    rows = []
+    for level in levels:
+        rate, rmse = [], []
+        for x in crops.split(8):
+            out = model(x, torch.full((len(x),), level))
+            rate += (out.bits / x[0].numel()).tolist()
+            error = (out.x_hat.clamp(0, 1) * 255).round() - x * 255
+            rmse += error.square().mean((1, 2, 3)).sqrt().tolist()
+        rows.append((level, float(np.mean(rate)), float(np.mean(rmse))))
+    model.train()
+    return rows
+
+
+class Run:
+    """Folder of one run: last.pt (all state), log.csv (training), validation.csv, config.json, TensorBoard events."""
+
+    def __init__(self, folder: Path, config: TrainConfig, main: bool) -> None:
+        self.folder, self.main, self.board = folder, main, None
+        if main:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1))
+            with contextlib.suppress(ImportError):
+                from torch.utils.tensorboard import SummaryWriter
+
+                self.board = SummaryWriter(str(folder))
+
+    def save(self, state: dict) -> None:
+        if self.main:
+            torch.save(state, self.folder / "last.pt.new")
+            os.replace(self.folder / "last.pt.new", self.folder / "last.pt")
+
+    def load(self) -> dict | None:
+        path = self.folder / "last.pt"
+        return torch.load(path, weights_only=True) if path.exists() else None
+
+    def row(self, name: str, step: int, values: dict[str, float]) -> None:
+        if not self.main:
+            return
+        path = self.folder / f"{name}.csv"
+        new = not path.exists()
+        with open(path, "a", newline="") as f:
+            out = csv.writer(f)
+            if new:
+                out.writerow(["step", *values])
+            out.writerow([step, *(f"{v:.6g}" for v in values.values())])
+        if self.board:
+            for key, value in values.items():
+                self.board.add_scalar(f"{name}/{key}", value, step)
+
+
+def train(config: TrainConfig, data: Path, folder: Path, stop_at: int | None = None) -> VQVAE:
+    """Runs to ``config.steps`` (or ``stop_at``) and returns the averaged model."""
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    photos = Photos(data, data / "cache" if os.access(data, os.W_OK) else folder.parent / "data")
+    torch.manual_seed(config.seed)
+    model = VQVAE(config.model).to(memory_format=torch.channels_last)
+    run = Run(folder, config, rank == 0)
+    state = run.load()
+    if state is None:
+        start.transforms(model, photos, config.seed)
+        start.codebook(model, photos, config.seed)
+    opt, ema, first = optimiser(model, config), Ema(model, config.ema), 0
+    if state is not None:
+        model.load_state_dict(state["model"])
+        opt.load_state_dict(state["optimiser"])
+        for mean, saved in zip(ema.mean, state["ema"], strict=True):
+            mean.copy_(saved)
+        first = state["step"]
+    wrapped = DistributedDataParallel(model, find_unused_parameters=True) if world > 1 else model
+    crops = start.to_tensor(photos.validation_crops(32, 256))
+    last = min(config.steps, stop_at or config.steps)
+    t0, spent = time.perf_counter(), 0.0 if state is None else state["seconds"]
+    bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
+    for step in bar:
+        late = step >= config.late * config.steps
+        size = config.crop_late if late else config.crop
+        count = max(1, config.batch * config.crop**2 // size**2) if late else config.batch
+        count = max(1, count // world)
+        rng = np.random.default_rng((config.seed, step, rank))
+        torch.manual_seed(int(rng.integers(2**62)))
+        x = start.to_tensor(photos.crops(rng, count, size))
+        level, lam = draw_levels(rng, count, config.model)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bf16):
+            out = wrapped(x, level)
+        loss, bpd, mse = rate_distortion(x, out.x_hat, out.bits, lam)
+        opt.zero_grad(set_to_none=True)
+        for group in opt.param_groups:
+            group["lr"] = group["peak"] * learning_rate(step, config)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        opt.step()
+        ema.update(step)
+        done = step + 1
+        if done % 50 == 0:
+            seconds = spent + time.perf_counter() - t0
+            run.row("log", done, {"loss": loss.item(), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "grad_norm": norm.item(), "seconds": seconds})
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+        if done % config.validate == 0 or done == config.steps:
+            ema.swap()
+            if rank == 0:
+                for level_, rate, rmse in validate(model, crops, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]):
+                    run.row("validation", done, {"level": level_, "bits_per_dim": rate, "rmse": rmse, "seconds": spent + time.perf_counter() - t0})
+            ema.swap()
+        if done % config.save == 0 or done == last:
+            run.save({"step": done, "seconds": spent + time.perf_counter() - t0, "model": model.state_dict(), "ema": ema.mean, "optimiser": opt.state_dict()})
+    ema.swap()
+    return model
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(prog="codec.training.train", description=__doc__.split("\n")[0])
+    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
+    ap.add_argument("--run", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
+    ap.add_argument("--config", type=Path, help="TOML file with settings")
+    ap.add_argument("--stop-at", type=int, help="stop after this step (the schedule stays that of the whole run)")
+    ap.add_argument("--threads", type=int, default=1)
+    ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
+    args = ap.parse_args()
+    torch.set_num_threads(args.threads)
+    if "RANK" in os.environ:
+        dist.init_process_group("gloo")
+    config = load_config(args.config, dict(s.split("=", 1) for s in args.settings))
+    train(config, args.data, args.run, args.stop_at)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

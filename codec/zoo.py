@@ -1,0 +1,109 @@
+"""Shipped models: explicit ids that are never reused, their files and how they are loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from codec.bitstream.tables import LatentTables, TokenTables
+from codec.errors import CodecError, UnsupportedError
+from codec.latents import LatentCoder
+from codec.models.config import Group, VQVAEConfig
+from codec.models.trellis import SCALAR, TCQ4, TCQ8
+from codec.models.vqvae import VQVAE
+
+DEFAULT = 1
+FILES = {1: "vqvae-1.safetensors"}  # model id -> file of the perceptual stage
+_TRELLISES = {t.name: t for t in (SCALAR, TCQ4, TCQ8)}
+_FLOAT32 = ("lapped", "klt", "gain", "sd", "tokens")  # parts kept in float32; the other networks are float16
+_INTEGER = "integer."  # prefix of the arrays that decide what bits mean; their hash is in every file
+
+
+@dataclass(frozen=True)
+class PerceptualModel:
+    """Everything --decoder vq needs. ``vqvae`` is in eval mode; its prior is the float copy of the integer one."""
+
+    model_id: int
+    table_hash: int
+    config: VQVAEConfig
+    vqvae: VQVAE
+    coder: LatentCoder
+
+
+def hash_arrays(arrays: dict[str, np.ndarray]) -> int:
+    """First 32 bits of the SHA-256 over names, shapes and values (as int32) in order of names."""
+    h = hashlib.sha256()
+    for name in sorted(arrays):
+        h.update(f"{name}{arrays[name].shape}".encode())
+        h.update(np.ascontiguousarray(arrays[name], "<i4").tobytes())
+    return int.from_bytes(h.digest()[:4], "little")
+
+
+def write_model(path: Path, model: VQVAE, trellis: str, integers: dict[str, np.ndarray]) -> None:
+    """Stores float networks, integer arrays (prior and tables) and the configuration in one safetensors file."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, value in model.state_dict().items():
+        if not name.startswith("prior."):
+            keep = any(part in name for part in _FLOAT32)
+            arrays[name] = value.detach().cpu().contiguous().numpy().astype(np.float32 if keep else np.float16)
+    for name, value in integers.items():
+        small = value.min() >= -(2**15) and value.max() < 2**15
+        arrays[_INTEGER + name] = np.ascontiguousarray(value, np.int16 if small else np.int32)
+    save_file(arrays, path, {"config": json.dumps(asdict(model.config)), "trellis": trellis})
+
+
+def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") -> PerceptualModel:
+    """Inverse of ``write_model``."""
+    with safe_open(path, "numpy") as f:
+        meta, arrays = f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
+    raw = json.loads(meta["config"])
+    config = VQVAEConfig(**{**raw, "groups": tuple(Group(**g) for g in raw["groups"])})
+    integers = {k.removeprefix(_INTEGER): v.astype(np.int32) for k, v in arrays.items() if k.startswith(_INTEGER)}
+    model = VQVAE(config)
+    state = model.state_dict()
+    for name, value in arrays.items():
+        if not name.startswith(_INTEGER):
+            state[name] = torch.from_numpy(value.astype(np.float32))
+    model.load_state_dict(state)
+    _restore_prior(model, integers)
+    model = model.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    coder = LatentCoder(config, _TRELLISES[meta["trellis"]], integers, LatentTables.from_flat(integers), TokenTables.from_flat(integers), device)
+    return PerceptualModel(model_id, hash_arrays(integers), config, model, coder)
+
+
+@torch.no_grad()
+def _restore_prior(model: VQVAE, integers: dict[str, np.ndarray]) -> None:
+    """Sets the float prior to the values of the integer one."""
+    from codec.models.integer_prior import FRACTION, WEIGHT_BITS
+
+    for name, p in model.prior.named_parameters():
+        bits = WEIGHT_BITS + (FRACTION if name.endswith("bias") else 0)
+        p.copy_(torch.from_numpy(integers[name].astype(np.float32) / 2.0**bits).view_as(p))
+
+
+def load(model: str | int = "default", device: torch.device | str = "cpu") -> PerceptualModel:
+    """``model``: "default", an id, or the path of a file written by ``write_model`` (an experiment; its id is 0).
+
+    Raises UnsupportedError for an id this version does not have, CodecError for a file that is no model.
+    """
+    if isinstance(model, str) and model != "default" and not model.isdigit():
+        path, number = Path(model), 0
+        if not path.is_file():
+            raise CodecError(f"there is no model file {model}")
+    else:
+        number = DEFAULT if model == "default" else int(model)
+        if number not in FILES:
+            raise UnsupportedError(f"model {number} is not known to this version (it has {', '.join(map(str, FILES))})")
+        path = Path(str(resources.files("codec") / "weights" / FILES[number]))
+    try:
+        return read_model(path, number, device)
+    except (OSError, KeyError, ValueError) as error:
+        raise CodecError(f"the model file {path.name} cannot be read: {error}") from error

@@ -1,0 +1,89 @@
+"""Bjontegaard numbers against the `bjontegaard` package and against cases done by hand."""
+
+import bjontegaard
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.bdrate import Curve, bd_rate, bd_rmse, bd_table, bootstrap
+from benchmarks.errors import BenchmarkError
+
+RATE = np.array([0.05, 0.1, 0.2, 0.4, 0.8])
+RMSE = np.array([12.0, 9.1, 6.3, 4.0, 2.2])
+OTHER = Curve(np.array([0.04, 0.11, 0.25, 0.6]), np.array([12.5, 8.0, 5.1, 2.9]))
+
+
+def test_a_tenth_more_rate_everywhere_is_ten_percent() -> None:
+    assert bd_rate(Curve(RATE, RMSE), Curve(1.1 * RATE, RMSE)) == pytest.approx(10, abs=1e-9)
+    assert bd_rate(Curve(1.1 * RATE, RMSE), Curve(RATE, RMSE)) == pytest.approx(-100 / 11, abs=1e-9)
+
+
+def test_one_level_more_error_everywhere_is_one() -> None:
+    assert bd_rmse(Curve(RATE, RMSE), Curve(RATE, RMSE + 1)) == pytest.approx(1, abs=1e-9)
+
+
+def test_two_straight_lines_by_hand() -> None:
+    """log2 rate = -rmse and -rmse + (rmse - 2) / 4 for RMSE in dB space: checked on a straight pair of curves.
+
+    anchor: PSNR 30 -> rate 1, 40 -> rate 4. test: PSNR 30 -> rate 1, 40 -> rate 2. In log2 the gap grows linearly
+    from 0 to -1, its mean is -1/2, so the rate is 2**-0.5 of the anchor's: -29.289 %.
+    """
+    rmse = 255 / 10 ** (np.array([30.0, 40.0]) / 20)
+    anchor, test = Curve(np.array([1.0, 4.0]), rmse), Curve(np.array([1.0, 2.0]), rmse)
+    assert bd_rate(anchor, test) == pytest.approx(100 * (2**-0.5 - 1), abs=1e-9)
+
+
+def test_agrees_with_the_bjontegaard_package() -> None:
+    anchor = Curve(RATE, RMSE)
+    theirs = bjontegaard.bd_rate(anchor.rate, anchor.quality, OTHER.rate, OTHER.quality, method="pchip", min_overlap=0, require_matching_points=False)
+    assert bd_rate(anchor, OTHER) == pytest.approx(theirs, abs=1e-6)
+    # their bd_psnr is the mean vertical gap over log10 rate: the same integral with RMSE as the "PSNR"
+    theirs = bjontegaard.bd_psnr(
+        anchor.rate, -anchor.rmse, OTHER.rate, -OTHER.rmse, method="pchip", min_overlap=0, require_matching_points=False
+    )
+    assert bd_rmse(anchor, OTHER) == pytest.approx(-theirs, abs=1e-6)
+
+
+def test_curves_without_overlap_have_no_number() -> None:
+    assert np.isnan(bd_rate(Curve(RATE, RMSE), Curve(RATE, RMSE / 100)))
+
+
+def test_order_and_doubled_points_do_not_matter() -> None:
+    shuffled = Curve(RATE[[3, 0, 4, 1, 2, 2]], RMSE[[3, 0, 4, 1, 2, 2]])
+    assert bd_rate(Curve(RATE, RMSE), OTHER) == pytest.approx(bd_rate(shuffled, OTHER), abs=1e-12)
+
+
+def test_bootstrap_brackets_the_mean_and_repeats() -> None:
+    values = np.random.default_rng(3).normal(5, 2, 24)
+    mean, low, high = bootstrap([*values, np.nan])
+    assert mean == pytest.approx(values.mean())
+    half = 1.96 * values.std() / np.sqrt(24)  # the normal interval, which the percentile interval approximates
+    assert low == pytest.approx(values.mean() - half, abs=0.25 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.25 * half)
+    assert bootstrap(values) == bootstrap(values)
+
+
+def table() -> pd.DataFrame:
+    rows = []
+    for image, scale in (("x", 1.0), ("y", 1.5)):
+        for codec, factor in (("anchor", 1.0), ("better", 0.8)):
+            for setting, (rate, rmse) in enumerate(zip(RATE, RMSE, strict=True)):
+                rows.append(
+                    {"codec": codec, "setting": str(setting), "image_hash": image, "bits_per_dim": rate * factor * scale, "rmse": rmse * scale}
+                )
+    return pd.DataFrame(rows)
+
+
+def test_table_against_an_anchor() -> None:
+    result = bd_table(table(), "anchor").set_index("codec")
+    assert list(result.index) == ["better", "anchor"]
+    better = result.loc["better"]
+    assert (better.images, better.bd_rate_percent, better.bd_rate_of_means_percent) == pytest.approx((2, -20, -20))
+    assert better.bd_rate_low == pytest.approx(-20) and better.bd_rate_high == pytest.approx(-20)
+    assert better.bd_rmse < 0
+    assert result.loc["anchor", "bd_rate_percent"] == pytest.approx(0)
+
+
+def test_unknown_anchor_is_one_sentence() -> None:
+    with pytest.raises(BenchmarkError, match="'png' is not in the table"):
+        bd_table(table(), "png")

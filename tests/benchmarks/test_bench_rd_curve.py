@@ -1,0 +1,229 @@
+"""The command: its outputs, resuming after a kill, two equal runs, and one sentence for every kind of bad input."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from benchmarks.rd_curve import main
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = [sys.executable, str(ROOT / "benchmarks" / "rd_curve.py")]
+TIMES = ["encode_s", "decode_s", "metrics_s"]
+FAST = ["--metrics", "gmsd", "--jobs", "1", "--no-report", "--rate-axis", "log"]
+
+
+def read(out: Path) -> pd.DataFrame:
+    return pd.read_csv(out / "rd.csv", dtype=str)
+
+
+def test_a_run_writes_table_means_bjontegaard_figures_and_metadata(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["--images", str(folder), "--codecs", "jpeg,bpg-444", "--points", "3", "--out", str(out), *FAST]
+    assert main(arguments) == 0
+    table = read(out)
+    assert len(table) == 2 * 2 * 3
+    assert not table.duplicated(["image_hash", "codec", "setting", "version"]).any()
+    row = table[["bytes", "width", "height", "bits_per_dim", "bpp", "rmse", "psnr"]].astype(float).iloc[0]
+    assert row.bits_per_dim == pytest.approx(8 * row.bytes / (row.width * row.height * 3))
+    assert row.bpp == pytest.approx(3 * row.bits_per_dim)
+    assert row.psnr == pytest.approx(20 * np.log10(255 / row.rmse), abs=1e-4)
+    means = pd.read_csv(out / "mean.csv", dtype={"setting": str})
+    jpeg = table[(table.codec == "jpeg") & (table.setting == "90")].rmse.astype(float)
+    mean = means[(means.codec == "jpeg") & (means.setting == "90")].iloc[0]
+    assert mean.rmse == pytest.approx(jpeg.mean(), abs=1e-5)
+    assert mean.rmse_pooled == pytest.approx(np.sqrt((jpeg**2).mean()), abs=1e-5) and mean.rmse_pooled > mean.rmse
+    assert mean.psnr_pooled < mean.psnr and mean.images == 2
+    bd = pd.read_csv(out / "bd.csv").set_index(["anchor", "codec"])
+    assert bd.loc[("bpg-444", "jpeg"), "bd_rate_percent"] > 30 > -10 > bd.loc[("jpeg", "bpg-444"), "bd_rate_percent"]
+    facts = json.loads((out / "run.json").read_text())
+    assert facts["this_run"]["rows"] == 12 and set(facts["codecs"]) == {"jpeg", "bpg-444"} and facts["machine"]["cpu"]
+    assert {path.name for path in (out / "figures").iterdir()} >= {"rate_rmse_log.pdf", "rate_rmse_log.png", "rate_gmsd_log.png"}
+    assert str(folder) not in (out / "run.json").read_text() + (out / "rd.csv").read_text()
+
+    before = (out / "rd.csv").read_bytes()
+    assert main(arguments) == 0
+    assert (out / "rd.csv").read_bytes() == before  # times too: nothing was measured again
+    facts = json.loads((out / "run.json").read_text())
+    assert facts["this_run"]["rows"] == 0 and [run["rows"] for run in facts["runs"]] == [12]
+
+
+def test_two_runs_agree_apart_from_times_with_any_number_of_jobs(folder: Path, tmp_path: Path) -> None:
+    common = ["--images", str(folder), "--codecs", "webp,bpg-420", "--points", "2", "--rate-axis", "log", "--no-report"]
+    assert main([*common, "--jobs", "1", "--out", str(tmp_path / "one")]) == 0
+    done = subprocess.run([*SCRIPT, *common, "--jobs", "2", "--out", str(tmp_path / "two")], capture_output=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    one, two = (read(tmp_path / name).drop(columns=TIMES) for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_killed_and_run_again_the_table_is_complete_without_doubles(folder: Path, tmp_path: Path, jobs: str) -> None:
+    out = tmp_path / "out"
+    command = [
+        *SCRIPT, "--images", str(folder), "--codecs", "jpeg,jpeg2000,webp", "--metrics", "", "--jobs", jobs,
+        "--rate-axis", "log", "--no-report", "--out", str(out),
+    ]  # fmt: skip
+    rows = []
+    for wanted in (3, 17):  # killed when this many rows are there
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True)
+        while process.poll() is None and (not (out / "rd.csv").is_file() or (out / "rd.csv").read_bytes().count(b"\n") <= wanted):
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        rows.append((out / "rd.csv").read_bytes().count(b"\n") - 1)
+    with (out / "rd.csv").open("ab") as file:
+        file.write(b"jpeg,50,Pill")  # what a kill inside a write leaves
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    table = read(out)
+    assert 0 < rows[0] <= rows[1]
+    assert len(table) == 2 * (10 + 10 + 9)
+    assert not table.duplicated(["image_hash", "codec", "setting", "version"]).any()
+    assert table.notna().drop(columns="ms_ssim").all(axis=None)
+
+
+def test_interrupted_from_the_keyboard_it_says_so(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [*SCRIPT, "--images", str(folder), "--codecs", "bpg,avif,jpeg2000", "--metrics", "", "--jobs", "2", "--out", str(out)]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
+    while not (out / "rd.csv").is_file() or (out / "rd.csv").read_bytes().count(b"\n") < 3:
+        assert process.poll() is None
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"interrupted; finished rows are kept" in errors and b"Traceback" not in errors
+
+
+def test_without_arguments_the_settings_are_few_and_the_photographs_come_from_packages(tmp_path: Path) -> None:
+    """The defaults themselves, on one cheap codec."""
+    assert main(["--codecs", "jpeg", "--metrics", "", "--jobs", "1", "--no-report", "--rate-axis", "linear", "--out", str(tmp_path)]) == 0
+    table = read(tmp_path)
+    assert "grace_hopper.jpg" in set(table.image) and table.groupby("image").size().eq(5).all()
+
+
+def sentences(capsys: pytest.CaptureFixture[str]) -> str:
+    text = capsys.readouterr().err
+    assert "Traceback" not in text
+    return text
+
+
+def test_bad_images_are_told_and_the_good_ones_measured(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:300])
+    (folder / "text.jpg").write_text("no picture")
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    Image.new("RGBA", (40, 40)).save(folder / "alpha.png")
+    Image.new("I;16", (40, 40)).save(folder / "deep.png")
+    (folder / "copy.png").write_bytes((folder / "a.png").read_bytes())
+    out = tmp_path / "out"
+    assert main(["--images", str(folder), "--codecs", "jpeg", "--points", "2", "--out", str(out), *FAST]) == 1
+    text = sentences(capsys)
+    for words in (
+        "broken.png: cannot be read", "text.jpg: cannot be read", "dot.png: 1x1 pixels are too few", "alpha.png: pictures of mode RGBA",
+        "deep.png: pictures of mode I;16", "copy.png: the same picture as a.png",
+    ):  # fmt: skip
+        assert text.count(words) == 1
+    assert set(read(out).image) == {"a.png", "b.png"} and len(read(out)) == 4
+
+
+def test_a_codec_that_fails_on_one_picture_loses_no_other_row(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.codecs.pillow_codecs import WebP
+
+    real = WebP.encode
+    monkeypatch.setattr(WebP, "encode", lambda self, image, setting: 1 / 0 if image.shape[0] == 96 and setting else real(self, image, setting))
+    out = tmp_path / "out"
+    assert main(["--images", str(folder), "--codecs", "jpeg,webp", "--points", "3", "--out", str(out), *FAST]) == 1
+    text = sentences(capsys)
+    assert text.count("a.png: webp failed at setting") == 1 and "ZeroDivisionError" in text
+    assert "webp: 2 setting(s) not measured on all 2 images" in text
+    assert len(read(out)) == 3 * 2 + 1 + 3
+    monkeypatch.setattr(WebP, "encode", real)
+    assert main(["--images", str(folder), "--codecs", "jpeg,webp", "--points", "3", "--out", str(out), *FAST]) == 0
+    assert len(read(out)) == 12
+
+
+def test_a_broken_bpgenc_fails_the_run_but_not_the_others(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "bpgenc").write_text("#!/bin/sh\nexit 3\n")
+    (tools / "bpgenc").chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", str(tools), prepend=":")
+    out = tmp_path / "out"
+    assert main(["--images", str(folder), "--codecs", "jpeg,bpg-444", "--points", "2", "--out", str(out), *FAST]) == 1
+    text = sentences(capsys)
+    assert text.count("bpg-444 is broken: bpgenc is on the PATH but does not work") == 1
+    assert set(read(out).codec) == {"jpeg"}
+    assert "bpg-444" in json.loads((out / "run.json").read_text())["absent"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--images", "EMPTY"], 1, "no images in this folder"),
+        (["--images", "MISSING"], 1, "there is no such folder"),
+        (["--codecs", "jpeg,gif"], 1, "unknown codec 'gif'"),
+        (["--codecs", "vvc"], 1, "none of the codecs can run here"),
+        (["--settings", "jpeg=high"], 1, "expected CODEC=NUMBER"),
+        (["--settings", "gif=3"], 1, "unknown codec 'gif'"),
+        (["--anchor", "png"], 1, "anchor codec 'png' is not in the table"),
+        (["--published", "mars"], 1, "no published curves for 'mars'"),
+        (["--out", "FILE/x"], 1, "cannot write to the output folder"),
+    ],
+)
+def test_each_bad_input_is_one_sentence(arguments: list[str], code: int, words: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "EMPTY").mkdir()
+    (tmp_path / "FILE").write_text("")
+    monkeypatch.chdir(tmp_path)
+    defaults = {"--images": str(folder), "--codecs": "jpeg", "--out": str(tmp_path / "out")}
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    merged = [text for pair in {**defaults, **given}.items() for text in pair]
+    assert main([*merged, "--points", "2", *FAST]) == code
+    assert sentences(capsys).count(words) == 1
+
+
+def test_an_unwritable_folder_is_one_sentence(folder: Path, tmp_path: Path) -> None:
+    """As another user where the tests run as root, for whom every folder is writable: a read-only path of /proc."""
+    out = "/proc/benchmark-results" if sys.platform == "linux" else "/benchmark-results"
+    done = subprocess.run([*SCRIPT, "--images", str(folder), "--codecs", "jpeg", "--metrics", "", "--out", out], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and "cannot write to the output folder" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--metrics", "beauty"], ["--jobs", "0"], ["--no-such-option"]])
+def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_missing_weights_leave_the_column_out_with_a_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    before = torch.hub.get_dir()
+    out = tmp_path / "out"
+    try:
+        code = main([
+            "--images", str(folder), "--codecs", "jpeg", "--points", "2", "--out", str(out), "--jobs", "1", "--no-report",
+            "--rate-axis", "log", "--metrics", "gmsd,lpips,fid", "--weights-cache", str(tmp_path),
+        ])  # fmt: skip
+    finally:
+        torch.hub.set_dir(before)
+    assert code == 0
+    text = sentences(capsys)
+    assert text.count("lpips is left out") == 1 and text.count("fid is left out") == 1
+    assert "lpips" not in read(out).columns and "gmsd" in read(out).columns
+
+
+def test_the_module_form_shows_help() -> None:
+    done = subprocess.run([sys.executable, "-m", "benchmarks.rd_curve", "--help"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and "--images" in done.stdout

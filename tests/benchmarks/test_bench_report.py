@@ -1,0 +1,146 @@
+"""The HTML report in a real browser: it draws, shows values on hover, and compares two pictures."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from benchmarks.codecs import CodecOptions, make_codec
+from benchmarks.report import write_report
+from benchmarks.showcase import Showcase, Shown, contact_sheet, fit_bytes, make_showcases
+
+BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (path := shutil.which(name))), None)
+
+DRIVE = """
+<script>
+const out = {};
+const fire = (node, name) => node.dispatchEvent(new MouseEvent(name, {bubbles: true, pageX: 5}));
+const change = (id, value) => { $(id).value = value; $(id).dispatchEvent(new Event(id === "slider" ? "input" : "change")); };
+out.title = document.title;
+out.points = document.querySelectorAll("#plot circle.point").length;
+out.published = document.querySelectorAll("#plot circle").length - out.points;
+fire(document.querySelector('#plot circle.point[data-codec="jpeg"]'), "mouseover");
+out.tip = $("tip").textContent; out.tipShown = $("tip").style.display;
+fire(document.querySelector("#plot circle.point"), "mouseout");
+out.tipHidden = $("tip").style.display;
+document.querySelector("#legend input").click();
+out.afterHiding = document.querySelectorAll("#plot circle.point").length;
+document.querySelector("#legend input").click();
+change("metric", "psnr");
+out.axis = [...document.querySelectorAll("#plot text")].some((node) => node.textContent.includes("PSNR"));
+out.rows = $("bd").rows.length;
+change("left", "webp"); change("right", "jpeg"); change("slider", "25");
+out.clip = $("over").style.clipPath; out.note = $("leftnote").textContent;
+Promise.all([$("over").decode(), $("under").decode()]).then(() => {
+  out.sizes = [$("over").naturalWidth, $("under").naturalWidth];
+  out.different = $("over").src !== $("under").src;
+  const node = document.createElement("pre"); node.id = "result"; node.textContent = JSON.stringify(out); document.body.append(node);
+});
+</script>
+"""
+
+
+@pytest.fixture
+def report(tmp_path: Path, photo: np.ndarray) -> Path:
+    rows = [
+        {"codec": codec, "version": "v<1>", "setting": str(setting), "bits_per_dim": 0.05 * setting, "rmse": 12 / setting, "psnr": 30.0 + setting if setting < 4 else np.inf}
+        for codec in ("jpeg", "webp")
+        for setting in (1, 2, 3, 4)
+    ]
+    bd = pd.DataFrame(
+        [
+            {"codec": codec, "anchor": "jpeg", "images": 2, "bd_rate_of_means_percent": np.nan}
+            | dict.fromkeys(("bd_rate_percent", "bd_rate_low", "bd_rate_high", "bd_rmse", "bd_rmse_low", "bd_rmse_high"), value)
+            for codec, value in (("jpeg", 0.0), ("webp", -12.3))
+        ]
+    )
+    shown = tuple(Shown(name, 5.0, 321, 4.5, np.roll(photo, shift, 0)) for name, shift in (("jpeg", 1), ("webp", 2)))
+    case = Showcase("photo.png", 0.06, 400, photo, shown)
+    path = tmp_path / "report.html"
+    write_report(path, "Test </script><b>report</b>", "kodak", pd.DataFrame(rows), bd, [case], {"note": "</script><script>alert(1)</script>"})
+    return path
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH; the static checks of the report still run")
+def test_the_report_works_in_a_headless_browser(report: Path) -> None:
+    page = report.with_name("driven.html")
+    page.write_text(report.read_text().replace("</body>", DRIVE + "</body>"))
+    done = subprocess.run(
+        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", f"--user-data-dir={report.parent / 'profile'}",
+         "--dump-dom", page.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.S)
+    assert found, done.stdout[-2000:]
+    result = json.loads(found.group(1).replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
+    assert result["title"] == "Test </script><b>report</b>"
+    assert result["points"] == 8 and result["published"] > 20 and result["afterHiding"] == 4
+    assert result["tip"] == "jpeg, setting 1\nrate 0.05000 bits/dim\nRMSE (0-255) 12.000"
+    assert (result["tipShown"], result["tipHidden"]) == ("block", "none")
+    assert result["axis"] and result["rows"] == 3
+    assert result["clip"].startswith("inset(0") and "75%" in result["clip"]
+    assert result["note"] == "left: webp, 321 bytes, RMSE 4.50, setting 5"
+    assert result["sizes"] == [160, 160] and result["different"]
+
+
+class References(HTMLParser):
+    """Collects everything that a page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.scripts = 0
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attributes if name in ("src", "href") and value]
+        self.scripts += tag == "script"
+
+
+def test_the_report_is_one_file_without_any_reference(report: Path) -> None:
+    text = report.read_text()
+    parser = References()
+    parser.feed(text)
+    assert parser.found == [] and parser.scripts == 1
+    assert set(re.findall(r"https?://[^\"' ]+", text)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
+    assert "<b>report" not in text and "Infinity" not in text and "NaN" not in text
+    data = json.loads(re.search(r"const DATA = (.*);\n", text).group(1))
+    assert data["curves"][0]["psnr"] == [31.0, 32.0, 33.0, None]
+    assert [picture["name"] for picture in data["cases"][0]["pictures"]] == ["original", "jpeg", "webp"]
+
+
+@pytest.mark.parametrize("name", ["jpeg", "jpeg2000", "jxl", "bpg-444"])
+def test_fit_bytes_finds_the_best_setting_below_the_target(name: str, photo: np.ndarray) -> None:
+    codec = make_codec(name, CodecOptions())
+    target = 2200
+    setting, data = fit_bytes(codec, photo, target)
+    assert len(data) <= target and codec.encode(photo, setting) == data
+    assert len(codec.encode(photo, setting + codec.search.step)) > target
+    worst, smallest = fit_bytes(codec, photo, 1)
+    assert worst == codec.search.worst and len(smallest) > 1
+
+
+def test_the_contact_sheet_shows_a_packaged_photograph_at_equal_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Failing:
+        name, search = "failing", make_codec("jpeg", CodecOptions()).search
+
+        def encode(self, image: np.ndarray, setting: float) -> bytes:
+            raise RuntimeError("no")
+
+    cases = make_showcases([make_codec("jpeg", CodecOptions()), make_codec("webp", CodecOptions()), Failing()], print)
+    assert "failing is left out of the contact sheet: no" in capsys.readouterr().out
+    assert [case.rate for case in cases] == [0.06, 0.12]
+    assert all(item.size <= case.target for case in cases for item in case.shown)
+    assert [item.name for item in cases[1].shown] == ["webp", "jpeg"]  # lowest RMSE first
+    contact_sheet(cases[1], tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        pixels = np.asarray(sheet)
+    side = cases[1].original.shape[0]
+    assert np.array_equal(pixels[32 : 32 + side, 10 : 10 + side], cases[1].original)
+    assert np.array_equal(pixels[32 : 32 + side, 20 + side : 20 + 2 * side], cases[1].shown[0].crop)
