@@ -88,10 +88,7 @@ def bootstrap(values: ArrayLike, seed: int = 0) -> tuple[float, float, float]:
 def image_curves(table: pd.DataFrame) -> dict[str, Curve]:
     """One curve per image of the rows of one codec; lossless points have no PSNR and are left out."""
     rows = table[table.rmse > 0]
-    return {
-        str(digest): Curve(group.bits_per_dim.to_numpy(), group.rmse.to_numpy())
-        for digest, group in rows.groupby("image_hash")
-    }
+    return {str(digest): Curve(group.bits_per_dim.to_numpy(), group.rmse.to_numpy()) for digest, group in rows.groupby("image_hash")}
 
 
 def compare(codec: str, test: Mapping[str, Curve], anchor_name: str, anchor: Mapping[str, Curve], means: tuple[Curve, Curve]) -> BdResult:

@@ -59,9 +59,9 @@ def draw_labels(axes: Axes, labels: Sequence[Label], margin: float = 1.035) -> N
 
 
 def draw_keys(axes: Axes, curves: Sequence[tuple[str, ArrayLike, ArrayLike]], colour: str, upper: bool, size: float = 7.0) -> None:
-    """Mark curves by letters and explain those in a list; call after the axis limits are final.
+    """Mark curves by letters on them and explain those in a list; call after the axis limits are final.
 
-    `curves`: name, x, y. A letter stands beside the first point of its curve (in the order given) that is inside the
+    `curves`: name, x, y. A letter stands on the first point of its curve (in the order given) that is inside the
     axes and leaves room between the letters. The list is in the corner where no good curve is: lower right when
     `upper` (more is better), upper right otherwise.
     """
@@ -75,10 +75,9 @@ def draw_keys(axes: Axes, curves: Sequence[tuple[str, ArrayLike, ArrayLike]], co
             continue
         letter = "abcdefghijklmnopqrstuvwxyz"[len(lines)]
         taken.append(free[0])
-        axes.annotate(
-            letter, axes.transData.inverted().transform(free[0]), xytext=(-0.55 * size, (0.55 if upper else -0.55) * size),
-            textcoords="offset points", color=colour, fontsize=size, fontweight="bold", ha="center", va="center", zorder=6,
-            path_effects=[withStroke(linewidth=1.6, foreground="white")],
+        axes.text(
+            *axes.transData.inverted().transform(free[0]), letter, color=colour, fontsize=size, fontweight="bold",
+            ha="center", va="center", zorder=6, path_effects=[withStroke(linewidth=2.2, foreground="white")],
         )  # fmt: skip
         lines.append(f"{letter}  {name}")
     if lines:

@@ -13,7 +13,7 @@ from .published import FOLDER
 from .report import write_report
 from .sets import FeatureStore
 from .showcase import contact_sheet, make_showcases
-from .summary import bd_tables, complete_settings, mean_table, read_table, run_metadata, set_table
+from .summary import bd_tables, complete_settings, mean_table, merge_sets, read_table, run_metadata, set_table
 from .table import write_rows
 
 _ANCHORS = ("bpg-444", "jpeg")
@@ -46,7 +46,7 @@ def write_outputs(
     bd = bd_tables(complete, anchors)
     _write(out / "bd.csv", bd)
     if set_metrics:
-        _write(out / "sets.csv", set_table(complete, set_metrics, store))
+        _write(out / "sets.csv", merge_sets(set_table(complete, set_metrics, store), out / "sets.csv", complete))
 
     dataset = options.published or (options.images.resolve().name.lower() if options.images else "packaged photographs")
     if options.published and not (FOLDER / f"{dataset}.csv").is_file():

@@ -22,9 +22,7 @@ _RC = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "pdf.fonttype": 42,
     "axes.grid": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "savefig.dpi": 160, "figure.dpi": 100,
 }  # fmt: skip
-NOTE = (
-    "Real files, container included; RMSE and PSNR on the decoded 8-bit RGB pixels. JPEG XL and HEIC tune for appearance here, not RMSE."
-)
+NOTE = "Real files, container included; RMSE and PSNR on the decoded 8-bit RGB pixels. JPEG XL and HEIC tune for appearance here, not RMSE."
 
 
 def draw_figures(means: pd.DataFrame, folder: Path, dataset: str, rate_axes: Sequence[str]) -> list[Path]:
@@ -75,7 +73,11 @@ def _panel(axes: Axes, means: pd.DataFrame, metric: str, dataset: str, log_rate:
     axes.set_xlabel(AXIS_NAMES["bits_per_dim"] + (" (log scale)" if log_rate else ""))
     axes.set_ylabel(AXIS_NAMES[metric])
     better = "upper" if metric in HIGHER_IS_BETTER else "lower"
-    axes.set_title(f"{AXIS_NAMES[metric]} against rate: {dataset[:1].upper() + dataset[1:]}, {better} left is better", loc="left", fontsize=10)
+    axes.set_title(
+        f"{AXIS_NAMES[metric]} against rate: {dataset[:1].upper() + dataset[1:]}, {better} left is better",
+        loc="left",
+        fontsize=10,
+    )
     draw_labels(axes, labels)
     draw_keys(axes, published, "#666666", metric in HIGHER_IS_BETTER)
 

@@ -20,9 +20,7 @@ if __package__ in (None, ""):  # run as a script: put the repository root in pla
 
 from tqdm import tqdm
 
-from benchmarks.codecs import (
-    CLASSIC, NAMES, OURS, BenchCodec, CodecAbsent, CodecBroken, CodecOptions, expand_names, make_codec,
-)  # fmt: skip
+from benchmarks.codecs import NAMES, BenchCodec, CodecAbsent, CodecBroken, CodecOptions, expand_names, make_codec
 from benchmarks.errors import BenchmarkError
 from benchmarks.images import SourceImage, folder_images, packaged_images, source_image
 from benchmarks.metrics import DEFAULT_METRICS, IMAGE_METRICS, MetricOptions, usable_metrics
@@ -43,12 +41,27 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="rd_curve.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, help="folder of pictures (default: photographs in installed packages)")
-    parser.add_argument("--codecs", default="ours,classic", help=f"names or groups, with commas: ours, classic, bpg, compressai, all, {', '.join(NAMES)}")
-    parser.add_argument("--settings", action="append", default=[], metavar="CODEC=A,B,...", help="settings of one codec instead of its own list")
+    parser.add_argument(
+        "--codecs",
+        default="ours,classic",
+        help=f"names or groups, with commas: ours, classic, bpg, compressai, all, {', '.join(NAMES)}",
+    )
+    parser.add_argument(
+        "--settings", action="append", default=[], metavar="CODEC=A,B,...", help="settings of one codec instead of its own list"
+    )
     parser.add_argument("--points", type=int, help="use only this many of each codec's settings, spread evenly")
-    parser.add_argument("--metrics", default=",".join(DEFAULT_METRICS), help=f"beside rmse and psnr: {', '.join((*IMAGE_METRICS, *SET_METRICS))}")
-    parser.add_argument("--feature-weights", type=Path, default=os.environ.get(_WEIGHTS_VARIABLE), help=f"SqueezeNet 1.1 weights for sqz_dist and sqz_kid (or ${_WEIGHTS_VARIABLE})")
-    parser.add_argument("--weights-cache", type=Path, help="torch hub folder with checkpoints/ for lpips, dists, fid, kid, is and compressai")
+    parser.add_argument(
+        "--metrics", default=",".join(DEFAULT_METRICS), help=f"beside rmse and psnr: {', '.join((*IMAGE_METRICS, *SET_METRICS))}"
+    )
+    parser.add_argument(
+        "--feature-weights",
+        type=Path,
+        default=os.environ.get(_WEIGHTS_VARIABLE),
+        help=f"SqueezeNet 1.1 weights for sqz_dist and sqz_kid (or ${_WEIGHTS_VARIABLE})",
+    )
+    parser.add_argument(
+        "--weights-cache", type=Path, help="torch hub folder with checkpoints/ for lpips, dists, fid, kid, is and compressai"
+    )
     parser.add_argument("--anchor", action="append", help="anchor of a Bjontegaard table; may be repeated (default: bpg-444 and jpeg)")
     parser.add_argument("--published", help="data set whose published curves are drawn (default: the folder's name, if known)")
     parser.add_argument("--rate-axis", choices=("linear", "log", "both"), default="both")

@@ -22,7 +22,13 @@ _TEMPLATE = Path(__file__).with_name("report_template.html")
 
 
 def write_report(
-    path: Path, title: str, dataset: str, means: pd.DataFrame, bd: pd.DataFrame, cases: Sequence[Showcase], facts: Mapping[str, Any]
+    path: Path,
+    title: str,
+    dataset: str,
+    means: pd.DataFrame,
+    bd: pd.DataFrame,
+    cases: Sequence[Showcase],
+    facts: Mapping[str, Any],
 ) -> None:
     """Write the report to `path`."""
     metrics = [name for name in AXIS_NAMES if name != "bits_per_dim" and name in means and means[name].notna().any()]
@@ -60,7 +66,11 @@ def _curves(means: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, Any]]
 def _case(case: Showcase) -> dict[str, Any]:
     pictures = [{"name": "original", "note": case.photograph, "src": _picture(case.original)}]
     pictures += [
-        {"name": item.name, "note": f"{item.size} bytes, RMSE {item.error:.2f}, setting {item.setting:g}", "src": _picture(item.crop)}
+        {
+            "name": item.name,
+            "note": f"{item.size} bytes, RMSE {item.error:.2f}, setting {item.setting:g}",
+            "src": _picture(item.crop),
+        }
         for item in case.shown
     ]
     return {"label": f"{case.rate:g} bits/dim (at most {case.target} bytes)", "pictures": pictures}

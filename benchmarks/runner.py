@@ -151,7 +151,7 @@ def measure_all(jobs: Sequence[Job], plan: Plan, processes: int) -> Iterator[dic
     if processes == 1:
         yield from map(Worker(plan), jobs)
         return
-    with _one_thread_each(), ProcessPoolExecutor(processes, get_context("spawn"), _start, (plan,)) as pool:
+    with _OneThreadEach(), ProcessPoolExecutor(processes, get_context("spawn"), _start, (plan,)) as pool:
         futures = [pool.submit(_run, job) for job in jobs]
         try:
             for future in as_completed(futures):
@@ -162,7 +162,7 @@ def measure_all(jobs: Sequence[Job], plan: Plan, processes: int) -> Iterator[dic
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-class _one_thread_each:
+class _OneThreadEach:
     """Environment for the workers: numeric libraries start no threads of their own."""
 
     def __enter__(self) -> None:

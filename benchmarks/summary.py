@@ -88,6 +88,21 @@ def set_table(table: pd.DataFrame, names: Sequence[str], store: FeatureStore) ->
     return pd.DataFrame(rows)
 
 
+def merge_sets(fresh: pd.DataFrame, path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Fresh set metrics, and those of the file at `path` for other codecs and settings that the table still holds.
+
+    Features are not committed: in a new checkout only the codecs of the run have them.
+    """
+    key = ["codec", "version", "setting"]
+    if not path.is_file():
+        return fresh
+    old = pd.read_csv(path, dtype={"setting": str})
+    counts = table.groupby(key, as_index=False).image_hash.nunique().rename(columns={"image_hash": "images"})
+    old = old.merge(counts, on=[*key, "images"])
+    merged = pd.concat([fresh, old], ignore_index=True).drop_duplicates(key)
+    return merged.sort_values(["codec", "version", "bits_per_dim"], kind="stable").reset_index(drop=True)
+
+
 def cpu_name() -> str:
     """The processor as the system names it."""
     info = Path("/proc/cpuinfo")

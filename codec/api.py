@@ -14,6 +14,7 @@ from PIL import Image
 from codec import pictures, refine, tiles, zoo
 from codec.bitstream.container import MAX_LEVEL, Header, pack, parse
 from codec.errors import CodecError, RateError, UnsupportedError
+from codec.models.ratecontrol import error_weight
 from codec.models.transforms import PATCH
 
 UNIT = 2 * PATCH  # pictures are padded to multiples of this many pixels
@@ -138,16 +139,12 @@ class Codec:
     def _sections(self, x: torch.Tensor, level: int, effort: int, step: Callable[[float], None]) -> list[bytes]:
         model, position = self._model.vqvae, self._level(level)
         y, tokens = tiles.analyse(x, lambda tile: model.analyse(tile.float() / 255, position), lambda done: step(done / 2))
-        v = y * torch.exp2(model.interpolate(model.log2_gain, position))
+        v = y.mul_(torch.exp2(model.interpolate(model.log2_gain, position)))
         if effort > 1:
-            v = refine.refine(self._model, x, v, tokens, position, effort, step)
-        encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, self._weight(level))
+            v = refine.refine(self._model, x, v, tokens, level, position, effort, step)
+        encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, error_weight(model, position))
         step(1.0)
         return encoded.sections
-
-    def _weight(self, level: int) -> np.ndarray:
-        """(C,) bits that a squared step of error is worth at a level."""
-        return refine.error_weight(self._model, self._level(level))
 
     def _synthesise(self, v_hat: np.ndarray, level: int, step: Callable[[float], None]) -> np.ndarray:
         model, position = self._model.vqvae, self._level(level)

@@ -1,14 +1,15 @@
 """From latents to sections of bytes and back: prior, trellis and entropy coder put together.
 
-Order of symbols in a group's section: pass by pass; within a pass channel by channel (it must be so: a symbol chooses the table of the
-next channel at its position); within a channel by rising table number, then in raster order. Escapes of a channel follow its symbols in
-raster order. A latent of scale 0 is not coded and leaves the state alone.
+Order of symbols in a group's section: pass by pass; within a pass step by step of all walks (codec.models.trellis; it must be so: a symbol
+chooses the table of the next step of its walk); within a step by rising table number, then by walk. Escapes of a step follow its symbols, by
+walk. A latent of scale 0 is not coded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from codec.bitstream.tables import KINDS, MAX_SYMBOL, LatentTables, TokenTables
 from codec.errors import CorruptError
 from codec.models.config import VQVAEConfig
 from codec.models.integer_prior import IntegerPrior, Pass
-from codec.models.trellis import UNIT, Trellis, assign, reconstruct
+from codec.models.trellis import UNIT, Trellis, assign, reconstruct, walks
 
 MAX_ESCAPE = 1 << 15  # bound of a symbol's magnitude, so that forged files cannot leave the exact range of the arithmetic
 
@@ -45,9 +46,10 @@ class Sent:
 def _runs(table: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """table (n,) -> (number, places with it) by rising number; places in rising order."""
     order = np.argsort(table, kind="stable")
-    cuts = np.flatnonzero(np.diff(table[order])) + 1
-    for places in np.split(order, cuts):
-        yield int(table[places[0]]), places
+    ordered = table[order]
+    cuts = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist(), len(order)]
+    for a, b in pairwise(cuts):
+        yield int(ordered[a]), order[a:b]
 
 
 class LatentCoder:
@@ -106,35 +108,59 @@ class LatentCoder:
     def quantise(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray) -> tuple[list[Sent], np.ndarray]:
         """v (C, h, w) float32 in steps, weight (C,): bits a squared step of error is worth -> what each pass sends, and v_hat (C, h, w) int32."""
         out: list[Sent] = []
+        v_hat = self._quantise(v, tokens, level, weight, out.append)
+        return out, v_hat
+
+    def _quantise(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray, send: Callable[[Sent], None]) -> np.ndarray:
+        """Hands each pass to ``send`` when it is quantised -> v_hat."""
 
         def code(p: Pass) -> np.ndarray:
             g = self.config.groups[p.group]
-            r = v[g.start : g.stop, p.rows, p.columns].T - (p.mu / UNIT).astype(np.float32)
+            r = v[g.start : g.stop, p.rows, p.columns].T - p.mu.astype(np.float32) / UNIT
             symbols, kind = assign(self.trellis, r, p.scale, weight[g.start : g.stop], self._bits, self.latent.offsets)
             table = p.scale * KINDS + kind
-            out.append(Sent(p, r, symbols, table))
+            send(Sent(p, r, symbols, table))
             return p.mu + reconstruct(symbols, kind, table, self.latent.offsets)
 
-        v_hat = self.prior.run(tokens, level, code)
-        return out, v_hat
+        return self.prior.run(tokens, level, code)
+
+    def measure(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray) -> tuple[float, np.ndarray]:
+        """Ideal code length in bits of what ``quantise`` would send, and v_hat; in less memory."""
+        bits = [0.0]
+
+        def send(sent: Sent) -> None:
+            bits[0] += self.bits([sent])
+
+        v_hat = self._quantise(v, tokens, level, weight, send)
+        return bits[0], v_hat
+
+    def bits(self, passes: list[Sent]) -> float:
+        """Ideal code length of what ``quantise`` sends."""
+        return sum(float(self._costs(s).sum(dtype=np.float64)) for s in passes)
+
+    def _costs(self, s: Sent) -> np.ndarray:
+        return self._bits[s.table, np.clip(s.symbols, -MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL]
 
     def encode(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray) -> Encoded:
         """Quantises and codes; see ``quantise``."""
-        passes, v_hat = self.quantise(v, tokens, level, weight)
         data, token_bits = self.encode_tokens(tokens)
         coders, bits = [Encoder() for _ in self.config.groups], [0.0] * len(self.config.groups)
-        for sent in passes:
+
+        def send(sent: Sent) -> None:  # at once: the passes of a large picture together take much memory
             p, symbols, table = sent.asked, sent.symbols, sent.table
-            bits[p.group] += float(self._bits[table, np.clip(symbols, -MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL].sum(dtype=np.float64))
-            for c in np.flatnonzero((p.scale > 0).any(0)):
-                at = np.flatnonzero(p.scale[:, c] > 0)
-                s, t = symbols[at, c], table[at, c]
+            bits[p.group] += float(self._costs(sent).sum(dtype=np.float64))
+            symbols, table = symbols.ravel(), table.ravel()
+            for at in walks(p.scale):
+                at = at[at >= 0]
+                s, t = symbols[at], table[at]
                 limit = self._limits[t]
                 inside = np.clip(s, -limit, limit)
                 for number, places in _runs(t):
                     coders[p.group].symbols(inside[places] + limit[places[0]], self._tables, number)
                 for k in np.flatnonzero(np.abs(s) >= limit):
                     coders[p.group].golomb(int(abs(s[k]) - limit[k]))
+
+        v_hat = self._quantise(v, tokens, level, weight, send)
         return Encoded([data, *(c.finish() for c in coders)], v_hat, [token_bits, *bits])
 
     def decode(self, sections: tuple[bytes | None, ...], h: int, w: int, level: int) -> tuple[np.ndarray, np.ndarray]:
@@ -151,24 +177,26 @@ class LatentCoder:
             coder = coders[p.group]
             if coder is None:
                 return p.mu
-            symbols, table = np.zeros(p.scale.shape, np.int64), p.scale * KINDS
-            kind = np.zeros(p.scale.shape, np.int64)
-            state = np.zeros(len(p.scale), np.int8)
-            for c in np.flatnonzero((p.scale > 0).any(0)):
-                at = np.flatnonzero(p.scale[:, c] > 0)
-                kind[:, c] = self._kind[state]
-                table[:, c] += kind[:, c]
-                t = table[at, c]
+            places = walks(p.scale)
+            symbols, kind = np.zeros(p.scale.size, np.int32), np.zeros(p.scale.size, np.int8)
+            table, state = p.scale.ravel() * KINDS, np.zeros(places.shape[1], np.int8)
+            for at in places:
+                at = at[at >= 0]
+                state = state[: len(at)]
+                kind[at] = self._kind[state]
+                table[at] += kind[at]
+                t = table[at]
                 limit = self._limits[t]
                 s = np.empty(len(at), np.int64)
-                for number, places in _runs(t):
-                    s[places] = coder.symbols(len(places), self._tables, number) - limit[places[0]]
+                for number, run in _runs(t):
+                    s[run] = coder.symbols(len(run), self._tables, number) - limit[run[0]]
                 for k in np.flatnonzero(np.abs(s) >= limit):
                     s[k] += np.sign(s[k]) * coder.golomb()
-                if len(s) and np.abs(s).max() > MAX_ESCAPE:
+                if np.abs(s).max() > MAX_ESCAPE:
                     raise CorruptError("a latent is outside the range of the format")
-                symbols[at, c] = s
-                state[at] = self._next[state[at], s & 1]
-            return p.mu + reconstruct(symbols, kind, table, self.latent.offsets)
+                symbols[at] = s
+                state = self._next[state, s & 1]
+            values = reconstruct(symbols, kind, table, self.latent.offsets)
+            return p.mu + values.reshape(p.mu.shape)
 
         return tokens, self.prior.run(tokens, level, code)

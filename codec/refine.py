@@ -1,66 +1,74 @@
-"""Encoder search: iterative refinement of the latents against the decoder (Campos et al. 2019; Yang, Bamler and Mandt 2020)."""
+"""Encoder search: iterative refinement of the latents against the decoder (in the spirit of Campos et al. 2019 and Yang et al. 2020)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 
 from codec.models.prior import gaussian_bits
-from codec.models.transforms import level_features
+from codec.models.ratecontrol import error_weight, lagrangian
+from codec.models.transforms import PATCH, level_features
+from codec.models.trellis import UNIT
+from codec.models.vqvae import VQVAE
+from codec.tiles import spans
 from codec.zoo import PerceptualModel
 
-#: gradient steps at efforts 1..9
-STEPS = (0, 3, 5, 8, 12, 18, 27, 40, 60)
-RATE_LR = 0.12  # of Adam, in quantiser steps
-
-
-def lagrangian(model: PerceptualModel, position: torch.Tensor) -> float:
-    """Bits per pixel that one unit of MSE (0..255 scale) is worth at a level (1,) among the anchors."""
-    config = model.config
-    return float(np.exp(np.interp(position.item(), np.arange(config.anchors), np.log(config.lambdas()))))
-
-
-@torch.no_grad()
-def error_weight(model: PerceptualModel, position: torch.Tensor) -> np.ndarray:
-    """(C,) float32: bits that a squared step of error in y is worth, if the synthesis were orthonormal."""
-    igain = torch.exp2(model.vqvae.interpolate(model.vqvae.log2_igain, position))
-    return ((igain[0, :, 0, 0] * 255).square() * (lagrangian(model, position) / 3)).cpu().numpy()
+#: rounds at efforts 1..9
+ROUNDS = (0, 1, 2, 3, 4, 5, 6, 8, 12)
+TILE = 32  # positions a side: gradients take much more memory than a picture
+DAMPING = 0.5  # share of the new target in each round
 
 
 def refine(
-    model: PerceptualModel, x: torch.Tensor, v: torch.Tensor, tokens: torch.Tensor, position: torch.Tensor, effort: int, step: Callable[[float], None]
+    model: PerceptualModel, x: torch.Tensor, v: torch.Tensor, tokens: torch.Tensor, level: int, position: torch.Tensor, effort: int, step: Callable[[float], None]
 ) -> torch.Tensor:
-    """Gradient descent on bits + lambda * error over v (1, C, h, w) in steps; x (1, 3, H, W) uint8. -> refined v.
+    """Latents whose encoding costs less: v (1, C, h, w) in steps, x (1, 3, H, W) uint8, tokens (1, h/2, w/2) -> v of the best round.
 
-    The rate is that of v with uniform noise, the decoder sees rounded values with a straight-through gradient.
+    The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / 3 * squared error of the decoded picture. Each round
+    moves v so that the model's gradient at v_hat is the true one, v = v_hat - (dJ/dv_hat) / 2w, damped: majorise and minimise.
     """
-    net, count = model.vqvae, STEPS[effort - 1]
-    target, lam = x.float() / 255, lagrangian(model, position)
-    features = level_features(position, model.config.anchors)
+    rounds, weight = ROUNDS[effort - 1], error_weight(model.vqvae, position)
+    w = torch.from_numpy(weight).to(v.device)[None, :, None, None]
+    codes, best, best_cost = tokens[0].cpu().numpy(), v, float("inf")
+    for turn in range(rounds + 1):
+        bits, sent_v = model.coder.measure(v[0].cpu().numpy(), codes, level, weight)
+        v_hat = torch.from_numpy(sent_v)[None].to(v.device).float() / UNIT
+        error, gradient = _gradient(model.vqvae, x, v_hat, tokens, position)
+        cost = bits + error
+        if cost < best_cost:
+            best, best_cost = v, cost
+        target = v_hat.sub_(gradient.div_(2 * w))
+        v = torch.lerp(v, target, DAMPING)
+        del sent_v, v_hat, gradient, target  # the quantiser needs the room
+        step(0.5 + 0.5 * (turn + 1) / (rounds + 1))
+    return best
+
+
+@torch.enable_grad()
+def _gradient(net: VQVAE, x: torch.Tensor, v_hat: torch.Tensor, tokens: torch.Tensor, position: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """Weighted squared error in bits, and the gradient with respect to v_hat of that error plus the bits of v_hat as a function of its contexts
+    (what a latent costs itself is the quantiser's business). Tile by tile, so that memory stays bounded."""
+    lam, h, w = lagrangian(net.config, position), *v_hat.shape[2:]
     igain = torch.exp2(net.interpolate(net.log2_igain, position))
     spread = net.sd * torch.exp2(net.interpolate(net.log2_gain, position))
-    values = net.tokens.values(tokens, net.sd)
-    noise = torch.Generator(device="cpu").manual_seed(0)
+    total, gradient, features = 0.0, torch.zeros_like(v_hat), level_features(position, net.config.anchors)
 
-    def quantize(part, mu, log2_sigma, group, mask):
-        d = part - mu
-        return (part + (d.round() - d).detach()) * mask
+    def known(part, mu, log2_sigma, group, mask):
+        return part * mask
 
-    with torch.enable_grad():
-        v = v.detach().clone().requires_grad_(True)
-        opt = torch.optim.Adam([v], lr=RATE_LR, betas=(0.9, 0.98))
-        for turn in range(count):
-            opt.param_groups[0]["lr"] = RATE_LR * (1 - turn / count)
-            out = net.prior(v, spread, values, features, quantize)
-            noisy = v + torch.rand(v.shape, generator=noise).to(v.device) - 0.5
-            bits = gaussian_bits(noisy, out.mu, out.log2_sigma).sum()
-            x_hat = net.synthesise(out.v_hat * igain, position)
-            loss = bits + lam / 3 * F.mse_loss(x_hat, target, reduction="sum") * 65025
-            opt.zero_grad()
-            loss.backward()
-            opt.step()
-            step(0.5 + 0.5 * (turn + 1) / count)
-    return v.detach()
+    for rows in spans(h, TILE):
+        for columns in spans(w, TILE):
+            (a, b, lo, hi), (c, d, left, right) = rows, columns
+            part = v_hat[:, :, lo:hi, left:right].clone().requires_grad_(True)
+            inner = slice((a - lo) * PATCH, (b - lo) * PATCH), slice((c - left) * PATCH, (d - left) * PATCH)
+            target = x[:, :, a * PATCH : b * PATCH, c * PATCH : d * PATCH].float() / 255
+            difference = net.synthesise(part * igain, position)[:, :, inner[0], inner[1]] - target
+            error = lam / 3 * 65025 * difference.square().sum()
+            gradient[:, :, lo:hi, left:right] += torch.autograd.grad(error, part)[0]  # before the other graph is made
+            total += error.item()
+            values = net.tokens.values(tokens[:, lo // 2 : hi // 2, left // 2 : right // 2], net.sd)
+            out = net.prior(part, spread, values, features, known)
+            bits = gaussian_bits(part.detach(), out.mu, out.log2_sigma)[:, :, a - lo : b - lo, c - left : d - left].sum()
+            gradient[:, :, lo:hi, left:right] += torch.autograd.grad(bits, part)[0]
+    return total, gradient

@@ -12,10 +12,11 @@ TILE = 64  # positions of y a side
 HALO = 8  # positions of context on each inner side; analysis and synthesis see less than 7
 
 
-def spans(n: int) -> Iterator[tuple[int, int, int, int]]:
-    """n positions -> (start, stop) to keep and (low, high) to compute, along one axis; all even, as tokens need pairs."""
-    for start in range(0, n, TILE):
-        stop = min(start + TILE, n)
+def spans(n: int, tile: int | None = None) -> Iterator[tuple[int, int, int, int]]:
+    """n positions -> (start, stop) to keep and (low, high) to compute, along one axis; all even, as tokens need pairs. tile: even, None is TILE."""
+    tile = tile or TILE
+    for start in range(0, n, tile):
+        stop = min(start + tile, n)
         yield start, stop, max(0, start - HALO), min(n, stop + HALO)
 
 

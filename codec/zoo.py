@@ -16,13 +16,12 @@ from safetensors.numpy import save_file
 from codec.bitstream.tables import LatentTables, TokenTables
 from codec.errors import CodecError, UnsupportedError
 from codec.latents import LatentCoder
-from codec.models.config import Group, VQVAEConfig
-from codec.models.trellis import SCALAR, TCQ4, TCQ8
+from codec.models.config import VQVAEConfig, model_config
+from codec.models.trellis import TRELLISES
 from codec.models.vqvae import VQVAE
 
 DEFAULT = 1
 FILES = {1: "vqvae-1.safetensors"}  # model id -> file of the perceptual stage
-_TRELLISES = {t.name: t for t in (SCALAR, TCQ4, TCQ8)}
 _FLOAT32 = ("lapped", "klt", "gain", "sd", "tokens")  # parts kept in float32; the other networks are float16
 _INTEGER = "integer."  # prefix of the arrays that decide what bits mean; their hash is in every file
 
@@ -64,8 +63,7 @@ def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") ->
     """Inverse of ``write_model``."""
     with safe_open(path, "numpy") as f:
         meta, arrays = f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
-    raw = json.loads(meta["config"])
-    config = VQVAEConfig(**{**raw, "groups": tuple(Group(**g) for g in raw["groups"])})
+    config = model_config(json.loads(meta["config"]))
     integers = {k.removeprefix(_INTEGER): v.astype(np.int32) for k, v in arrays.items() if k.startswith(_INTEGER)}
     model = VQVAE(config)
     state = model.state_dict()
@@ -75,7 +73,7 @@ def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") ->
     model.load_state_dict(state)
     _restore_prior(model, integers)
     model = model.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
-    coder = LatentCoder(config, _TRELLISES[meta["trellis"]], integers, LatentTables.from_flat(integers), TokenTables.from_flat(integers), device)
+    coder = LatentCoder(config, TRELLISES[meta["trellis"]], integers, LatentTables.from_flat(integers), TokenTables.from_flat(integers), device)
     return PerceptualModel(model_id, hash_arrays(integers), config, model, coder)
 
 

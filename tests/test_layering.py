@@ -26,7 +26,9 @@ ALLOWED = {
     "saving": {"errors"},
     "pictures": {"icc", "bitstream.container", "errors"},
     "icc": set(),
-    "api": {"zoo", "latents", "models", "layers", "diffusion", "bitstream", "pictures", "errors"},
+    "api": {"zoo", "latents", "refine", "tiles", "models", "layers", "diffusion", "bitstream", "pictures", "errors"},
+    "refine": {"zoo", "models", "tiles"},
+    "tiles": {"models"},
     "zoo": {"models", "latents", "bitstream", "errors"},
     "latents": {"models", "bitstream", "errors"},
     # the integer prior and the trellis share sizes and bounds with the tables they choose from

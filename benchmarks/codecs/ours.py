@@ -1,6 +1,7 @@
 """The project's own codec, one name per decoder: all decoders read the same file."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,25 @@ DECODERS = ("vq", "ldm", "gan", "perceptual")
 def _load(device: str) -> Any:
     try:
         import codec
-
+        from codec.errors import CodecError
+    except ImportError as error:
+        raise CodecAbsent(f"the package codec cannot be imported ({error})") from None
+    try:
         return codec.load(device=device)
     except ImportError as error:
         raise CodecAbsent(f"the package codec cannot be imported ({error})") from None
-    except (OSError, codec.errors.CodecError) as error:
-        raise CodecAbsent(f"the codec's weights cannot be loaded ({error})") from None
+    except (OSError, CodecError) as error:
+        reason = str(error).replace(str(Path(codec.__file__).parent), "codec")  # results name no place of this machine
+        raise CodecAbsent(f"the codec's weights cannot be loaded ({reason})") from None
+
+
+def _decoders(loaded: Any) -> tuple[str, ...]:
+    """Decoders that have weights; a codec that does not say so has all those that the package names."""
+    if hasattr(loaded, "decoders"):
+        return tuple(loaded.decoders())
+    from codec import api
+
+    return api.DECODERS
 
 
 class Ours:
@@ -32,7 +46,7 @@ class Ours:
         self.name = f"ours-{decoder}" + (f"-e{effort}" if effort > 1 else "")
         self._decoder, self._effort = decoder, effort
         self._codec = _load(options.device)
-        if decoder not in self._codec.decoders():
+        if decoder not in _decoders(self._codec):
             raise CodecAbsent(f"there are no weights for the {decoder} decoder")
         import codec
 

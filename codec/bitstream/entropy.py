@@ -12,19 +12,22 @@ import constriction
 import numpy as np
 
 from codec.bitstream.tables import TOTAL
+from codec.errors import CorruptError
 
 _Categorical = constriction.stream.model.Categorical
 _BIT = constriction.stream.model.Uniform(2)
 
 
 class TableSet:
-    """Frequency tables by number, made into coder models when first used."""
+    """Frequency tables by number, made into coder models when first used. A table of one symbol has none: it takes no bits."""
 
     def __init__(self, tables: tuple[np.ndarray, ...]) -> None:
         self._tables = tables
         self.model = functools.cache(self._model)
 
-    def _model(self, index: int) -> object:
+    def _model(self, index: int) -> object | None:
+        if len(self._tables[index]) == 1:
+            return None
         return _Categorical(self._tables[index].astype(np.float64) / TOTAL, perfect=False)
 
 
@@ -36,7 +39,8 @@ class Encoder:
 
     def symbols(self, values: np.ndarray, tables: TableSet, index: int) -> None:
         """values (n,) int32 in 0..len(table)-1, all with one table."""
-        self._coder.encode(np.ascontiguousarray(values, np.int32), tables.model(index))
+        if (model := tables.model(index)) is not None:
+            self._coder.encode(np.ascontiguousarray(values, np.int32), model)
 
     def golomb(self, value: int) -> None:
         """One non-negative integer in Exp-Golomb code, order 0."""
@@ -49,21 +53,29 @@ class Encoder:
 
 
 class Decoder:
-    """Inverse of Encoder. It reads zeros past the end and notices no damage: check the bytes before."""
+    """Inverse of Encoder. It reads zeros past the end and rarely notices damage (CorruptError): check the bytes before."""
 
     def __init__(self, data: bytes) -> None:
         padded = data + bytes(-len(data) % 4)
         self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, "<u4").astype(np.uint32))
 
     def symbols(self, count: int, tables: TableSet, index: int) -> np.ndarray:
-        return self._coder.decode(tables.model(index), count)
+        if (model := tables.model(index)) is None:
+            return np.zeros(count, np.int32)
+        return self._decode(model, count)
+
+    def _decode(self, model: object, count: int) -> np.ndarray:
+        try:
+            return self._coder.decode(model, count)
+        except AssertionError as error:  # the library's answer to a point outside every interval
+            raise CorruptError("the coded data is not valid") from error
 
     def golomb(self) -> int:
         """At most 20 leading zeros are read, so that forged bytes cannot make it run on."""
         n = 0
-        while n < 20 and not int(self._coder.decode(_BIT, 1)[0]):
+        while n < 20 and not int(self._decode(_BIT, 1)[0]):
             n += 1
         value = 1
-        for bit in self._coder.decode(_BIT, n) if n else ():
+        for bit in self._decode(_BIT, n) if n else ():
             value = value << 1 | int(bit)
         return value - 1

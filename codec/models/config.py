@@ -45,3 +45,8 @@ class VQVAEConfig:
         """Weight of the MSE at each anchor, geometric from lambda_min to lambda_max."""
         ratio = (self.lambda_max / self.lambda_min) ** (1 / (self.anchors - 1))
         return [self.lambda_min * ratio**k for k in range(self.anchors)]
+
+
+def model_config(values: dict) -> VQVAEConfig:
+    """Inverse of dataclasses.asdict, for what was stored beside weights."""
+    return VQVAEConfig(**{**values, "groups": tuple(Group(**g) for g in values["groups"])})

@@ -7,7 +7,7 @@ WEIGHT_BITS; results are rounded by a shift. The formulas are those of codec.mod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ ONE = 1 << FRACTION
 WEIGHT_BITS = 12  # fractional bits of weights
 CLIP = 1 << 17
 WEIGHT_CLIP = 1 << 16
+BAND = 4096  # positions that a network sees at a time (about), so that memory stays bounded; the result does not depend on it
 
 
 def export(prior: Prior, tokens: Tokens, sd: torch.Tensor, log2_gain: torch.Tensor) -> dict[str, np.ndarray]:
@@ -61,9 +62,9 @@ def shift(x: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def squash(v: torch.Tensor) -> torch.Tensor:
-    """v in 1/UNIT steps -> compressed activation; the integer form of codec.models.prior.squash."""
+    """v int32 in 1/UNIT steps -> compressed activation, int16; the integer form of codec.models.prior.squash."""
     a = v * (ONE // UNIT)
-    return a.clamp(-2 * ONE, 2 * ONE) + torch.floor(a.clamp(-16 * ONE, 16 * ONE) / 8) + torch.floor(a.clamp(-512 * ONE, 512 * ONE) / 128)
+    return (a.clamp(-2 * ONE, 2 * ONE) + (a.clamp(-16 * ONE, 16 * ONE) >> 3) + (a.clamp(-512 * ONE, 512 * ONE) >> 7)).to(torch.int16)
 
 
 def leaky(x: torch.Tensor) -> torch.Tensor:
@@ -83,7 +84,7 @@ def depthwise(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
 
 
 class _Net:
-    """One context network; x (H, W, inputs) -> (H, W, 2 n)."""
+    """One context network; x (H, W, inputs) -> (H, W, 2 n). An output sees ``reach`` positions to every side."""
 
     def __init__(self, arrays: dict[str, np.ndarray], prefix: str, blocks: int, device: torch.device) -> None:
         def get(name: str) -> torch.Tensor:
@@ -93,7 +94,7 @@ class _Net:
             return get(f"{name}.weight").t().contiguous(), get(f"{name}.bias")
 
         self.stem, self.head = dense("stem"), dense("head")
-        self.blocks = []
+        self.blocks, self.reach = [], blocks
         for k in range(blocks):
             d = get(f"body.{k}.d.weight").permute(1, 2, 0).contiguous(), get(f"body.{k}.d.bias")
             self.blocks.append((dense(f"body.{k}.a"), d, dense(f"body.{k}.b"), dense(f"body.{k}.f"), dense(f"body.{k}.g")))
@@ -103,12 +104,15 @@ class _Net:
         w, b = layer
         return shift(torch.addmm(b, x.reshape(-1, x.shape[-1]), w), WEIGHT_BITS).view(*x.shape[:-1], -1)
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, at: torch.Tensor | None = None) -> torch.Tensor:
+        """at (P,): positions asked for, as row * W + column; then the result is (P, 2 n)."""
         dense = self._dense
         x = leaky(dense(x, self.stem)).clamp_(-CLIP, CLIP)
-        for a, d, b, f, g in self.blocks:
+        for k, (a, d, b, f, g) in enumerate(self.blocks):
             h = leaky(dense(x, a)).clamp_(-CLIP, CLIP)
             h = leaky(shift(depthwise(h, d[0]) + d[1], WEIGHT_BITS)).clamp_(-CLIP, CLIP)
+            if at is not None and k + 1 == len(self.blocks):  # from here on no position sees another
+                x, h = x.flatten(0, 1)[at], h.flatten(0, 1)[at]
             x = (x + dense(h, b)).clamp_(-CLIP, CLIP)
             x = (x + dense(leaky(dense(x, f)).clamp_(-CLIP, CLIP), g)).clamp_(-CLIP, CLIP)
         return dense(leaky(x), self.head).clamp_(-CLIP, CLIP)
@@ -116,7 +120,7 @@ class _Net:
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass asks for: group number, its place in the file, and for its P positions mu (P, C) in 1/UNIT step and scale (P, C) indices."""
+    """What one pass asks for: group number, its place in the file, and for its P positions mu (P, C) int32 in 1/UNIT step and scale (P, C) int16 indices."""
 
     group: int
     number: int
@@ -161,28 +165,43 @@ class IntegerPrior:
         values = values.view(h // 2, w // 2, ct, 2, 2).permute(0, 3, 1, 4, 2).reshape(h, w, ct)
         u = level * 2 * ONE // MAX_LEVEL - ONE
         level_features = torch.tensor([u, u * u // ONE, u**3 // ONE**2], dtype=torch.float64, device=self.device).expand(h, w, 3)
-        nets, groups, done_groups = iter(self.nets), [], []
+        nets, seen = iter(self.nets), []
+        v_hat = torch.zeros(h, w, self.config.channels, dtype=torch.int32, device=self.device)
         for number, g in enumerate(self.config.groups):
             lead, part = g.start == 0, slice(g.start, g.stop)
             t_hat = shift(values * spread[: g.stop], 2 * FRACTION - 8) if lead else None
-            cur = torch.zeros(h, w, g.stop - g.start, dtype=torch.float64, device=self.device)
+            cur = v_hat[:, :, part]
             done = torch.zeros(h, w, 1, dtype=torch.float64, device=self.device)
             for i, mask in enumerate(pass_masks(h, w, g.passes)):
-                features = [*done_groups, *([squash(cur)] if i else []), values, level_features, done * ONE]
-                raw_mu, raw_ls = next(nets)(torch.cat(features, 2)).chunk(2, 2)
-                mu = shift(raw_mu * spread[part].clamp(min=ONE), 2 * FRACTION - 8)
-                if lead:
-                    mu = mu + t_hat
-                    if i:
-                        mu = mu + shift(depthwise((cur - t_hat) * done, self.smooth[i - 1]), WEIGHT_BITS)
-                mu = mu.clamp(-(1 << 24), 1 << 24)
-                octave = raw_ls + log2_spread_t[part] - LOG2_SCALE_MIN * ONE
-                scale = torch.floor(octave * (PER_OCTAVE / ONE) + 0.5).clamp(0, SCALES - 1)
+                features = [*seen, *([squash(cur)] if i else []), values, level_features, done * ONE]
+                base = t_hat
+                if lead and i:
+                    base = t_hat + shift(depthwise((cur - t_hat) * done, self.smooth[i - 1]), WEIGHT_BITS)
                 rows, columns = np.nonzero(mask[0, 0].numpy())
+                mu, scale = self._expect(next(nets), features, base, rows, columns, spread[part], log2_spread_t[part])
                 at = torch.from_numpy(rows).to(self.device), torch.from_numpy(columns).to(self.device)
-                asked = Pass(number, i, rows, columns, mu[at].cpu().numpy().astype(np.int64), scale[at].cpu().numpy().astype(np.int32))
-                cur[at] = torch.from_numpy(code(asked).astype(np.float64)).to(self.device)
+                cur[at] = torch.from_numpy(code(Pass(number, i, rows, columns, mu, scale)).astype(np.int32)).to(self.device)
                 done[at] = 1
-            groups.append(cur)
-            done_groups.append(squash(cur))
-        return torch.cat(groups, 2).permute(2, 0, 1).to(torch.int32).cpu().numpy()
+            seen.append(squash(cur))
+        return v_hat.permute(2, 0, 1).cpu().numpy()
+
+    def _expect(
+        self, net: _Net, features: Sequence[torch.Tensor], base: torch.Tensor | None, rows: np.ndarray, columns: np.ndarray, spread: torch.Tensor, log2_spread: torch.Tensor
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """mu and scale of a Pass at rows, columns (in raster order), band by band. features: (H, W, ...) each; base (H, W, C): added to mu."""
+        h, w = features[0].shape[:2]
+        height = max(BAND // w, 8)
+        mu, scale = np.empty((len(rows), len(spread)), np.int32), np.empty((len(rows), len(spread)), np.int16)
+        for start in range(0, h, height):
+            low, high = max(0, start - net.reach), min(h, start + height + net.reach)
+            a, b = np.searchsorted(rows, (start, start + height))
+            at = torch.from_numpy((rows[a:b] - low) * w + columns[a:b]).to(self.device)
+            x = torch.cat([f[low:high].double() for f in features], 2)
+            raw_mu, raw_ls = net(x, at).chunk(2, 1)
+            m = shift(raw_mu * spread.clamp(min=ONE), 2 * FRACTION - 8)
+            if base is not None:
+                m += base[low:high].flatten(0, 1)[at]
+            mu[a:b] = m.clamp_(-(1 << 24), 1 << 24).cpu().numpy()
+            octave = raw_ls + log2_spread - LOG2_SCALE_MIN * ONE
+            scale[a:b] = torch.floor(octave * (PER_OCTAVE / ONE) + 0.5).clamp_(0, SCALES - 1).cpu().numpy()
+        return mu, scale

@@ -2,8 +2,8 @@
 
 Two scalar quantisers share the line: kind 0 reconstructs at q steps, kind 1 at q - sign(q) / 2 steps. Which one is in force follows
 from a state that the parity of each symbol drives: trellis-coded quantisation (Marcellin and Fischer 1990) in the form VVC calls
-dependent quantisation (Schwarz et al. 2019). The channels of a position in one group of y are one walk, so each is a vector that is
-quantised as a whole. The encoder finds the walk of least rate-distortion cost (Viterbi); the decoder only follows the states.
+dependent quantisation (Schwarz et al. 2019). A walk goes through up to STEPS latents of a pass, from large scales to small ones, and is a vector
+that is quantised as a whole. The encoder finds the walk of least rate-distortion cost (Viterbi); the decoder only follows the states.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 
 from codec.bitstream.tables import KINDS, MAX_SYMBOL
 
+STEPS = 128  # latents in a walk
+BATCH = 2048  # walks that are searched at a time, so that memory stays bounded
 UNIT = 256  # integer units of a step in which reconstructions are held
 
 
@@ -38,6 +40,7 @@ SCALAR = Trellis("scalar", ((0, 0),), (0,))
 TCQ4 = Trellis("tcq4", ((0, 2), (2, 0), (1, 3), (3, 1)), (0, 0, 1, 1))
 #: Best of all linear 8-state machines for uniform sources: 1.08 dB of 1.53 possible (4 states: 0.98 dB).
 TCQ8 = Trellis("tcq8", ((0, 2), (4, 6), (6, 4), (2, 0), (1, 3), (5, 7), (7, 5), (3, 1)), (0, 0, 0, 0, 1, 1, 1, 1))
+TRELLISES = {t.name: t for t in (SCALAR, TCQ4, TCQ8)}
 
 
 def magnitudes(m: np.ndarray, kind: np.ndarray | int, table: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -50,28 +53,45 @@ def reconstruct(symbols: np.ndarray, kind: np.ndarray | int, table: np.ndarray, 
     return np.sign(symbols) * magnitudes(np.abs(symbols), kind, table, offsets)
 
 
+def walks(scale: np.ndarray) -> np.ndarray:
+    """scale (P, C), 0 = not coded -> places (steps, W) of the coded latents in the raveled array, all walks side by side.
+
+    The n coded latents in order of falling scale, equal ones in order of place, fill ceil(n / STEPS) walks step by step: all first steps, then
+    all second steps. The last step may be short: -1 there.
+    """
+    flat = scale.ravel()
+    count = np.count_nonzero(flat)
+    order = np.argsort(-flat.astype(np.int16), kind="stable")[:count]
+    width = -(-count // STEPS)
+    steps = -(-count // width) if width else 0
+    places = np.full(steps * width, -1)
+    places[:count] = order
+    return places.reshape(steps, width)
+
+
 def assign(
     trellis: Trellis, r: np.ndarray, scale: np.ndarray, weight: np.ndarray, bits: np.ndarray, offsets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rate-aware symbols of one pass, and the kinds in force: (P, C) int32 each.
 
-    r (P, C) float32: residuals in steps; scale (P, C): scale indices, 0 = not coded; weight (C,) or (P, C) float32: bits that a squared step of
+    r (P, C) float32: residuals in steps; scale (P, C) int: scale indices, 0 = not coded; weight (C,) or (P, C) float32: bits that a squared step of
     error is worth; bits (tables, 2 * MAX_SYMBOL + 1): costs; offsets: of LatentTables.
     """
-    symbols, kinds = np.zeros(r.shape, np.int32), np.zeros(r.shape, np.int32)
-    active = np.flatnonzero((scale > 0).any(0))
-    if len(active):
-        weight = np.broadcast_to(weight, r.shape)
-        r, scale, weight = (np.ascontiguousarray(a[:, active].T) for a in (r, scale, weight))
-        cost, choice = _branches(np.abs(r), scale, weight, bits, offsets, max(trellis.kind) + 1)
-        walk, kind = _viterbi(trellis, cost, choice, scale > 0)
-        symbols[:, active] = (walk * np.where(r < 0, -1, 1)).T
-        kinds[:, active] = kind.T
+    symbols, kinds, places = np.zeros(r.shape, np.int32), np.zeros(r.shape, np.int32), walks(scale)
+    r_flat, scale_flat, weight_flat = r.ravel(), scale.ravel(), np.broadcast_to(weight, r.shape).ravel()
+    for start in range(0, places.shape[1], BATCH):  # walks do not see each other
+        at = places[:, start : start + BATCH]
+        coded = at >= 0
+        part = r_flat[at]
+        cost, choice = _branches(np.abs(part), scale_flat[at], weight_flat[at], bits, offsets, max(trellis.kind) + 1)
+        walk, kind = _viterbi(trellis, cost, choice, coded)
+        symbols.ravel()[at[coded]] = (walk * np.where(part < 0, -1, 1))[coded]
+        kinds.ravel()[at[coded]] = kind[coded]
     return symbols, kinds
 
 
 def _branches(a: np.ndarray, scale: np.ndarray, weight: np.ndarray, bits: np.ndarray, offsets: np.ndarray, kinds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Least cost and its |symbol| for every kind and parity: (kinds, 2, C, P) each."""
+    """Least cost and its |symbol| for every kind and parity: a, scale, weight (S, W) -> (kinds, 2, S, W) each."""
     cost = np.empty((kinds, 2, *a.shape), np.float32)
     choice = np.empty((kinds, 2, *a.shape), np.int16)
     half_bits = bits[:, MAX_SYMBOL:]

@@ -1,6 +1,6 @@
 """Second stage: prior, tables and synthesis learn what the rate-aware trellis encoder really sends; the analysis stays as it is.
 
-    python -m codec.training.adapt --data DIR --base RUN/last.pt --run DIR [NAME=VALUE ...]
+    python -m codec.training.adapt --data DIR --base RUN/last.pt --out DIR [NAME=VALUE ...]
 
 The encoder's decisions are made inside the loop with the tables of the moment, which are counted from those decisions. Symbols are
 held fixed in the gradients: mu moves the reconstruction, log sigma moves along the tables, mu's rate is that of a Gaussian.
@@ -9,6 +9,7 @@ held fixed in the gradients: mu moves the reconstruction, log sigma moves along 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -20,8 +21,9 @@ from tqdm import tqdm
 from codec.bitstream.tables import KINDS, LOG2_SCALE_MIN, MAX_SYMBOL, PER_OCTAVE, SCALES, LatentTables
 from codec.models.config import Group
 from codec.models.prior import gaussian_bits
+from codec.models.ratecontrol import step_weight
 from codec.models.transforms import level_features
-from codec.models.trellis import SCALAR, TCQ4, TCQ8, UNIT, Trellis, assign, reconstruct
+from codec.models.trellis import TRELLISES, UNIT, Trellis, assign, reconstruct
 from codec.models.vqvae import VQVAE
 from codec.training import start
 from codec.training.data import Photos
@@ -30,13 +32,11 @@ from codec.training.optim import Ema
 from codec.training.tables import Counts, analytic_tables
 from codec.training.train import Run, draw_levels, load_base
 
-TRELLISES = {t.name: t for t in (SCALAR, TCQ4, TCQ8)}
 
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """steps, batch, crop, seed: as in TrainConfig; lr: of prior and synthesis; lr_linear, lr_gain: factors; trellis: quantiser; rdo: multiplier
-    of the rate in its decisions (small: nearest); refresh: steps between new tables; ema: decay."""
+    """steps, batch, crop, seed: as in TrainConfig; lr: of prior and synthesis; lr_linear, lr_gain: factors; trellis: quantiser; refresh: steps between new tables; ema: decay."""
 
     steps: int = 4000
     batch: int = 4
@@ -46,7 +46,6 @@ class AdaptConfig:
     lr_gain: float = 0.2
     warmup: int = 50
     trellis: str = "tcq8"
-    rdo: float = 1.0
     refresh: int = 100
     ema: float = 0.998
     save: int = 500
@@ -56,8 +55,8 @@ class AdaptConfig:
 class Sender:
     """Quantises like the encoder and keeps the counts of what it sent."""
 
-    def __init__(self, trellis: Trellis, tables: LatentTables, rdo: float) -> None:
-        self.trellis, self.rdo, self.counts = trellis, rdo, Counts()
+    def __init__(self, trellis: Trellis, tables: LatentTables) -> None:
+        self.trellis, self.counts = trellis, Counts()
         self.use(tables)
 
     def use(self, tables: LatentTables) -> None:
@@ -73,7 +72,7 @@ class Sender:
 
     def send(self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """r, scale, weight (P, C) -> symbols, table numbers, reconstructions in steps, each (P, C); counts them."""
-        symbols, kind = assign(self.trellis, r, scale, weight / self.rdo, self.bits, self.tables.offsets)
+        symbols, kind = assign(self.trellis, r, scale, weight, self.bits, self.tables.offsets)
         table = scale * KINDS + kind
         self.counts.add(table, symbols, r)
         return symbols, table, (reconstruct(symbols, kind, table, self.tables.offsets) / UNIT).astype(np.float32)
@@ -86,8 +85,8 @@ def adapt_step(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tenso
             y, tokens = model.analyse(x, level)
             gain = torch.exp2(model.interpolate(model.log2_gain, level))
             v, spread = y * gain, model.sd * gain
-        igain = torch.exp2(model.interpolate(model.log2_igain, level))
-        weight = ((igain.detach()[..., 0, 0] * 255).square() * lam[:, None] / 3).numpy()
+        log2_igain = model.interpolate(model.log2_igain, level)
+        igain, weight = torch.exp2(log2_igain), step_weight(log2_igain, lam[:, None])
         rates: list[torch.Tensor] = []
 
         def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
@@ -125,7 +124,7 @@ def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path) -> Se
     rest = [*model.prior.parameters(), *(p for n, p in model.g_s.named_parameters() if "lapped" not in n and "klt" not in n)]
     groups = [(rest, 1.0), (linear, config.lr_linear), ([model.log2_igain], config.lr_gain)]
     opt = torch.optim.Adam([{"params": p, "lr": config.lr * f, "peak": config.lr * f} for p, f in groups], betas=(0.9, 0.98), fused=True)
-    ema, sender = Ema(model, config.ema), Sender(TRELLISES[config.trellis], analytic_tables(), config.rdo)
+    ema, sender = Ema(model, config.ema), Sender(TRELLISES[config.trellis], analytic_tables())
     t0, seen = time.perf_counter(), []
     bar = tqdm(range(config.steps), disable=None)
     for step in bar:
@@ -149,7 +148,7 @@ def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path) -> Se
             bar.set_postfix(loss=f"{np.mean(seen):.3f}")
             seen = []
         if (step + 1) % config.save == 0 or step + 1 == config.steps:
-            run.save({"step": step + 1, "seconds": time.perf_counter() - t0, "model": model.state_dict(), "ema": ema.mean})
+            run.save({"config": dataclasses.asdict(model.config), "trellis": config.trellis, "step": step + 1, "seconds": time.perf_counter() - t0, "model": model.state_dict(), "ema": ema.mean})
     ema.swap()
     return sender
 
@@ -158,7 +157,7 @@ def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.adapt", description=__doc__.split("\n")[0])
     ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
     ap.add_argument("--base", type=Path, required=True, help="last.pt of a run of codec.training.train")
-    ap.add_argument("--run", type=Path, required=True)
+    ap.add_argument("--out", type=Path, required=True)
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_args()
@@ -166,7 +165,7 @@ def main() -> None:
     types = {f.name: {"int": int, "float": float, "str": str}[f.type] for f in fields(AdaptConfig)}
     config = replace(AdaptConfig(), **{k: types[k](v) for k, v in (s.split("=", 1) for s in args.settings)})
     model, _ = load_base(args.base)
-    adapt(config, model, Photos(args.data, args.run.parent / "data"), args.run)
+    adapt(config, model, Photos(args.data, args.out.parent / "data"), args.out)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from codec.models.config import VQVAEConfig
+from codec.models.config import Group, VQVAEConfig
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,8 @@ class TrainConfig:
 
     steps: optimiser steps; batch: crops per step over all processes; crop: their side in pixels, 0 < crop_late: side
     in the last part of the run, which starts at ``late`` (fraction of the steps); lr: of Adam; lr_linear: factor for lapped filters and KLT; lr_gain: factor for step
-    sizes; warmup: steps; ema: decay; clip: gradient norm; bf16: autocast of the networks; validate, save: steps between.
+    sizes; warmup: steps; ema: decay; clip: gradient norm; bf16: autocast of the networks; start_crops: crops that
+    the start values are computed from; validate, save: steps between.
     """
 
     steps: int = 30000
@@ -29,15 +30,18 @@ class TrainConfig:
     clip: float = 1.0
     bf16: bool = True
     seed: int = 0
+    start_crops: int = 1500
     validate: int = 1000
     save: int = 500
     model: VQVAEConfig = field(default_factory=VQVAEConfig)
 
 
 def load_config(path: Path | None, overrides: dict[str, str]) -> TrainConfig:
-    """TOML file (or the defaults), then NAME=VALUE overrides; an unknown name raises SystemExit with the names that exist."""
+    """TOML file (or the defaults), then NAME=VALUE overrides; groups of the model are [start, stop, passes]. An unknown name raises SystemExit with the names that exist."""
     given: dict[str, object] = tomllib.loads(path.read_text()) if path else {}
     model = given.pop("model", {})
+    if "groups" in model:
+        model["groups"] = tuple(Group(*g) for g in model["groups"])
     config = replace(TrainConfig(model=VQVAEConfig(**model)), **_checked(given))
     return replace(config, **_checked({k: tomllib.loads(f"v = {v}")["v"] for k, v in overrides.items()}))
 

@@ -46,10 +46,13 @@ class Photos:
     """Decoded photographs in a memory-mapped file under ``cache``; made there on first use from ``source``."""
 
     def __init__(self, source: Path, cache: Path) -> None:
-        index = cache / "photos.json"
+        index = cache / "index.json"
         if not index.exists():
             self._build(source, cache)
-        self.entries = [Entry(**e) for e in json.loads(index.read_text())]
+        found = json.loads(index.read_text())
+        if found["source"] != source.name:
+            raise SystemExit(f"{cache} holds the photographs of {found['source']!r}, not of {source.name!r}: remove it or use another run folder")
+        self.entries = [Entry(**e) for e in found["entries"]]
         self._bytes = np.memmap(cache / "photos.u8", np.uint8, "r")
         self.train = [e for e in self.entries if e.photo % VALIDATION_EVERY]
         self.validation = [e for e in self.entries if e.photo % VALIDATION_EVERY == 0 and e.scale == 1.0]
@@ -70,7 +73,7 @@ class Photos:
                     offset += pixels.size
         if not entries:
             raise SystemExit(f"no photographs of at least {MIN_SIDE} pixels a side in {source}")
-        (cache / "photos.json").write_text(json.dumps(entries))
+        (cache / "index.json").write_text(json.dumps({"source": source.name, "entries": entries}))
 
     def pixels(self, e: Entry) -> np.ndarray:
         """(H, W, 3) uint8 view."""

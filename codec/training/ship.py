@@ -18,9 +18,9 @@ from tqdm import tqdm
 from codec.bitstream.container import MAX_LEVEL
 from codec.latents import LatentCoder
 from codec.models import integer_prior
-from codec.models.trellis import TCQ8, Trellis
+from codec.models.ratecontrol import error_weight
+from codec.models.trellis import TRELLISES, Trellis
 from codec.models.vqvae import VQVAE
-from codec.refine import error_weight
 from codec.training.data import Photos
 from codec.training.tables import Counts, analytic_tables, token_classes, token_tables
 from codec.training.train import load_base
@@ -60,7 +60,7 @@ def count(model: VQVAE, trellis: Trellis, integers: dict[str, np.ndarray], class
             position = torch.tensor([level / MAX_LEVEL * (model.config.anchors - 1)])
             y, tokens = model.analyse(x, position)
             v = y * torch.exp2(model.interpolate(model.log2_gain, position))
-            weight = error_weight(PerceptualModel(0, 0, model.config, model, coder), position)
+            weight = error_weight(model, position)
             for sent in coder.quantise(v[0].numpy(), tokens[0].numpy(), level, weight)[0]:
                 counts.add(sent.table, sent.symbols, sent.r)
         latent = counts.tables()
@@ -68,10 +68,11 @@ def count(model: VQVAE, trellis: Trellis, integers: dict[str, np.ndarray], class
     return {**integers, **latent.flat(), **token.flat()}, coder
 
 
-def ship(adapted: Path, data: Path, cache: Path, out: Path, trellis: Trellis, crops: int = 200, rounds: int = 3, seed: int = 0) -> PerceptualModel:
+def ship(adapted: Path, data: Path, cache: Path, out: Path, crops: int = 200, rounds: int = 3, seed: int = 0) -> PerceptualModel:
     """Checkpoint of codec.training.adapt -> weights file; returns the model as it is read back."""
-    model, _ = load_base(adapted)
+    model, state = load_base(adapted)
     model.eval()
+    trellis = TRELLISES[state["trellis"]]
     photos = Photos(data, cache)
     classes = sort_codewords(model, seed)
     integers = integer_prior.export(model.prior, model.tokens, model.sd, model.log2_gain)
@@ -91,7 +92,7 @@ def main() -> None:
     ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
     args = ap.parse_args()
     torch.set_num_threads(1)
-    model = ship(args.adapted, args.data, args.adapted.parent.parent / "data", args.out, TCQ8, args.crops)
+    model = ship(args.adapted, args.data, args.adapted.parent.parent / "data", args.out, args.crops)
     print(f"{args.out}: {args.out.stat().st_size} bytes, table hash {model.table_hash:08x}")
     if args.id:
         record(args)

@@ -64,7 +64,7 @@ def kmeans(points: torch.Tensor, count: int, rng: np.random.Generator, rounds: i
 
 
 @torch.no_grad()
-def transforms(model: VQVAE, photos: Photos, seed: int, crops: int = 1500) -> None:
+def transforms(model: VQVAE, photos: Photos, seed: int, crops: int) -> None:
     """Sets lapped filters, KLT (rows by falling variance), channel deviations."""
     rng = np.random.default_rng((seed, 1))
     x = to_tensor(photos.crops(rng, crops, 128)) - 0.5
@@ -87,10 +87,10 @@ def transforms(model: VQVAE, photos: Photos, seed: int, crops: int = 1500) -> No
 
 
 @torch.no_grad()
-def codebook(model: VQVAE, photos: Photos, seed: int, crops: int = 4000, rounds: int = 16) -> None:
+def codebook(model: VQVAE, photos: Photos, seed: int, crops: int, rounds: int = 16) -> None:
     """Fits the tokens to the linear latents, with a cost for rare codewords."""
     rng, points = np.random.default_rng((seed, 2)), []
-    for _ in range(crops // 50):
+    for _ in range(-(-crops // 50)):
         y = model.g_a.linear(to_tensor(photos.crops(rng, 50, 128)) - 0.5)
         points.append(model.tokens.features(y, model.sd).flatten(0, 2))
     book, bits, weight = kmeans(torch.cat(points), model.config.tokens, rng, rounds, TOKEN_BIT_WEIGHT)

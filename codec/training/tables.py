@@ -70,6 +70,7 @@ def _histogram(rows: np.ndarray, columns: np.ndarray, width: int, weights: np.nd
 
 def token_classes(codebook: np.ndarray, rng: np.random.Generator, classes: int = TOKEN_CLASSES) -> np.ndarray:
     """(K, D) -> class of each codeword (K,), by k-means."""
+    classes = min(classes, len(codebook))
     centre = codebook[rng.permutation(len(codebook))[:classes]]
     for _ in range(30):
         label = ((codebook[:, None] - centre[None]) ** 2).sum(2).argmin(1)

@@ -1,6 +1,6 @@
-"""Trains the perceptual stage: python -m codec.training.train --data DIR --run DIR [--config FILE] [NAME=VALUE ...]
+"""Trains the perceptual stage: python -m codec.training.train --data DIR --out DIR [--config FILE] [NAME=VALUE ...]
 
-Under torchrun it runs on several processes (DDP). Killed and started again with the same --run, it goes on where it was,
+Under torchrun it runs on several processes (DDP). Killed and started again with the same --out, it goes on where it was,
 with the same numbers as if it had not been killed: every step draws its crops and noise from a seed of its own.
 """
 
@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from codec.models.config import VQVAEConfig
+from codec.models.config import VQVAEConfig, model_config
 from codec.models.vqvae import VQVAE
 from codec.training import start
 from codec.training.config import TrainConfig, load_config
@@ -54,7 +54,7 @@ def draw_levels(rng: np.random.Generator, count: int, model: VQVAEConfig) -> tup
 def load_base(path: Path) -> tuple[VQVAE, dict]:
     """Checkpoint of a run -> model with averaged weights, and the state it came from."""
     state = torch.load(path, weights_only=True)
-    model = VQVAE(VQVAEConfig()).to(memory_format=torch.channels_last)
+    model = VQVAE(model_config(state["config"])).to(memory_format=torch.channels_last)
     model.load_state_dict(state["model"])
     with torch.no_grad():
         for p, mean in zip(model.parameters(), state["ema"], strict=True):
@@ -119,14 +119,14 @@ class Run:
 def train(config: TrainConfig, data: Path, folder: Path, stop_at: int | None = None) -> VQVAE:
     """Runs to ``config.steps`` (or ``stop_at``) and returns the averaged model."""
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    photos = Photos(data, data / "cache" if os.access(data, os.W_OK) else folder.parent / "data")
+    photos = Photos(data, folder.parent / "data")
     torch.manual_seed(config.seed)
     model = VQVAE(config.model).to(memory_format=torch.channels_last)
     run = Run(folder, config, rank == 0)
     state = run.load()
     if state is None:
-        start.transforms(model, photos, config.seed)
-        start.codebook(model, photos, config.seed)
+        start.transforms(model, photos, config.seed, config.start_crops)
+        start.codebook(model, photos, config.seed, config.start_crops * 8 // 3)
     opt, ema, first = optimiser(model, config), Ema(model, config.ema), 0
     if state is not None:
         model.load_state_dict(state["model"])
@@ -134,7 +134,7 @@ def train(config: TrainConfig, data: Path, folder: Path, stop_at: int | None = N
         for mean, saved in zip(ema.mean, state["ema"], strict=True):
             mean.copy_(saved)
         first = state["step"]
-    wrapped = DistributedDataParallel(model, find_unused_parameters=True) if world > 1 else model
+    wrapped = DistributedDataParallel(model) if world > 1 else model
     crops = start.to_tensor(photos.validation_crops(32, 256))
     last = min(config.steps, stop_at or config.steps)
     t0, spent = time.perf_counter(), 0.0 if state is None else state["seconds"]
@@ -170,7 +170,7 @@ def train(config: TrainConfig, data: Path, folder: Path, stop_at: int | None = N
                     run.row("validation", done, {"level": level_, "bits_per_dim": rate, "rmse": rmse, "seconds": spent + time.perf_counter() - t0})
             ema.swap()
         if done % config.save == 0 or done == last:
-            run.save({"step": done, "seconds": spent + time.perf_counter() - t0, "model": model.state_dict(), "ema": ema.mean, "optimiser": opt.state_dict()})
+            run.save({"config": dataclasses.asdict(config.model), "step": done, "seconds": spent + time.perf_counter() - t0, "model": model.state_dict(), "ema": ema.mean, "optimiser": opt.state_dict()})
     ema.swap()
     return model
 
@@ -178,7 +178,7 @@ def train(config: TrainConfig, data: Path, folder: Path, stop_at: int | None = N
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.train", description=__doc__.split("\n")[0])
     ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
-    ap.add_argument("--run", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
+    ap.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
     ap.add_argument("--config", type=Path, help="TOML file with settings")
     ap.add_argument("--stop-at", type=int, help="stop after this step (the schedule stays that of the whole run)")
     ap.add_argument("--threads", type=int, default=1)
@@ -188,7 +188,7 @@ def main() -> None:
     if "RANK" in os.environ:
         dist.init_process_group("gloo")
     config = load_config(args.config, dict(s.split("=", 1) for s in args.settings))
-    train(config, args.data, args.run, args.stop_at)
+    train(config, args.data, args.out, args.stop_at)
     if dist.is_initialized():
         dist.destroy_process_group()
 

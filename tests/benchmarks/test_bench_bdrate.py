@@ -35,7 +35,9 @@ def test_two_straight_lines_by_hand() -> None:
 
 def test_agrees_with_the_bjontegaard_package() -> None:
     anchor = Curve(RATE, RMSE)
-    theirs = bjontegaard.bd_rate(anchor.rate, anchor.quality, OTHER.rate, OTHER.quality, method="pchip", min_overlap=0, require_matching_points=False)
+    theirs = bjontegaard.bd_rate(
+        anchor.rate, anchor.quality, OTHER.rate, OTHER.quality, method="pchip", min_overlap=0, require_matching_points=False
+    )
     assert bd_rate(anchor, OTHER) == pytest.approx(theirs, abs=1e-6)
     # their bd_psnr is the mean vertical gap over log10 rate: the same integral with RMSE as the "PSNR"
     theirs = bjontegaard.bd_psnr(
@@ -69,7 +71,13 @@ def table() -> pd.DataFrame:
         for codec, factor in (("anchor", 1.0), ("better", 0.8)):
             for setting, (rate, rmse) in enumerate(zip(RATE, RMSE, strict=True)):
                 rows.append(
-                    {"codec": codec, "setting": str(setting), "image_hash": image, "bits_per_dim": rate * factor * scale, "rmse": rmse * scale}
+                    {
+                        "codec": codec,
+                        "setting": str(setting),
+                        "image_hash": image,
+                        "bits_per_dim": rate * factor * scale,
+                        "rmse": rmse * scale,
+                    }
                 )
     return pd.DataFrame(rows)
 

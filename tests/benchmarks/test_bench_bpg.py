@@ -2,6 +2,8 @@
 
 import contextlib
 import hashlib
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,16 +24,12 @@ from benchmarks.bpg.colour import planes_to_rgb, rgb_to_planes
 from benchmarks.bpg.container import ColourSpace, PixelFormat, read_container
 from benchmarks.bpg.hevc import build_sps, build_vps, read_reduced_sps, write_reduced_sps
 
-# (file, size, SHA-256 of the RGB bytes that bpgdec 0.9.8 gives, RMSE to the ramp below). The first three were written
-# with x265 4.2, the next two by `bpgenc -e jctvc`, the last by bpgenc's own x265.
+# Files, their size, SHA-256 of the RGB bytes that bpgdec 0.9.8 gives, RMSE to the ramp below. "own": written with
+# x265 4.2; "jctvc": by `bpgenc -e jctvc`; "bpgenc x265": by bpgenc's own x265.
 VECTORS = {
-    "own 420": ("425047fb200010100002ab744401c17181120000012801af36e9e5b9948fa9243cd61f8c12895e176dc11ff3", (16, 16), "94882ffc34d6a9a4e2da257e50de067fb1a1dcd2522c602b462bfb6bbec37daf", 3.7350),
-    "own 444 odd": ("425047fb600013110002ab744401c17181120000012801af36e9e5b9948fa9243cee16ca3c93e5bafbc4f4da1fc1e9e33045878c1606d4553315075d2ff3a49c873f598e054ab4ec2107f8e7193f8cb948f43bf1511dc1b46e10ec3aae8e0f9e60df0580aead7c3683f0", (19, 17), "603f88447d238766392975dbd597ee28c5c02eaaa4f48fb5170c48520829d86a", 3.5629),
-    "own 420 odd": ("425047fb200013110002ab744401c17181120000012801af36e9e5b9948fa9243cd61f8c12895e176dc11fb01b5bfc6716af9c4c3705949d404b13f659e6eae1381fbbbe11373f25d2b144703c9282d7c49cd271ebaf76f018", (19, 17), "d0826212f2b76062392aa189412fada6689682f3c44fabd84b64a9cff5c7e492", 11.1910),
-    "jctvc 420": ("425047fb2000090700039247404401c1909581120000012601af0960f327739ecd98f8d308d3aa5fd754", (9, 7), "0d90fcf03f36b1fcd59f415a787edf8053b6799dd9cc88d3ebb333e5a8d4c6a0", 6.3149),
-    "jctvc 444": ("425047fb6000090700039247404401c19095811603700000012601af0960f327739ecc16de7dc4d4ff0cb20480", (9, 7), "9a4fe1f8c4a81650f7422700e15cc03879f2d63e9c782f5962600e478170d8ed", 4.1614),
-    "bpgenc x265 420": ("425047fb2000211100039247404401c17181120000012601af36a69ac372e0213beb4078e2bb8677d721cbb6e08fe479a9336700e296213e156218ba5766b317b6ad1b5d9104793608eada35d948fd2cdf4aec9cc2c08899810b2db1a2feb69ad5d5cc391a22895a33d9a873948ed0801c6bf318c562040096e3410e6bd489b04e369f6fd1343d0b29c44d28531ffc467fc9610072033474dae387ecba29d7ed0af5efc7ba66722aaf7b509892bc05c91c6ede3a9f10", (33, 17), "fc8292ef57ac6f0003bb423487ade7f8d8debd2bcd35224ca23eda27257c77b3", 15.5426),
-}  # fmt: skip
+    name: (item["hex"], tuple(item["size"]), item["sha256"], item["rmse"])
+    for name, item in json.loads(Path(__file__).with_name("bpg_vectors.json").read_text()).items()
+}
 NAMES = list(VECTORS)
 
 
@@ -200,5 +198,5 @@ def test_extension_data_and_explicit_length_are_stepped_over() -> None:
 
 
 def test_too_small_a_picture_is_one_sentence() -> None:
-    with pytest.raises(BpgError, match="8x40.*over 8 pixels"):
+    with pytest.raises(BpgError, match=r"8x40.*over 8 pixels"):
         encode(np.zeros((40, 8, 3), np.uint8), 30)

@@ -114,7 +114,10 @@ def test_a_broken_bpgenc_is_told_not_replaced(body: str, words: str, tmp_path: P
 
 def test_vvc_runs_the_tools_on_padded_planes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: np.ndarray) -> None:
     """Stand-ins for vvencapp and vvdecapp: zlib on the planes, 10-bit output as the real decoder gives."""
-    script(tmp_path, "vvencapp", """
+    script(
+        tmp_path,
+        "vvencapp",
+        """
 import sys, zlib
 if "--version" in sys.argv:
     print("vvencapp 1.12.0"); sys.exit()
@@ -123,13 +126,18 @@ width, height = map(int, options["-s"].split("x"))
 data = open(options["-i"], "rb").read()
 assert len(data) == width * height * 3 // 2 and width % 8 == height % 8 == 0 and options["-c"] == "yuv420"
 open(options["-o"], "wb").write(zlib.compress(data, 1))
-""")
-    script(tmp_path, "vvdecapp", """
+""",
+    )
+    script(
+        tmp_path,
+        "vvdecapp",
+        """
 import sys, zlib
 options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 data = zlib.decompress(open(options["-b"], "rb").read())
 open(options["-o"], "wb").write(b"".join((4 * value).to_bytes(2, "little") for value in data))
-""")
+""",
+    )
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     codec = make_codec("vvc", OPTIONS)
     image = photo[:61, :83]
@@ -167,7 +175,8 @@ class FakeCodec:
 def fake_codec(monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks.codecs import ours
 
-    module = types.SimpleNamespace(load=lambda device: FakeCodec(), __version__="0.0", errors=types.SimpleNamespace(CodecError=ValueError))
+    module = types.SimpleNamespace(load=lambda device: FakeCodec(), __version__="0.0")
+    monkeypatch.setitem(sys.modules, "codec.errors", types.SimpleNamespace(CodecError=ValueError))
     monkeypatch.setitem(sys.modules, "codec", module)
     ours._load.cache_clear()
     yield

@@ -14,7 +14,21 @@ from benchmarks.labels import spread
 from benchmarks.plots import _RC, _panel, draw_figures
 from benchmarks.published import DRAWN, FOLDER, drawn_curves, published_points
 
-CODECS = ("ours-vq", "ours-ldm", "jpeg", "jpeg-progressive", "jpeg-444", "jpeg2000", "webp", "avif", "jxl", "heic", "bpg-420", "bpg-444", "compressai-mbt2018")  # fmt: skip
+CODECS = (
+    "ours-vq",
+    "ours-ldm",
+    "jpeg",
+    "jpeg-progressive",
+    "jpeg-444",
+    "jpeg2000",
+    "webp",
+    "avif",
+    "jxl",
+    "heic",
+    "bpg-420",
+    "bpg-444",
+    "compressai-mbt2018",
+)
 
 
 def means() -> pd.DataFrame:
@@ -24,7 +38,15 @@ def means() -> pd.DataFrame:
         for rate in np.geomspace(0.03, 0.8, 8):
             rmse = 14 * (rate / 0.03) ** -0.55 * (1 + 0.01 * index)
             rows.append(
-                {"codec": codec, "setting": "1", "version": "v", "bits_per_dim": rate, "rmse": rmse, "psnr": 20 * np.log10(255 / rmse), "ms_ssim": 1 - rmse / 200}
+                {
+                    "codec": codec,
+                    "setting": "1",
+                    "version": "v",
+                    "bits_per_dim": rate,
+                    "rmse": rmse,
+                    "psnr": 20 * np.log10(255 / rmse),
+                    "ms_ssim": 1 - rmse / 200,
+                }
             )
     return pd.DataFrame(rows)
 
@@ -89,4 +111,6 @@ def test_every_published_point_has_a_system_and_a_source() -> None:
     assert total == 4391
     vtm = drawn_curves("kodak", "psnr")["VTM"].iloc[0]
     raw = published_points("kodak")
-    assert (3 * vtm.bits_per_dim, vtm.psnr) == pytest.approx(tuple(raw[raw.system == "CompressAI:vtm"].sort_values("bpp")[["bpp", "psnr"]].iloc[0]))
+    assert (3 * vtm.bits_per_dim, vtm.psnr) == pytest.approx(
+        tuple(raw[raw.system == "CompressAI:vtm"].sort_values("bpp")[["bpp", "psnr"]].iloc[0])
+    )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -94,7 +95,19 @@ def test_killed_and_run_again_the_table_is_complete_without_doubles(folder: Path
 
 def test_interrupted_from_the_keyboard_it_says_so(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [*SCRIPT, "--images", str(folder), "--codecs", "bpg,avif,jpeg2000", "--metrics", "", "--jobs", "2", "--out", str(out)]
+    command = [
+        *SCRIPT,
+        "--images",
+        str(folder),
+        "--codecs",
+        "bpg,avif,jpeg2000",
+        "--metrics",
+        "",
+        "--jobs",
+        "2",
+        "--out",
+        str(out),
+    ]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
     while not (out / "rd.csv").is_file() or (out / "rd.csv").read_bytes().count(b"\n") < 3:
         assert process.poll() is None
@@ -136,11 +149,15 @@ def test_bad_images_are_told_and_the_good_ones_measured(folder: Path, tmp_path: 
     assert set(read(out).image) == {"a.png", "b.png"} and len(read(out)) == 4
 
 
-def test_a_codec_that_fails_on_one_picture_loses_no_other_row(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_codec_that_fails_on_one_picture_loses_no_other_row(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from benchmarks.codecs.pillow_codecs import WebP
 
     real = WebP.encode
-    monkeypatch.setattr(WebP, "encode", lambda self, image, setting: 1 / 0 if image.shape[0] == 96 and setting else real(self, image, setting))
+    monkeypatch.setattr(
+        WebP, "encode", lambda self, image, setting: 1 / 0 if image.shape[0] == 96 and setting else real(self, image, setting)
+    )
     out = tmp_path / "out"
     assert main(["--images", str(folder), "--codecs", "jpeg,webp", "--points", "3", "--out", str(out), *FAST]) == 1
     text = sentences(capsys)
@@ -152,7 +169,9 @@ def test_a_codec_that_fails_on_one_picture_loses_no_other_row(folder: Path, tmp_
     assert len(read(out)) == 12
 
 
-def test_a_broken_bpgenc_fails_the_run_but_not_the_others(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_bpgenc_fails_the_run_but_not_the_others(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "bpgenc").write_text("#!/bin/sh\nexit 3\n")
@@ -180,7 +199,15 @@ def test_a_broken_bpgenc_fails_the_run_but_not_the_others(folder: Path, tmp_path
         (["--out", "FILE/x"], 1, "cannot write to the output folder"),
     ],
 )
-def test_each_bad_input_is_one_sentence(arguments: list[str], code: int, words: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_bad_input_is_one_sentence(
+    arguments: list[str],
+    code: int,
+    words: str,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "FILE").write_text("")
     monkeypatch.chdir(tmp_path)
@@ -194,7 +221,12 @@ def test_each_bad_input_is_one_sentence(arguments: list[str], code: int, words: 
 def test_an_unwritable_folder_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     """As another user where the tests run as root, for whom every folder is writable: a read-only path of /proc."""
     out = "/proc/benchmark-results" if sys.platform == "linux" else "/benchmark-results"
-    done = subprocess.run([*SCRIPT, "--images", str(folder), "--codecs", "jpeg", "--metrics", "", "--out", out], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [*SCRIPT, "--images", str(folder), "--codecs", "jpeg", "--metrics", "", "--out", out],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert done.returncode == 1 and "cannot write to the output folder" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -227,3 +259,27 @@ def test_missing_weights_leave_the_column_out_with_a_sentence(folder: Path, tmp_
 def test_the_module_form_shows_help() -> None:
     done = subprocess.run([sys.executable, "-m", "benchmarks.rd_curve", "--help"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0 and "--images" in done.stdout
+
+
+def test_set_metrics_survive_in_a_checkout_without_features(folder: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from codec._compat import import_torchvision
+
+    torch.manual_seed(0)
+    weights = tmp_path / "squeeze.safetensors"
+    save_file(import_torchvision().models.squeezenet1_1().state_dict(), weights)
+    out = tmp_path / "out"
+    common = ["--images", str(folder), "--points", "2", "--out", str(out), "--jobs", "1", "--no-report", "--rate-axis", "log"]
+    common += ["--metrics", "sqz_kid,sqz_dist", "--feature-weights", str(weights)]
+    assert main([*common, "--codecs", "jpeg"]) == 0
+    first = pd.read_csv(out / "sets.csv")
+    assert list(first.codec) == ["jpeg", "jpeg"]
+    assert first.sqz_kid.notna().all()
+    shutil.rmtree(out / ".features")
+    assert main([*common, "--codecs", "webp"]) == 0
+    both = pd.read_csv(out / "sets.csv")
+    pd.testing.assert_frame_equal(both[both.codec == "jpeg"], first)
+    assert len(both) == 4
+    assert len(read(out)) == 8

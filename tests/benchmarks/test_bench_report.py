@@ -50,7 +50,14 @@ Promise.all([$("over").decode(), $("under").decode()]).then(() => {
 @pytest.fixture
 def report(tmp_path: Path, photo: np.ndarray) -> Path:
     rows = [
-        {"codec": codec, "version": "v<1>", "setting": str(setting), "bits_per_dim": 0.05 * setting, "rmse": 12 / setting, "psnr": 30.0 + setting if setting < 4 else np.inf}
+        {
+            "codec": codec,
+            "version": "v<1>",
+            "setting": str(setting),
+            "bits_per_dim": 0.05 * setting,
+            "rmse": 12 / setting,
+            "psnr": 30.0 + setting if setting < 4 else np.inf,
+        }
         for codec in ("jpeg", "webp")
         for setting in (1, 2, 3, 4)
     ]
@@ -64,7 +71,15 @@ def report(tmp_path: Path, photo: np.ndarray) -> Path:
     shown = tuple(Shown(name, 5.0, 321, 4.5, np.roll(photo, shift, 0)) for name, shift in (("jpeg", 1), ("webp", 2)))
     case = Showcase("photo.png", 0.06, 400, photo, shown)
     path = tmp_path / "report.html"
-    write_report(path, "Test </script><b>report</b>", "kodak", pd.DataFrame(rows), bd, [case], {"note": "</script><script>alert(1)</script>"})
+    write_report(
+        path,
+        "Test </script><b>report</b>",
+        "kodak",
+        pd.DataFrame(rows),
+        bd,
+        [case],
+        {"note": "</script><script>alert(1)</script>"},
+    )
     return path
 
 
@@ -73,7 +88,8 @@ def test_the_report_works_in_a_headless_browser(report: Path) -> None:
     page = report.with_name("driven.html")
     page.write_text(report.read_text().replace("</body>", DRIVE + "</body>"))
     done = subprocess.run(
-        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", f"--user-data-dir={report.parent / 'profile'}",
+        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000",
+         f"--user-data-dir={report.parent / 'profile'}",
          "--dump-dom", page.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip

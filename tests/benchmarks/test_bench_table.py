@@ -28,7 +28,8 @@ def filled(path: Path) -> bytes:
 
 def test_first_columns_are_the_stable_ones(tmp_path: Path) -> None:
     header = filled(tmp_path / "rd.csv").decode().splitlines()[0].split(",")
-    stable = "codec,setting,version,image,width,height,bytes,bits_per_dim,bpp,rmse,psnr,ms_ssim,encode_s,decode_s".split(",")
+    stable = ["codec", "setting", "version", "image", "width", "height", "bytes", "bits_per_dim", "bpp", "rmse", "psnr"]
+    stable += ["ms_ssim", "encode_s", "decode_s"]
     assert [name for name in header if name in stable] == stable
 
 

@@ -1,0 +1,27 @@
+"""What the tests of the shipped model share: the model, loaded once, and photographs from an installed package."""
+
+import matplotlib.cbook
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+import codec
+
+
+@pytest.fixture(scope="session")
+def shipped() -> codec.Codec:
+    """The codec that users get, on one thread."""
+    return codec.load(threads=1)
+
+
+@pytest.fixture(scope="session")
+def photo() -> Image.Image:
+    """A photograph, RGB, 512x600."""
+    with Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)) as image:
+        return image.convert("RGB")
+
+
+@pytest.fixture(scope="session")
+def small(photo: Image.Image) -> np.ndarray:
+    """The same photograph as 256x300 pixels, uint8 (300, 256, 3)."""
+    return np.asarray(ImageOps.fit(photo, (256, 300)))

@@ -1,0 +1,290 @@
+"""The shipped weights on real pictures: every size and mode, rates, targets, cut files, tiles."""
+
+import io
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+import codec
+from codec import tiles
+from codec.bitstream.container import Header, pack, parse, read_header
+from codec.errors import CodecError, CorruptError, RateError, UnsupportedError
+from tests.codes import decoded_codes, digest
+
+QUALITIES = (0, 15, 30, 45, 60, 75, 90, 100)
+
+
+def rmse(a: object, b: object) -> float:
+    """Of two pictures of one size, as RGB."""
+    a, b = (np.asarray(x.convert("RGB") if isinstance(x, Image.Image) else x, float) for x in (a, b))
+    assert a.shape == b.shape
+    return float(np.sqrt(np.square(a - b).mean()))
+
+
+@pytest.fixture(scope="module")
+def ladder(shipped, small) -> list[tuple[bytes, float]]:
+    """File and RMSE at each of QUALITIES."""
+    files = [shipped.encode(small, quality=q) for q in QUALITIES]
+    return [(data, rmse(shipped.decode(data), small)) for data in files]
+
+
+@pytest.fixture(scope="module")
+def medium(ladder) -> bytes:
+    return ladder[QUALITIES.index(60)][0]
+
+
+# pictures of all kinds
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (33, 1), (31, 65), (96, 64)])
+def test_round_trip(shipped, photo, size, mode):
+    picture = ImageOps.fit(photo, size).convert(mode)
+    if mode.endswith("A"):
+        alpha = np.arange(size[0] * size[1], dtype=np.uint32).reshape(size[::-1]) * 37 % 256
+        picture.putalpha(Image.fromarray(alpha.astype(np.uint8)))
+    out = shipped.decode(shipped.encode(picture, quality=90))
+    assert (out.mode, out.size) == (picture.mode, picture.size)
+    assert rmse(out, picture) < 12
+    if mode.endswith("A"):
+        assert (np.asarray(out.getchannel("A")) == alpha).all()
+
+
+def test_flat_pictures_keep_their_colour(shipped):
+    for colour in ((0, 0, 0), (255, 255, 255), (255, 0, 0), (20, 120, 90)):
+        flat = np.full((40, 50, 3), colour, np.uint8)
+        data = shipped.encode(flat, quality=100)
+        assert np.abs(shipped.decode_array(data).astype(int) - flat).max() <= 6, colour
+        assert len(data) < 250
+
+
+def test_pictures_unlike_photographs(shipped):
+    """Large latents, far from what was trained on: noise keeps the half of its energy that the transform keeps, a checkerboard nearly all."""
+    noise = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    checker = np.kron(np.indices((5, 6)).sum(0) % 2, np.ones((9, 9))).astype(np.uint8)[..., None].repeat(3, 2) * 255
+    for picture, bound in ((noise, 60), (checker, 25)):
+        assert rmse(shipped.decode_array(shipped.encode(picture, quality=100)), picture) < bound
+
+
+# rate and distortion
+
+
+def test_more_quality_is_more_bytes_and_less_error(ladder):
+    sizes, errors = [len(data) for data, _ in ladder], [error for _, error in ladder]
+    assert all(a < b for a, b in pairwise(sizes)), sizes
+    assert all(a > b for a, b in pairwise(errors)), errors
+
+
+def test_quality_is_continuous(shipped, small, ladder):
+    """A half step of quality lies between its neighbours, a difference below 1/64 is none."""
+    low, high = ladder[3], ladder[4]
+    between = shipped.encode(small, quality=52.5)
+    assert len(low[0]) < len(between) < len(high[0])
+    assert shipped.encode(small, quality=52.501) == between != shipped.encode(small, quality=52.52)
+
+
+def test_fewer_bytes_than_jpeg(small, ladder):
+    """At the error of JPEG at quality 40 (4:2:0, optimised); the whole comparison is in results/."""
+    out = io.BytesIO()
+    Image.fromarray(small).save(out, "JPEG", quality=40, optimize=True)
+    error, sizes = rmse(Image.open(out), small), [len(data) for data, _ in ladder]
+    ours = np.exp(np.interp(np.log(error), np.log([e for _, e in ladder])[::-1], np.log(sizes)[::-1]))
+    assert ours < 0.85 * len(out.getvalue())
+
+
+def test_size_is_what_the_tables_promise(shipped, photo, monkeypatch):
+    """Within 1 %, the header apart; and the decoder finds the codes that the encoder meant."""
+    coder, sent = shipped._model.coder, []
+
+    def spy(v, tokens, *rest):
+        sent.append((tokens, encode(v, tokens, *rest)))
+        return sent[-1][1]
+
+    encode = coder.encode
+    monkeypatch.setattr(coder, "encode", spy)
+    for quality in (30, 60, 90):
+        data = shipped.encode(photo, quality=quality)
+        tokens, encoded = sent.pop()
+        ideal, sizes = sum(encoded.bits) / 8, read_header(data).section_bytes
+        assert abs(sum(sizes) - ideal) <= 0.01 * ideal
+        assert len(data) - sum(sizes) <= 50
+        assert digest(*decoded_codes(shipped, data)) == digest(tokens, encoded.v_hat)
+
+
+@pytest.mark.parametrize("target", [400, 1500, 6000])
+def test_target_bytes_is_never_exceeded(shipped, small, target):
+    data = shipped.encode(small, target_bytes=target)
+    assert 0.9 * target < len(data) <= target
+    assert shipped.decode(data).size == (256, 300)
+
+
+def test_target_bpp_is_never_exceeded(shipped, small):
+    assert 0.9 * 0.2 < len(shipped.encode(small, target_bpp=0.2)) * 8 / (256 * 300) <= 0.2
+
+
+def test_target_above_the_largest_file_gives_the_largest(shipped, small, ladder):
+    assert shipped.encode(small, target_bytes=10**7) == ladder[-1][0]
+
+
+def test_target_that_cannot_be_reached(shipped, small):
+    with pytest.raises(RateError, match=r"smallest file of this picture has \d+ bytes, more than the 30 wanted"):
+        shipped.encode(small, target_bytes=30)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": -1},
+        {"quality": 100.5},
+        {"quality": float("nan")},
+        {"effort": 0},
+        {"effort": 10},
+        {"seed": -1},
+        {"seed": 2**32},
+        {"target_bytes": 0},
+        {"target_bpp": -1.0},
+        {"target_bpp": float("nan")},
+        {"target_bytes": 900, "target_bpp": 1.0},
+    ],
+    ids=str,
+)
+def test_options_out_of_range(shipped, small, options):
+    with pytest.raises(CodecError):
+        shipped.encode(small, **options)
+
+
+# files
+
+
+def test_same_settings_give_the_same_bytes(shipped, small, medium):
+    again = codec.load(threads=1)
+    assert again.encode(small, quality=60) == shipped.encode(small, quality=60) == medium
+    tile = small[:64, :64]
+    assert again.encode(tile, effort=2, seed=5) == shipped.encode(tile, effort=2, seed=5)
+    assert (again.decode_array(medium) == shipped.decode_array(medium)).all()
+
+
+def test_effort_pays(shipped, small):
+    """The refined file has the lower sum of bits and weighted error, at the exchange rate the model was trained with."""
+    config = shipped._model.config
+    per_mse = np.interp(0.5 * (config.anchors - 1), range(config.anchors), np.log(config.lambdas()))
+    costs = []
+    for effort in (1, 3):
+        data = shipped.encode(small, quality=50, effort=effort)
+        costs.append(len(data) * 8 + np.exp(per_mse) * small[..., 0].size * rmse(shipped.decode(data), small) ** 2)
+    assert costs[1] < costs[0]
+
+
+def test_cut_files_give_coarser_pictures_in_order(shipped, small, ladder):
+    data = ladder[QUALITIES.index(75)][0]
+    info = read_header(data)
+    ends = info.header_bytes + np.cumsum(info.section_bytes)
+    assert ends[-1] == len(data)
+    errors = []
+    for end in ends.tolist():
+        picture = shipped.decode_array(data, max_bytes=end)
+        assert (shipped.decode_array(data[:end], allow_truncated=True) == picture).all()
+        errors.append(rmse(picture, small))
+        if end < len(data):  # what lies between two ends is of no use
+            assert (shipped.decode_array(data, max_bytes=end + 1) == picture).all()
+            with pytest.raises(CorruptError, match="cut short"):
+                shipped.decode(data[:end])
+    assert all(a > b for a, b in pairwise(errors)), errors
+    assert errors[-1] == ladder[QUALITIES.index(75)][1] and errors[0] < 80
+    with pytest.raises(CorruptError, match="too little"):
+        shipped.decode(data, max_bytes=int(ends[0]) - 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"), [({"model_id": 4711}, "made with model 4711"), ({"table_hash": 1}, "other tables of model")]
+)
+def test_file_of_another_model_is_refused(shipped, medium, change, sentence):
+    stream = parse(medium)
+    other = pack(Header(**{**vars(stream.header), **change}), stream.sections)
+    with pytest.raises(UnsupportedError, match=sentence):
+        shipped.decode(other)
+    with pytest.raises(UnsupportedError, match="not known"):
+        codec.load(4711)
+
+
+def test_forged_sections_are_refused_or_decoded(shipped, small):
+    """Checksums are right, what they cover was written by nobody."""
+    data = shipped.encode(small[:64, :64], quality=70)
+    stream, rng, refused = parse(data), np.random.default_rng(0), 0
+    for turn in range(60):
+        sections = list(stream.sections)
+        k = turn % len(sections)
+        sections[k] = (rng.bytes(len(sections[k])), b"\xff" * len(sections[k]), b"")[turn % 3]
+        try:
+            assert shipped.decode(pack(stream.header, sections)).size == (64, 64)
+        except CorruptError:
+            refused += 1
+    assert 0 < refused < 60
+
+
+def test_unknown_decoder_is_refused(shipped, medium):
+    with pytest.raises(CodecError, match="no decoder 'best'"):
+        shipped.decode(medium, decoder="best")
+
+
+def test_threads_are_put_back(shipped, small, medium):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        shipped.decode(medium)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+# tiles
+
+
+@pytest.mark.parametrize("tile", [4, 10])
+def test_tiles_leave_no_seams(shipped, small, ladder, monkeypatch, tile):
+    """The picture of a file does not depend on the decoder's tiles; 300x256 pixels are 20x16 positions, one tile of the usual size."""
+    for data, _ in (ladder[1], ladder[-2]):
+        whole, codes = shipped.decode_array(data), digest(*decoded_codes(shipped, data))
+        monkeypatch.setattr(tiles, "TILE", tile)
+        tiled = shipped.decode_array(data)
+        assert digest(*decoded_codes(shipped, data)) == codes
+        assert np.abs(tiled.astype(int) - whole).max() <= 1
+        with monkeypatch.context() as without:
+            without.setattr(tiles, "HALO", 0)
+            assert np.abs(shipped.decode_array(data).astype(int) - whole).max() > 1  # so the comparison above sees seams
+        monkeypatch.undo()
+
+
+def test_tiles_of_the_encoder(shipped, small, monkeypatch):
+    """Latents of tiles are those of the whole up to rounding of floats, so files differ by little if at all."""
+    vqvae, position = shipped._model.vqvae, torch.tensor([3.0])
+    x = shipped._prepare(small).x
+
+    def analyse() -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            return tiles.analyse(x, lambda tile: vqvae.analyse(tile.float() / 255, position), lambda done: None)
+
+    y, tokens = analyse()
+    whole = shipped.encode(small, quality=60)
+    monkeypatch.setattr(tiles, "TILE", 6)
+    y_tiled, tokens_tiled = analyse()
+    assert (tokens == tokens_tiled).all()
+    assert ((y - y_tiled).abs() <= 1e-3 * vqvae.sd).all()
+    tiled = shipped.encode(small, quality=60)
+    assert abs(len(tiled) - len(whole)) <= 0.002 * len(whole)
+    monkeypatch.undo()
+    assert rmse(shipped.decode(tiled), shipped.decode(whole)) < 0.5
+
+
+def test_progress_is_told(shipped, small):
+    for call in (
+        lambda step: shipped.encode(small, progress=step),
+        lambda step: shipped.encode(small[:64, :64], effort=2, progress=step),
+        lambda step: shipped.decode(shipped.encode(small[:32]), progress=step),
+    ):
+        told: list[float] = []
+        call(told.append)
+        assert told and told == sorted(told) and 0 <= told[0] and told[-1] == 1

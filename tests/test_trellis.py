@@ -1,0 +1,86 @@
+"""Trellis quantisers: the Viterbi walk against brute force, decoding by states, gains on a uniform source."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from codec.bitstream.tables import KINDS, MAX_SYMBOL
+from codec.models.trellis import SCALAR, STEPS, TCQ4, TCQ8, UNIT, assign, reconstruct, walks
+from codec.training.tables import analytic_tables
+
+TABLES = analytic_tables()
+BITS = TABLES.bits()
+
+
+def follow(trellis, scale, symbols):
+    """Kinds by walking the states one latent at a time."""
+    kinds, flat = np.zeros(symbols.size, int), symbols.ravel()
+    for walk in walks(scale).T:
+        state = 0
+        for place in walk[walk >= 0]:
+            kinds[place] = trellis.kind[state]
+            state = trellis.next[state][flat[place] & 1]
+    return kinds.reshape(symbols.shape)
+
+
+def cost(trellis, r, scale, weight, symbols):
+    kind = follow(trellis, scale, symbols)
+    table = scale * KINDS + kind
+    value = reconstruct(symbols, kind, table, TABLES.offsets) / UNIT
+    return (BITS[table, symbols + MAX_SYMBOL] + weight * (r - value) ** 2).sum()
+
+
+@pytest.mark.parametrize("trellis", [SCALAR, TCQ4, TCQ8], ids=lambda t: t.name)
+def test_walk_is_the_best_of_all_walks(trellis):
+    rng = np.random.default_rng(3)
+    for _ in range(6):
+        r = rng.normal(0, 1.2, (2, 3)).astype(np.float32)
+        scale = rng.integers(20, 36, r.shape)
+        scale[0, 1] = scale[1, 2] = 0
+        weight = np.float32(6)
+        symbols, kinds = assign(trellis, r, scale, weight, BITS, TABLES.offsets)
+        assert (kinds == follow(trellis, scale, symbols)).all() and not symbols[scale == 0].any()
+        best, coded = np.inf, scale > 0
+        for walk in itertools.product(range(-4, 5), repeat=4):
+            s = np.zeros(r.shape, int)
+            s[coded] = walk
+            best = min(best, cost(trellis, r, scale, weight, s))
+        assert cost(trellis, r, scale, weight, symbols) == pytest.approx(best, rel=1e-4)
+
+
+def test_walks_take_every_coded_latent_once_by_falling_scale():
+    rng = np.random.default_rng(5)
+    scale = rng.integers(0, 9, (50, 31))
+    places = walks(scale)
+    assert places.shape[0] <= STEPS and (places[:-1] >= 0).all()
+    taken = places[places >= 0]
+    assert sorted(taken) == np.flatnonzero(scale).tolist()
+    assert (np.diff(scale.ravel()[taken]) <= 0).all()
+    assert walks(np.zeros((3, 2), int)).size == 0
+
+
+def test_walks_are_searched_apart(monkeypatch):
+    rng = np.random.default_rng(6)
+    r, scale = rng.normal(0, 1, (40, 30)).astype(np.float32), rng.integers(0, 40, (40, 30))
+    whole = assign(TCQ8, r, scale, np.float32(8), BITS, TABLES.offsets)
+    monkeypatch.setattr("codec.models.trellis.BATCH", 3)
+    parts = assign(TCQ8, r, scale, np.float32(8), BITS, TABLES.offsets)
+    assert all((a == b).all() for a, b in zip(whole, parts, strict=True))
+
+
+@pytest.mark.parametrize(("trellis", "gain"), [(SCALAR, 0.0), (TCQ4, 0.95), (TCQ8, 1.04)], ids=lambda t: getattr(t, "name", t))
+def test_granular_gain(trellis, gain):
+    """dB below 1/12 at the same rate (a large weight and flat costs make it a pure distance search)."""
+    rng = np.random.default_rng(4)
+    r = rng.uniform(-40, 40, (60, 300)).astype(np.float32)
+    scale = np.full(r.shape, 79)
+    flat = np.zeros_like(BITS)
+    symbols, kind = assign(trellis, r, scale, np.float32(1), flat, TABLES.offsets)
+    error = np.square(r - reconstruct(symbols, kind, scale * KINDS + kind, TABLES.offsets) / UNIT).mean()
+    assert 10 * np.log10(1 / 12 / error) == pytest.approx(gain, abs=0.06) or 10 * np.log10(1 / 12 / error) > gain
+
+
+def test_large_residuals_are_clipped_to_what_can_be_coded():
+    symbols, _ = assign(SCALAR, np.array([[1e4]], np.float32), np.array([[79]]), np.float32(8), BITS, TABLES.offsets)
+    assert abs(symbols[0, 0]) == MAX_SYMBOL
