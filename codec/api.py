@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
-from codec import pictures, refine, tiles, zoo
+from codec import pictures, refine, restore, tiles, zoo
 from codec.bitstream.container import MAX_LEVEL, Header, pack, parse
 from codec.errors import CodecError, RateError, UnsupportedError
 from codec.models.ratecontrol import error_weight
+from codec.models.semantic import Semantic
 from codec.models.transforms import PATCH
 
 UNIT = 2 * PATCH  # pictures are padded to multiples of this many pixels
-DECODERS = ("vq",)
+DECODERS = ("vq", *zoo.RESTORERS)
 
 
 def _ignore(done: float) -> None:
@@ -39,7 +41,12 @@ class Codec:
 
     def __init__(self, model: zoo.PerceptualModel, device: torch.device, threads: int | None) -> None:
         self._model, self._device, self._threads = model, device, threads
+        self._restorers: dict[str, Semantic] = {}
         self.model_id = model.model_id
+
+    def decoders(self) -> tuple[str, ...]:
+        """Names of the decoders that have weights here."""
+        return ("vq", *zoo.restorers(self.model_id))
 
     def encode(
         self,
@@ -103,26 +110,64 @@ class Codec:
         max_bytes: int | None = None,
         allow_truncated: bool = False,
         progress: Callable[[float], None] | None = None,
+        **semantic: Any,
     ) -> tuple[np.ndarray, bool, np.ndarray | None]:
         """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None.
 
         decoder: one of ``codec.api.DECODERS``. max_bytes: use no more than the first so many bytes; allow_truncated: accept a file that was cut;
-        both give a coarser picture. Raises FormatError for bytes that are no sound file, UnsupportedError for another model.
+        both give a coarser picture. semantic: fields of ``codec.restore.Options`` (realism, steps, sampler, guidance, consistency, seed, context) for the
+        decoders other than vq. Raises FormatError for bytes that are no sound file, UnsupportedError for another model or a decoder without weights.
         """
         if decoder not in DECODERS:
             raise CodecError(f"there is no decoder {decoder!r} (there is: {', '.join(DECODERS)})")
+        options = _semantic_options(semantic)
         stream = parse(data, max_bytes=max_bytes, allow_truncated=allow_truncated)
         header = stream.header
         if header.model_id != self.model_id:
             raise UnsupportedError(f"the file was made with model {header.model_id}, this is model {self.model_id}")
         if header.table_hash != self._model.table_hash:
             raise UnsupportedError(f"the file was made with other tables of model {header.model_id}")
+        net = self._restorer(decoder, options) if decoder != "vq" else None
         alpha = pictures.unpack_alpha(stream.alpha, header.width, header.height) if stream.alpha else None
         h, w = (-(-n // UNIT) * 2 for n in (header.height, header.width))
+        step = progress or _ignore
         with self._settings(), torch.inference_mode():
-            _, v_hat = self._model.coder.decode(stream.sections, h, w, header.level)
-            rgb = self._synthesise(v_hat, header.level, progress or _ignore)
+            tokens, v_hat = self._model.coder.decode(stream.sections, h, w, header.level)
+            semantic_too = net is not None and options.realism > 0
+            rgb = self._synthesise(v_hat, header.level, (lambda done: step(done * 0.1)) if semantic_too else step)
+            if semantic_too:
+                whole = None not in stream.sections
+                rgb = self._restore(decoder, net, rgb, tokens, v_hat if whole else None, header.level, options, header.seed, lambda done: step(0.1 + 0.9 * done))
         return rgb[: header.height, : header.width], header.gray, alpha
+
+    def upscale(self, image: Any, scale: int, *, progress: Callable[[float], None] | None = None, **semantic: Any) -> Image.Image:
+        """Picture -> PIL image ``scale`` (2 or 4) times as wide and high, whose reduction is the picture again.
+
+        image: what codec.pictures.load takes. semantic: fields of ``codec.restore.Options``; realism 0 is the bicubic enlargement, and the default of the seed is 0.
+        Alpha is enlarged bicubically. Raises CodecError for a scale that is not trained, LimitError for a result above 64 megapixels.
+        """
+        options = _semantic_options(semantic)
+        net = self._restorer("ldm", options)
+        task = restore.upscale_task(net, scale)
+        picture = pictures.load(image)
+        h, w = (n * scale for n in picture.rgb.shape[:2])
+        pictures.check_size(w, h)
+        bicubic = np.asarray(Image.fromarray(picture.rgb).resize((w, h), Image.Resampling.BICUBIC))
+        with self._settings(), torch.inference_mode():
+            x = self._prepare(bicubic).x
+            small = torch.from_numpy(picture.rgb.copy()).to(self._device).permute(2, 0, 1)[None].float() / 255
+            small = F.pad(small, (0, x.shape[3] // scale - small.shape[3], 0, x.shape[2] // scale - small.shape[2]), mode="replicate")
+            level = restore.top(self._model.vqvae, self._device)
+            y_c = restore.latents(self._model.vqvae, x, level)
+            values = restore.small_values(x)
+            known = restore.Known(restore.conditioned(net, y_c, task, values, options), restore.small_agreement(self._model.vqvae, small, scale))
+            y = restore.restore("ldm", net, known, options, options.seed or 0, progress or _ignore)
+            x_hat = restore.picture(self._model.vqvae, y, level)
+            if options.consistency:
+                x_hat = restore.back_project(x_hat.float() / 255, small, scale, rounds=6).mul(255).round().to(torch.uint8)
+            rgb = restore.blend(x, x_hat, options.realism)[0].permute(1, 2, 0).cpu().numpy()[:h, :w]
+        alpha = None if picture.alpha is None else np.asarray(Image.fromarray(picture.alpha).resize((w, h), Image.Resampling.BICUBIC))
+        return pictures.assemble(rgb, picture.gray, alpha)
 
     # parts
 
@@ -152,6 +197,29 @@ class Codec:
         y_hat = torch.from_numpy(v_hat)[None].to(self._device).float() / 256 * igain
         return tiles.synthesise(y_hat, lambda tile: model.synthesise(tile, position), step).numpy()
 
+    def _restorer(self, name: str, options: restore.Options) -> Semantic:
+        if name not in self._restorers:
+            self._restorers[name] = zoo.load_restorer(name, self.model_id, self._device)
+        net = self._restorers[name]
+        options.check(net.network.config.context)
+        return net
+
+    def _restore(
+        self, name: str, net: Semantic, rgb: np.ndarray, tokens: np.ndarray, v_hat: np.ndarray | None, level: int, options: restore.Options, seed: int, step: Callable[[float], None]
+    ) -> np.ndarray:
+        """rgb (H, W, 3): the vq picture, padded; v_hat None: the stream was cut, and what is missing of it says nothing -> uint8 (H, W, 3)."""
+        model, position = self._model.vqvae, self._level(level)
+        x = torch.from_numpy(rgb).to(self._device).permute(2, 0, 1)[None]
+        codewords = model.tokens.centroids(model.sd)[torch.from_numpy(tokens).to(self._device)].permute(2, 0, 1)[None]
+        y_c = restore.latents(model, x, restore.top(model, self._device))
+        agree = None
+        if v_hat is not None:
+            agree = restore.stream_agreement(model, torch.from_numpy(v_hat)[None].to(self._device).float() / 256, position)
+        known = restore.Known(restore.conditioned(net, y_c, float(position), codewords, options), agree)
+        y = restore.restore(name, net, known, options, seed if options.seed is None else options.seed, step)
+        sampled = restore.picture(model, y, restore.top(model, self._device))
+        return restore.blend(x, sampled, options.realism)[0].permute(1, 2, 0).cpu().numpy()
+
     @contextlib.contextmanager
     def _settings(self) -> Iterator[None]:
         """Sets the number of threads for the time of a call."""
@@ -162,6 +230,13 @@ class Codec:
             yield
         finally:
             torch.set_num_threads(before)
+
+
+def _semantic_options(given: dict[str, Any]) -> restore.Options:
+    known = {f.name for f in fields(restore.Options)}
+    if wrong := sorted(set(given) - known):
+        raise CodecError(f"there is no option {wrong[0]!r} (there is: {', '.join(sorted(known))})")
+    return restore.Options(**given)
 
 
 def _largest_below(target: int, at: Callable[[int, int, Callable[[float], None]], bytes], effort: int, step: Callable[[float], None]) -> bytes:

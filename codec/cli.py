@@ -1,4 +1,4 @@
-"""The command line: encode, decode, info.
+"""The command line: encode, decode, upscale, info.
 
 Checks, messages and exit codes; what is done to pictures and bytes is elsewhere. torch is imported only when a
 picture is really coded, after the inputs were found sound.
@@ -28,7 +28,7 @@ from codec.bitstream import container
 from codec.errors import CodecError
 from codec.fileinfo import inspect, read_stream
 from codec.files import STANDARD, Job, UsageError
-from codec.terminal import Report, Terminal, explain
+from codec.terminal import Enlargement, Report, Terminal, explain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_encode(commands)
     _add_decode(commands)
+    _add_upscale(commands)
     _add_info(commands)
     return parser
 
@@ -106,14 +107,47 @@ def _add_decode(commands: argparse._SubParsersAction) -> None:
         description="Decompress pictures. The suffix of OUT says the format (any that Pillow writes); PNG without.",
     )
     _add_paths(parser, f"{SUFFIX} file or folder; - is standard input")
-    parser.add_argument("--decoder", default="vq", metavar="NAME", help="vq (nearest to the original); default vq")
+    parser.add_argument("--decoder", choices=("vq", "ldm", "gan", "perceptual"), default="vq",
+                        help="vq: nearest to the original; ldm: generates the detail that was not sent; gan, perceptual: "
+                             "baselines; default vq")
     parser.add_argument("--max-bytes", type=_whole(1), metavar="N",
                         help="use the first N bytes of the file only, for a coarser picture")
     parser.add_argument("--allow-truncated", action="store_true",
                         help="make a coarser picture of a file that was cut short")
+    parser.add_argument("--realism", type=_number(0, 1), default=1.0, metavar="R",
+                        help="0 (the vq picture) to 1 (all of the other decoder's); default 1")
+    _add_sampling(parser, "default: the seed in the file")
     _add_common(parser)
     _add_compute(parser)
     parser.set_defaults(run=_run_decode)
+
+
+def _add_upscale(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "upscale", help="pictures -> larger pictures, with generated detail", allow_abbrev=False,
+        description="Enlarge pictures with the semantic decoder. Made smaller again, the result is the picture that was given.",
+    )
+    _add_paths(parser, "picture or folder; - is standard input")
+    parser.add_argument("--scale", type=int, choices=(2, 4), default=2, help="times as wide and as high; default 2")
+    _add_sampling(parser, "default 0")
+    _add_common(parser)
+    _add_compute(parser)
+    parser.set_defaults(run=_run_upscale)
+
+
+def _add_sampling(parser: argparse.ArgumentParser, default_seed: str) -> None:
+    parser.add_argument("--steps", type=_whole(1, 1000), metavar="N", help="of the ldm decoder's sampler; more is slower")
+    parser.add_argument("--guidance", type=_number(0, 20), default=1.0, metavar="S",
+                        help="classifier-free guidance of the ldm decoder; default 1, none")
+    parser.add_argument("--no-consistency", dest="consistency", action="store_false",
+                        help="do not make the ldm decoder's sample agree with what is known of the picture")
+    parser.add_argument("--seed", type=_whole(0, 2**32 - 1), metavar="N", help=f"of the noise; {default_seed}")
+
+
+def _sampling(args: argparse.Namespace) -> dict[str, object]:
+    """Arguments of `_add_sampling` -> options of codec.restore.Options."""
+    options: dict[str, object] = {"guidance": args.guidance, "consistency": args.consistency, "seed": args.seed}
+    return options if args.steps is None else {**options, "steps": args.steps}
 
 
 def _add_info(commands: argparse._SubParsersAction) -> None:
@@ -215,8 +249,20 @@ def _run_decode(args: argparse.Namespace) -> int:
     return _run_jobs(args, jobs, _decode)
 
 
+def _run_upscale(args: argparse.Namespace) -> int:
+    from codec import pictures, saving
+
+    jobs = files.plan(args.inputs, args.output, f".x{args.scale}.png", pictures.has_picture_suffix)
+    for target in {job.target for job in jobs}:
+        try:
+            saving.format_of(target)
+        except CodecError as error:
+            raise UsageError(str(error)) from error
+    return _run_jobs(args, jobs, _upscale)
+
+
 def _run_jobs(
-    args: argparse.Namespace, jobs: Sequence[Job], work: Callable[[argparse.Namespace, Job, _Coder, Terminal], Report]
+    args: argparse.Namespace, jobs: Sequence[Job], work: Callable[[argparse.Namespace, Job, _Coder, Terminal], Report | Enlargement]
 ) -> int:
     """Do the work for each job, go on after failures, and return the exit code."""
     if jobs[0].target == STANDARD:
@@ -279,12 +325,37 @@ def _decode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Termina
     header = container.parse(data, **options).header  # refuses damage before torch is imported
     codec = coder.get()
     start = time.perf_counter()
+    if args.decoder != "vq":
+        options |= {"realism": args.realism, **_sampling(args)}
     image = codec.decode(data, decoder=args.decoder, progress=terminal.progress, **options)
     seconds = time.perf_counter() - start
     saved = saving.to_bytes(image, saving.format_of(job.target))
     _write(job, saved.data, args.force)
     used = len(data) if args.max_bytes is None else min(len(data), args.max_bytes)
     return _report(args, job, header, _Sizes(used, len(saved.data), compressed=used), seconds, None, saved.notes)
+
+
+def _upscale(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Enlargement:
+    from codec import pictures, saving
+
+    with _open(job.source) as file:
+        picture = pictures.load(io.BytesIO(file.read()) if job.source == STANDARD else file)
+    codec = coder.get()
+    start = time.perf_counter()
+    image = codec.upscale(picture, args.scale, progress=terminal.progress, **_sampling(args))
+    seconds = time.perf_counter() - start
+    saved = saving.to_bytes(image, saving.format_of(job.target))
+    _write(job, saved.data, args.force)
+    return Enlargement(
+        command="upscale",
+        input=_name(job.source, "standard input"),
+        output=_name(job.target, "standard output"),
+        width=image.width,
+        height=image.height,
+        scale=args.scale,
+        seconds=seconds,
+        notes=(*picture.notes, *saved.notes),
+    )
 
 
 @dataclass(frozen=True)

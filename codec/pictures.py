@@ -198,7 +198,7 @@ def _load_file(file: BinaryIO) -> Picture:
 
 def _from_pil(image: Image.Image, notes: list[str]) -> Picture:
     """Orient, split off alpha, reduce to 8 bits and convert colours, in that order."""
-    _check_size(*image.size)
+    check_size(*image.size)
     if _is_sixteen_bit_rgb(image):  # asked first: what is known of the stored samples is gone after load()
         notes.append("16-bit samples were reduced to 8 bits")
     if _orientation(image) in _TRANSPOSE:  # asked before load(), in which Pillow turns TIFF files itself
@@ -292,7 +292,7 @@ def _eight_bits(samples: np.ndarray) -> np.ndarray:
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise PictureError("the picture has no pixels")
     if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
@@ -310,7 +310,7 @@ def _from_array(array: np.ndarray) -> Picture:
     if array.ndim != 3 or not 1 <= array.shape[2] <= 4:
         raise PictureError(f"a picture array must have shape H W or H W C with C = 1..4, not {array.shape}")
     height, width, channels = array.shape
-    _check_size(width, height)
+    check_size(width, height)
     gray = channels < 3
     alpha = np.array(array[..., -1]) if channels in (2, 4) else None
     rgb = np.repeat(array[..., :1], 3, axis=2) if gray else np.array(array[..., :3])

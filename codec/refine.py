@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from codec.models.prior import gaussian_bits
-from codec.models.ratecontrol import error_weight, lagrangian
+from codec.models.ratecontrol import RATE_SHARE, error_weight, lagrangian
 from codec.models.transforms import PATCH, level_features
 from codec.models.trellis import UNIT
 from codec.models.vqvae import VQVAE
@@ -25,7 +25,7 @@ def refine(
 ) -> torch.Tensor:
     """Latents whose encoding costs less: v (1, C, h, w) in steps, x (1, 3, H, W) uint8, tokens (1, h/2, w/2) -> v of the best round.
 
-    The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / 3 * squared error of the decoded picture. Each round
+    The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / (3 RATE_SHARE) * squared error of the decoded picture. Each round
     moves v so that the model's gradient at v_hat is the true one, v = v_hat - (dJ/dv_hat) / 2w, damped: majorise and minimise.
     """
     rounds, weight = ROUNDS[effort - 1], error_weight(model.vqvae, position)
@@ -49,7 +49,7 @@ def refine(
 def _gradient(net: VQVAE, x: torch.Tensor, v_hat: torch.Tensor, tokens: torch.Tensor, position: torch.Tensor) -> tuple[float, torch.Tensor]:
     """Weighted squared error in bits, and the gradient with respect to v_hat of that error plus the bits of v_hat as a function of its contexts
     (what a latent costs itself is the quantiser's business). Tile by tile, so that memory stays bounded."""
-    lam, h, w = lagrangian(net.config, position), *v_hat.shape[2:]
+    lam, h, w = lagrangian(net.config, position) / RATE_SHARE, *v_hat.shape[2:]
     igain = torch.exp2(net.interpolate(net.log2_igain, position))
     spread = net.sd * torch.exp2(net.interpolate(net.log2_gain, position))
     total, gradient, features = 0.0, torch.zeros_like(v_hat), level_features(position, net.config.anchors)

@@ -47,6 +47,24 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Enlargement:
+    """What `upscale` did with one picture. width, height: pixels of the result; scale: times as wide and high as the input."""
+
+    command: str
+    input: str
+    output: str
+    width: int
+    height: int
+    scale: int
+    seconds: float
+    notes: tuple[str, ...]
+
+    def line(self) -> str:
+        """The one-line summary."""
+        return f"{self.input} -> {self.output}: {self.width}x{self.height} ({self.scale} times), {self.seconds:.2f} s"
+
+
+@dataclass(frozen=True)
 class Failure:
     """Why nothing came of one file."""
 
@@ -82,7 +100,7 @@ class Terminal:
         self._finished += 1
         self.progress(0.0)
 
-    def report(self, report: Report) -> None:
+    def report(self, report: Report | Enlargement) -> None:
         if not self._quiet:
             for note in report.notes:
                 self._say(f"{report.input}: note: {note}")

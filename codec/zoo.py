@@ -10,18 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from codec.bitstream.tables import LatentTables, TokenTables
 from codec.errors import CodecError, UnsupportedError
 from codec.latents import LatentCoder
 from codec.models.config import VQVAEConfig, model_config
+from codec.models.denoiser import DenoiserConfig
+from codec.models.semantic import Semantic
 from codec.models.trellis import TRELLISES
 from codec.models.vqvae import VQVAE
 
 DEFAULT = 1
 FILES = {1: "vqvae-1.safetensors"}  # model id -> file of the perceptual stage
+RESTORERS = ("ldm", "gan", "perceptual")  # decoders of the semantic stage; their weights are NAME-ID.safetensors, and belong to one perceptual model
 _FLOAT32 = ("lapped", "klt", "gain", "sd", "tokens")  # parts kept in float32; the other networks are float16
 _INTEGER = "integer."  # prefix of the arrays that decide what bits mean; their hash is in every file
 
@@ -87,6 +90,41 @@ def _restore_prior(model: VQVAE, integers: dict[str, np.ndarray]) -> None:
         p.copy_(torch.from_numpy(integers[name].astype(np.float32) / 2.0**bits).view_as(p))
 
 
+def _weights(name: str) -> Path:
+    return Path(str(resources.files("codec") / "weights" / name))
+
+
+def write_semantic(path: Path, net: Semantic) -> None:
+    """Stores a network of the semantic stage, as float16 except its scales."""
+    arrays = {k: v.detach().cpu().contiguous().numpy().astype(np.float32 if k in ("scale", "sd") else np.float16) for k, v in net.state_dict().items()}
+    meta = {"config": asdict(net.network.config), "anchors": net.anchors, "codeword": net.hyper.project.in_features}
+    save_file(arrays, path, {"semantic": json.dumps(meta)})
+
+
+def read_semantic(path: Path, device: torch.device | str = "cpu") -> Semantic:
+    """Inverse of ``write_semantic``. Raises CodecError for a file that is no such network."""
+    try:
+        with safe_open(path, "numpy") as f:
+            meta, arrays = json.loads(f.metadata()["semantic"]), {k: f.get_tensor(k) for k in f.keys()}
+        net = Semantic(DenoiserConfig(**meta["config"]), meta["anchors"], meta["codeword"])
+        net.load_state_dict({k: torch.from_numpy(v.astype(np.float32)) for k, v in arrays.items()})
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        raise CodecError(f"the weights {path.name} cannot be read: {error}") from error
+    return net.to(device).eval().requires_grad_(False)
+
+
+def restorers(model_id: int) -> tuple[str, ...]:
+    """Names of the semantic decoders that have weights for a model."""
+    return tuple(name for name in RESTORERS if _weights(f"{name}-{model_id}.safetensors").is_file())
+
+
+def load_restorer(name: str, model_id: int, device: torch.device | str = "cpu") -> Semantic:
+    """Network of a semantic decoder. Raises UnsupportedError where there are no weights for this model."""
+    if name not in restorers(model_id):
+        raise UnsupportedError(f"there are no weights of the {name} decoder for model {model_id}")
+    return read_semantic(_weights(f"{name}-{model_id}.safetensors"), device)
+
+
 def load(model: str | int = "default", device: torch.device | str = "cpu") -> PerceptualModel:
     """``model``: "default", an id, or the path of a file written by ``write_model`` (an experiment; its id is 0).
 
@@ -100,8 +138,8 @@ def load(model: str | int = "default", device: torch.device | str = "cpu") -> Pe
         number = DEFAULT if model == "default" else int(model)
         if number not in FILES:
             raise UnsupportedError(f"model {number} is not known to this version (it has {', '.join(map(str, FILES))})")
-        path = Path(str(resources.files("codec") / "weights" / FILES[number]))
+        path = _weights(FILES[number])
     try:
         return read_model(path, number, device)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise CodecError(f"the model file {path.name} cannot be read: {error}") from error

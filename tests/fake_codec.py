@@ -60,9 +60,12 @@ class FakeCodec:
         max_bytes: int | None = None,
         allow_truncated: bool = False,
         progress: Callable[[float], None] | None = None,
+        **semantic: object,
     ) -> Image.Image:
-        if decoder != "vq":
-            raise UnsupportedError(f"there is no decoder '{decoder}'")
+        if decoder not in ("vq", "ldm"):
+            raise UnsupportedError(f"there are no weights of the {decoder} decoder")
+        if decoder == "ldm":
+            self.calls.append({"decoder": decoder, **semantic})
         stream = parse(data, max_bytes=max_bytes, allow_truncated=allow_truncated)
         header = stream.header
         if (header.model_id, header.table_hash) != (self.model_id, TABLE_HASH):
@@ -88,6 +91,11 @@ class FakeCodec:
         if progress is not None:
             progress(1.0)
         return pictures.assemble(rgb, header.gray, alpha)
+
+    def upscale(self, image: object, scale: int, *, progress: Callable[[float], None] | None = None, **semantic: object) -> Image.Image:
+        self.calls.append({"scale": scale, **semantic})
+        picture = pictures.load(image)
+        return Image.fromarray(picture.rgb).resize((picture.width * scale, picture.height * scale))
 
     def decode_array(self, data: bytes) -> np.ndarray:
         return np.asarray(self.decode(data).convert("RGB"))

@@ -185,12 +185,40 @@ def test_cut_files(ldc, fake, capfd, tmp_path):
 
 
 def test_unknown_decoder_and_model(ldc, fake, capfd, tmp_path):
-    assert run("decode", ldc, "-o", tmp_path / "a.png", "--decoder", "magic") == 1
+    assert run("decode", ldc, "-o", tmp_path / "a.png", "--decoder", "magic") == 2
     assert "magic" in errors(capfd)[0]
+    assert run("decode", ldc, "-o", tmp_path / "a.png", "--decoder", "gan") == 1  # this codec has no weights for it
+    assert "gan" in errors(capfd)[0]
     header = container.Header(8, 8, model_id=77, table_hash=1, level=0)
     ldc.write_bytes(container.pack(header, [b"abc"]))
     assert run("decode", ldc, "-o", tmp_path / "a.png") == 1
     assert "model 77" in errors(capfd)[0]
+
+
+def test_options_of_the_semantic_decoders(ldc, fake, capfd, tmp_path):
+    out = tmp_path / "a.png"
+    assert run("decode", ldc, "-o", out, "--decoder", "ldm", "--realism", "0.5", "--steps", 3, "--guidance", "1.5", "--seed", 9, "--no-consistency") == 0
+    wanted = {"decoder": "ldm", "realism": 0.5, "steps": 3, "guidance": 1.5, "seed": 9, "consistency": False}
+    assert fake.calls[-1] == wanted
+    assert run("decode", ldc, "-o", out, "-f", "--decoder", "ldm") == 0
+    assert fake.calls[-1] == {"decoder": "ldm", "realism": 1.0, "guidance": 1.0, "seed": None, "consistency": True}
+    for wrong in (["--steps", 0], ["--realism", "1.5"], ["--guidance", "-1"], ["--seed", -1]):
+        assert run("decode", ldc, "-o", out, "-f", "--decoder", "ldm", *wrong) == 2
+    assert len(errors(capfd)) == 4
+
+
+def test_upscale(photo, fake, capfd, tmp_path):
+    assert run("upscale", photo, "--scale", 4, "--steps", 2) == 0
+    made = photo.with_name("photo.x4.png")
+    assert Image.open(made).size == (192, 128)
+    assert "192x128" in capfd.readouterr().err
+    assert fake.calls[-1] == {"scale": 4, "guidance": 1.0, "consistency": True, "seed": None, "steps": 2}
+    assert run("upscale", photo, "--scale", 4) == 1 and "exists" in errors(capfd)[0]
+    assert run("upscale", photo, "--scale", 3) == 2 and "3" in errors(capfd)[0]
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    assert run("upscale", tmp_path / "bad.png", "--json") == 1
+    assert len(errors(capfd)) == 1 and not (tmp_path / "bad.x2.png").exists()
+    assert run("upscale", photo, "-o", tmp_path / "b.nothing") == 2
 
 
 def test_folder_keeps_its_tree_and_goes_on_after_a_bad_file(photo, fake, capfd, tmp_path):

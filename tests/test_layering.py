@@ -26,7 +26,8 @@ ALLOWED = {
     "saving": {"errors"},
     "pictures": {"icc", "bitstream.container", "errors"},
     "icc": set(),
-    "api": {"zoo", "latents", "refine", "tiles", "models", "layers", "diffusion", "bitstream", "pictures", "errors"},
+    "api": {"zoo", "latents", "refine", "restore", "tiles", "models", "layers", "diffusion", "bitstream", "pictures", "errors"},
+    "restore": {"models", "diffusion", "tiles", "errors"},
     "refine": {"zoo", "models", "tiles"},
     "tiles": {"models"},
     "zoo": {"models", "latents", "bitstream", "errors"},
@@ -38,7 +39,7 @@ ALLOWED = {
     "bitstream": {"errors"},
     "errors": set(),
     "_compat": set(),
-    "training": {"models", "diffusion", "layers", "bitstream", "latents", "zoo", "errors", "pictures", "_compat"},
+    "training": {"root", "models", "diffusion", "layers", "bitstream", "latents", "restore", "zoo", "errors", "pictures", "_compat"},
 }
 
 #: Layers that work without torch, at least until something is really coded.

@@ -9,7 +9,7 @@ from codec.models.config import VQVAEConfig
 from codec.models.vqvae import VQVAE
 
 #: weight of the rate in the quantiser's decisions; below 1 because a latent that is zeroed is missed as a context (chosen on validation photographs)
-RATE_SHARE = 0.7
+RATE_SHARE = 0.5
 
 
 def lagrangian(config: VQVAEConfig, position: torch.Tensor) -> float:

@@ -98,32 +98,37 @@ def main() -> None:
         record(args)
 
 
+PHOTOGRAPHS = "1,218 openly licensed photographs (461 megapixels), each also at 0.6 of its size; every 20th held out"
+
+
+def stage(command: str, folder: Path) -> dict:
+    """What the manifest says of one run: command, settings, steps, seconds, loss curve."""
+    with open(folder / "log.csv", newline="") as f:
+        rows = list(csv.DictReader(f))
+    curve = rows[:: max(1, len(rows) // 40)]
+    if curve[-1] is not rows[-1]:
+        curve.append(rows[-1])
+    return {
+        "command": f"python -m codec.training.{command}",
+        "config": json.loads((folder / "config.json").read_text()),
+        "steps": int(rows[-1]["step"]),
+        "seconds": float(rows[-1]["seconds"]),
+        "loss_curve": [[int(r["step"]), float(r["loss"])] for r in curve],
+    }
+
+
+def write_manifest(weights: Path, section: str, key: str, values: dict) -> None:
+    """Puts an entry with the file's name and hash into the section of manifest.json beside a weights file."""
+    path = weights.parent / "manifest.json"
+    manifest = json.loads(path.read_text()) if path.exists() else {}
+    manifest.setdefault(section, {})[key] = {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), **values}
+    path.write_text(json.dumps(manifest, indent=1) + "\n")
+
+
 def record(args: argparse.Namespace) -> None:
     """Writes manifest.json beside the weights: file, hash, recipe, steps, seed, loss curve, data."""
-    path = args.out.parent / "manifest.json"
-    manifest = json.loads(path.read_text()) if path.exists() else {"models": {}}
-    stages = []
-    for name, folder in (("train", args.base), ("adapt", args.adapted.parent)):
-        with open(folder / "log.csv", newline="") as f:
-            rows = list(csv.DictReader(f))
-        curve = rows[:: max(1, len(rows) // 40)] + rows[-1:]
-        stages.append(
-            {
-                "command": f"python -m codec.training.{name}",
-                "config": json.loads((folder / "config.json").read_text()),
-                "steps": int(rows[-1]["step"]),
-                "seconds": float(rows[-1]["seconds"]),
-                "loss_curve": [[int(r["step"]), float(r["loss"])] for r in curve],
-            }
-        )
-    manifest["models"][str(args.id)] = {
-        "file": args.out.name,
-        "sha256": hashlib.sha256(args.out.read_bytes()).hexdigest(),
-        "data": "1,218 openly licensed photographs (461 megapixels), each also at 0.6 of its size; every 20th held out",
-        "hardware": args.hardware,
-        "stages": stages,
-    }
-    path.write_text(json.dumps(manifest, indent=1) + "\n")
+    stages = [stage("train", args.base), stage("adapt", args.adapted.parent)]
+    write_manifest(args.out, "models", str(args.id), {"data": PHOTOGRAPHS, "hardware": args.hardware, "stages": stages})
 
 
 if __name__ == "__main__":

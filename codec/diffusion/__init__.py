@@ -1,0 +1,1 @@
+"""Diffusion as plain functions: schedules, samplers, guidance and rates; the network is an argument."""

@@ -1,0 +1,51 @@
+"""Weights of the semantic decoders into the package: python -m codec.training.ship_semantic --runs RUN ... --out codec/weights/NAME-ID.safetensors
+
+RUN ...: the folders of one network's trainings in order, each begun from the one before; the averaged weights of the last one are written, and the
+recipe of all goes into manifest.json beside the file. NAME is ldm, gan or perceptual, ID the number of the perceptual model.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from codec.models.denoiser import DenoiserConfig
+from codec.models.semantic import Semantic
+from codec.training.ship import PHOTOGRAPHS, stage, write_manifest
+from codec.zoo import write_semantic
+
+
+@torch.no_grad()
+def averaged(checkpoint: Path) -> Semantic:
+    """last.pt of a run -> network with averaged weights."""
+    state = torch.load(checkpoint, weights_only=True)
+    net = Semantic(DenoiserConfig(**state["config"]), state["anchors"], state["codeword"])
+    net.load_state_dict(state["model"])
+    for p, mean in zip(net.parameters(), state["ema"], strict=True):
+        p.copy_(mean)
+    return net.eval()
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(prog="codec.training.ship_semantic", description=__doc__.split("\n")[0])
+    ap.add_argument("--runs", type=Path, nargs="+", required=True)
+    ap.add_argument("--command", default="train_diffusion", help="name of the training module, for the record")
+    ap.add_argument("--out", type=Path, required=True)
+    ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
+    args = ap.parse_args()
+    net = averaged(args.runs[-1] / "last.pt")
+    write_semantic(args.out, net)
+    record = {
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "data": f"random 384x384 crops of the training photographs, their latents under the perceptual model; {PHOTOGRAPHS}",
+        "hardware": args.hardware,
+        "stages": [stage(args.command, run) for run in args.runs],
+    }
+    write_manifest(args.out, "semantic", args.out.stem, record)
+    print(f"{args.out}: {args.out.stat().st_size} bytes, {record['parameters']} parameters")
+
+
+if __name__ == "__main__":
+    main()

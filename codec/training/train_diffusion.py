@@ -1,0 +1,144 @@
+"""Trains the semantic decoder: python -m codec.training.train_diffusion --latents DIR --out DIR [--config FILE] [NAME=VALUE ...]
+
+The latents come from codec.training.latents. Under torchrun it runs on several processes (DDP). Killed and started again with the same --out, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from codec import zoo
+from codec.diffusion.precondition import Preconditioned, draw_sigmas, loss_weight
+from codec.models.semantic import Semantic
+from codec.training.optim import Ema
+from codec.training.restore import Batch, RestoreConfig, Store, channel_weight, configure, learning_rate, start_from
+from codec.training.train import Run
+
+VALIDATION_SIGMAS = (10.0, 1.5, 0.3)
+
+
+@dataclass(frozen=True)
+class DiffusionConfig(RestoreConfig):
+    """sigma_mean, sigma_deviation: of ln sigma in training; sigma_min, sigma_max: range; weight_limit: largest weight of a squared error."""
+
+    sigma_mean: float = 0.3
+    sigma_deviation: float = 1.3
+    sigma_min: float = 0.05
+    sigma_max: float = 20.0
+    weight_limit: float = 10.0
+
+
+def elbo_loss(denoise: Preconditioned, net: Semantic, batch: Batch, noise: torch.Tensor, sigma: torch.Tensor, config: DiffusionConfig) -> torch.Tensor:
+    """Weighted ELBO (Kingma and Gao 2023): squared error of the clean residual, weighted by noise level and channel; noise (B, C, n, n) unit, sigma (B,) -> (B,)."""
+    task = batch.condition.task
+    r = (batch.y - batch.condition.y_c) / net.scales(task)
+    error = (denoise(r + sigma[:, None, None, None] * noise, sigma, condition=batch.condition) - r).square()
+    return loss_weight(sigma, config.weight_limit) * (error * channel_weight(net, task, config.channel_power)).mean((1, 2, 3))
+
+
+@torch.no_grad()
+def validate(net: Semantic, store: Store, config: DiffusionConfig) -> dict[str, float]:
+    """Weighted squared error of the clean residual (1 = that of predicting 0) at fixed noise levels, for streams and enlargements."""
+    net.eval()
+    denoise, found = Preconditioned(net), {}
+    for name, enlarged in (("stream", False), ("upscale", True)):
+        for s in VALIDATION_SIGMAS:
+            g, errors, sizes = torch.Generator().manual_seed(1), [], []
+            for batch in store.validation(config, net, enlarged):
+                task = batch.condition.task
+                r = (batch.y - batch.condition.y_c) / net.scales(task)
+                sigma, noise = torch.full((len(r),), s), torch.randn(r.shape, generator=g)
+                w = channel_weight(net, task, config.channel_power)
+                d = denoise(r + s * noise, sigma, condition=batch.condition)
+                errors += ((d - r).square() * w).mean((1, 2, 3)).tolist()
+                sizes += (r.square() * w).mean((1, 2, 3)).tolist()
+            found[f"{name}_{s:g}"] = float(np.sum(errors) / np.sum(sizes))
+    net.train()
+    return found
+
+
+def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None = None, begin: Path | None = None) -> Semantic:
+    """Runs or resumes a training; returns the network with averaged weights. begin: checkpoint whose averaged weights a new run starts from."""
+    world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    torch.manual_seed(config.seed)
+    net = Semantic(config.model, store.anchors, store.model.vqvae.tokens.codebook.shape[1])
+    run = Run(out, config, rank == 0)
+    opt = torch.optim.Adam(net.parameters(), lr=config.lr, betas=(0.9, 0.99), fused=True)
+    state = run.load()
+    if state is None:
+        if begin is not None:
+            start_from(net, begin)
+        store.fit(net)
+    else:
+        net.load_state_dict(state["model"])
+        opt.load_state_dict(state["optimiser"])
+    ema = Ema(net, config.ema)
+    if state is not None:
+        ema.mean = [m.clone() for m in state["ema"]]
+    wrapped = DistributedDataParallel(net, find_unused_parameters=True) if world > 1 else net
+    denoise, first, last = Preconditioned(wrapped), 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
+    t0, spent, seen = time.perf_counter(), 0.0 if state is None else state["seconds"], []
+    bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
+    for step in bar:
+        rng = np.random.default_rng((config.seed, step, rank))
+        torch.manual_seed(int(rng.integers(2**62)))
+        batch = store.draw(rng, config, net)
+        u = (torch.arange(config.batch) + torch.rand(config.batch)) / config.batch
+        sigma = draw_sigmas(u.clamp(1e-4, 1 - 1e-4), config.sigma_mean, config.sigma_deviation, config.sigma_min, config.sigma_max)
+        loss = elbo_loss(denoise, net, batch, torch.randn(batch.y.shape), sigma, config).mean()
+        opt.zero_grad(set_to_none=True)
+        for group in opt.param_groups:
+            group["lr"] = config.lr * learning_rate(step, config)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip)
+        opt.step()
+        ema.update(step)
+        seen.append(loss.item())
+        done, seconds = step + 1, spent + time.perf_counter() - t0
+        if done % 50 == 0:
+            run.row("log", done, {"loss": float(np.mean(seen)), "grad_norm": norm.item(), "seconds": seconds})
+            bar.set_postfix(loss=f"{np.mean(seen):.3f}")
+            seen = []
+        if rank == 0 and (done % config.validate == 0 or done == config.steps):
+            ema.swap()
+            run.row("validation", done, {**validate(net, store, config), "seconds": seconds})
+            ema.swap()
+        if done % config.save == 0 or done == last:
+            run.save({"config": dataclasses.asdict(config.model), "codeword": store.model.vqvae.tokens.codebook.shape[1], "anchors": store.anchors, "step": done, "seconds": seconds,
+                      "model": net.state_dict(), "ema": ema.mean, "optimiser": opt.state_dict()})  # fmt: skip
+    ema.swap()
+    return net
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(prog="codec.training.train_diffusion", description=__doc__.split("\n")[0])
+    ap.add_argument("--latents", type=Path, required=True, help="folder made by codec.training.latents")
+    ap.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
+    ap.add_argument("--model", default="default", help="perceptual model that the latents are of")
+    ap.add_argument("--begin", type=Path, help="last.pt of another run, to start from its weights")
+    ap.add_argument("--config", type=Path, help="TOML file with settings")
+    ap.add_argument("--stop-at", type=int, help="stop after this step (the schedule stays that of the whole run)")
+    ap.add_argument("--threads", type=int, default=1)
+    ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
+    args = ap.parse_args()
+    torch.set_num_threads(args.threads)
+    if "RANK" in os.environ:
+        dist.init_process_group("gloo")
+    train(configure(DiffusionConfig(), args.config, args.settings), Store(args.latents, zoo.load(args.model)), args.out, args.stop_at, args.begin)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
