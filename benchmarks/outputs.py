@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .codecs import BenchCodec
+import pandas as pd
+
+from .codecs import NAMES, BenchCodec, CodecAbsent, CodecOptions, make_codec
 from .errors import BenchmarkError
 from .plots import draw_figures
 from .published import FOLDER
@@ -16,7 +18,7 @@ from .showcase import contact_sheet, make_showcases
 from .summary import bd_tables, complete_settings, mean_table, merge_sets, read_table, run_metadata, set_table
 from .table import write_rows
 
-_ANCHORS = ("bpg-444", "jpeg")
+_ANCHORS = ("bpg-444", "jpeg", "webp", "jpeg2000")
 
 
 def write_outputs(
@@ -33,8 +35,12 @@ def write_outputs(
     if rows.empty:
         raise BenchmarkError("nothing was measured, so there is nothing to plot")
     times = rows[["encode_s", "decode_s", "metrics_s"]].sum()
-    facts = {**facts, "table_rows": len(rows), "table_seconds": {name: round(float(value), 1) for name, value in times.items()}}
-    (out / "run.json").write_text(run_metadata(**facts, runs=_history(out / "run.json", facts["this_run"])))
+    settings = {codec: list(dict.fromkeys(group.setting)) for codec, group in rows.groupby("codec", sort=False)}
+    facts = {**facts, "codecs": _versions(rows), "settings": settings, "table_rows": len(rows), "table_seconds": {name: round(float(value), 1) for name, value in times.items()}}
+    before = _before(out / "run.json")
+    absent = {name: why for name, why in before.get("absent", {}).items() if name not in facts["codecs"]} | facts["absent"]
+    runs = [*before.get("runs", []), *([facts["this_run"]] if facts["this_run"]["rows"] else [])]
+    (out / "run.json").write_text(run_metadata(**{**facts, "absent": absent, "runs": runs}))
     complete, sentences = complete_settings(rows)
     for sentence in sentences:
         say(sentence)
@@ -55,18 +61,36 @@ def write_outputs(
     axes = ("linear", "log") if options.rate_axis == "both" else (options.rate_axis,)
     draw_figures(means, out / "figures", dataset, axes)
     if not options.no_report:
-        cases = make_showcases(codecs.values(), say)
+        cases = make_showcases(_shown(rows, codecs, options.device), say)
         contact_sheet(cases[0], out / "contact_sheet.png")
         write_report(out / "report.html", f"Rate and distortion: {dataset[:1].upper() + dataset[1:]}", dataset, means, bd, cases, facts)
 
 
-def _history(path: Path, this_run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The runs that measured rows of this table, oldest first."""
+def _versions(rows: pd.DataFrame) -> dict[str, str]:
+    """What measured the rows of each codec, those of earlier runs too."""
+    return {str(codec): "; ".join(dict.fromkeys(group.version)) for codec, group in rows.groupby("codec", sort=False)}
+
+
+def _shown(rows: pd.DataFrame, codecs: Mapping[str, BenchCodec], device: str) -> list[BenchCodec]:
+    """Codecs of this run, and those of the table that are here in the version that was measured."""
+    found = dict(codecs)
+    for name, version in _versions(rows).items():
+        if name not in found and name in NAMES:
+            try:
+                codec = make_codec(name, CodecOptions(device))
+            except CodecAbsent:
+                continue
+            if codec.version == version:
+                found[name] = codec
+    return list(found.values())
+
+
+def _before(path: Path) -> dict[str, Any]:
+    """run.json of the run before: which runs measured the rows, oldest first, and which codecs were absent."""
     try:
-        runs = list(json.loads(path.read_text())["runs"])
-    except (OSError, ValueError, KeyError):
-        runs = []
-    return [*runs, this_run] if this_run["rows"] else runs
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return {}
 
 
 def _write(path: Path, frame: Any) -> None:

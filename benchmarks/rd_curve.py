@@ -62,7 +62,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--weights-cache", type=Path, help="torch hub folder with checkpoints/ for lpips, dists, fid, kid, is and compressai"
     )
-    parser.add_argument("--anchor", action="append", help="anchor of a Bjontegaard table; may be repeated (default: bpg-444 and jpeg)")
+    parser.add_argument("--anchor", action="append", help="anchor of a Bjontegaard table; may be repeated (default: bpg-444, jpeg, webp and jpeg2000)")
     parser.add_argument("--published", help="data set whose published curves are drawn (default: the folder's name, if known)")
     parser.add_argument("--rate-axis", choices=("linear", "log", "both"), default="both")
     parser.add_argument("--no-report", action="store_true", help="no contact sheet and no HTML report")
@@ -171,8 +171,7 @@ def run(options: argparse.Namespace) -> int:
     finally:
         table.close()
     facts: dict[str, object] = {
-        "codecs": {name: codec.version for name, codec in codecs.items()}, "absent": absent, "settings": settings,
-        "metrics": list(metrics), "set_metrics": list(set_metrics), "left_out": [*left_out, *sets_left_out],
+        "absent": absent, "metrics": list(metrics), "set_metrics": list(set_metrics), "left_out": [*left_out, *sets_left_out],
         "images": len(images), "folder": options.images.resolve().name if options.images else "installed packages",
     }  # fmt: skip
     share = round(max(0.0, 1 - busy_s / (processes * measuring_s)), 4) if jobs else 0.0

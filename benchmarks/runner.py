@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -152,7 +153,8 @@ def measure_all(jobs: Sequence[Job], plan: Plan, processes: int) -> Iterator[dic
         yield from map(Worker(plan), jobs)
         return
     with _OneThreadEach(), ProcessPoolExecutor(processes, get_context("spawn"), _start, (plan,)) as pool:
-        futures = [pool.submit(_run, job) for job in jobs]
+        with _interrupt_later():
+            futures = [pool.submit(_run, job) for job in jobs]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -160,6 +162,19 @@ def measure_all(jobs: Sequence[Job], plan: Plan, processes: int) -> Iterator[dic
             raise BenchmarkError("a worker process died (a codec crashed, or memory ran out); finished rows are kept") from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """Ctrl-C takes effect after the block; processes started within never get it, not even before `_start` runs."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _OneThreadEach:

@@ -147,3 +147,24 @@ def set_values(names: Sequence[str], original: Sequence[Features], decoded: Sequ
             metric = piq.FID() if name == "fid" else piq.KID()
             values[name] = float(metric.compute_metric(y, stack(original, kind)))
     return values
+
+
+def _kernel(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Polynomial kernel of KID (Binkowski et al. 2018): (a.b / d + 1)^3."""
+    return (a @ b.T / a.shape[1] + 1) ** 3
+
+
+class Kid:
+    """KID of decoded pictures against originals, also for resampled sets of images: kernels are computed once."""
+
+    def __init__(self, original: Sequence[Features], decoded: Sequence[Features], kind: str = "squeeze") -> None:
+        x, y = (np.concatenate([f[kind] for f in features]).astype(np.float64) for features in (original, decoded))
+        self._image = np.repeat(np.arange(len(original)), [len(f[kind]) for f in original])
+        self._xx, self._yy, self._xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
+        np.fill_diagonal(self._xx, 0), np.fill_diagonal(self._yy, 0)
+
+    def __call__(self, counts: NDArray[np.int64] | None = None) -> float:
+        """counts (images,): how often each image is drawn, None for once -> unbiased estimate; a patch is never paired with itself."""
+        w = np.ones(len(self._image)) if counts is None else counts[self._image].astype(np.float64)
+        pairs = w.sum() ** 2 - np.square(w).sum()
+        return float(w @ self._xx @ w / pairs + w @ self._yy @ w / pairs - 2 * (w @ self._xy @ w) / w.sum() ** 2)

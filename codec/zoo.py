@@ -118,6 +118,11 @@ def restorers(model_id: int) -> tuple[str, ...]:
     return tuple(name for name in RESTORERS if _weights(f"{name}-{model_id}.safetensors").is_file())
 
 
+def weights_hash(name: str, model_id: int) -> str:
+    """First 8 hexadecimal digits of the SHA-256 of a semantic decoder's weights."""
+    return hashlib.sha256(_weights(f"{name}-{model_id}.safetensors").read_bytes()).hexdigest()[:8]
+
+
 def load_restorer(name: str, model_id: int, device: torch.device | str = "cpu") -> Semantic:
     """Network of a semantic decoder. Raises UnsupportedError where there are no weights for this model."""
     if name not in restorers(model_id):

@@ -49,8 +49,10 @@ class Ours:
         if decoder not in _decoders(self._codec):
             raise CodecAbsent(f"there are no weights for the {decoder} decoder")
         import codec
+        from codec import zoo
 
-        self.version = f"codec {codec.__version__}, model {self._codec.model_id}, {decoder}, effort {effort}"
+        weights = "" if decoder == "vq" else f" {zoo.weights_hash(decoder, self._codec.model_id)}"
+        self.version = f"codec {codec.__version__}, model {self._codec.model_id}, {decoder}{weights}, effort {effort}"
 
     def encode(self, image: Image8, setting: float) -> bytes:
         return self._codec.encode(image, quality=float(setting), effort=self._effort)

@@ -71,7 +71,7 @@ def enlarge(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 def to_float(pixels: np.ndarray) -> torch.Tensor:
     """(H, W, 3) uint8 -> (1, 3, H, W) in 0..1."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].float() / 255
 
 
 @torch.no_grad()

@@ -21,6 +21,8 @@ from tqdm import tqdm
 from codec import zoo
 from codec.diffusion.precondition import Preconditioned, draw_sigmas, loss_weight
 from codec.models.semantic import Semantic
+from codec.models.vqvae import VQVAE
+from codec.training.features import FeatureLoss
 from codec.training.optim import Ema
 from codec.training.restore import Batch, RestoreConfig, Store, channel_weight, configure, learning_rate, start_from
 from codec.training.train import Run
@@ -30,21 +32,33 @@ VALIDATION_SIGMAS = (10.0, 1.5, 0.3)
 
 @dataclass(frozen=True)
 class DiffusionConfig(RestoreConfig):
-    """sigma_mean, sigma_deviation: of ln sigma in training; sigma_min, sigma_max: range; weight_limit: largest weight of a squared error."""
+    """sigma_mean, sigma_deviation: of ln sigma in training; sigma_min, sigma_max: range; weight_limit: largest weight of a squared error; feature: weight of the feature
+    distance between the picture of the estimate and the original, 0 for none (Lin and Yang 2023: without it, estimates that are all that is right on average look
+    like blur and noise, and a small network never gets further)."""
 
     sigma_mean: float = 0.3
     sigma_deviation: float = 1.3
     sigma_min: float = 0.05
     sigma_max: float = 20.0
     weight_limit: float = 10.0
+    feature: float = 0.0
 
 
-def elbo_loss(denoise: Preconditioned, net: Semantic, batch: Batch, noise: torch.Tensor, sigma: torch.Tensor, config: DiffusionConfig) -> torch.Tensor:
-    """Weighted ELBO (Kingma and Gao 2023): squared error of the clean residual, weighted by noise level and channel; noise (B, C, n, n) unit, sigma (B,) -> (B,)."""
+def losses(
+    denoise: Preconditioned, net: Semantic, vqvae: VQVAE, batch: Batch, noise: torch.Tensor, sigma: torch.Tensor, features: FeatureLoss | None, config: DiffusionConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weighted ELBO (Kingma and Gao 2023): squared error of the clean residual, weighted by noise level and channel; and the feature distance of the estimate's picture. noise
+    (B, C, n, n) unit, sigma (B,) -> two times (B,)."""
     task = batch.condition.task
-    r = (batch.y - batch.condition.y_c) / net.scales(task)
-    error = (denoise(r + sigma[:, None, None, None] * noise, sigma, condition=batch.condition) - r).square()
-    return loss_weight(sigma, config.weight_limit) * (error * channel_weight(net, task, config.channel_power)).mean((1, 2, 3))
+    scale = net.scales(task)
+    r = (batch.y - batch.condition.y_c) / scale
+    denoised = denoise(r + sigma[:, None, None, None] * noise, sigma, condition=batch.condition)
+    elbo = loss_weight(sigma, config.weight_limit) * ((denoised - r).square() * channel_weight(net, task, config.channel_power)).mean((1, 2, 3))
+    if features is None:
+        return elbo, torch.zeros_like(elbo)
+    top = torch.full((len(r),), vqvae.config.anchors - 1.0)
+    x_hat = vqvae.synthesise((batch.condition.y_c + scale * denoised).contiguous(memory_format=torch.channels_last), top)
+    return elbo, features(x_hat, batch.x)
 
 
 @torch.no_grad()
@@ -68,8 +82,8 @@ def validate(net: Semantic, store: Store, config: DiffusionConfig) -> dict[str, 
     return found
 
 
-def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None = None, begin: Path | None = None) -> Semantic:
-    """Runs or resumes a training; returns the network with averaged weights. begin: checkpoint whose averaged weights a new run starts from."""
+def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None = None, begin: Path | None = None, features: FeatureLoss | None = None) -> Semantic:
+    """Runs or resumes a training; returns the network with averaged weights. begin: checkpoint whose averaged weights a new run starts from; features: needed if config.feature is above 0."""
     world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     torch.manual_seed(config.seed)
     net = Semantic(config.model, store.anchors, store.model.vqvae.tokens.codebook.shape[1])
@@ -78,7 +92,7 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
     state = run.load()
     if state is None:
         if begin is not None:
-            start_from(net, begin)
+            start_from(net, begin, keep_head=True)
         store.fit(net)
     else:
         net.load_state_dict(state["model"])
@@ -96,7 +110,8 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
         batch = store.draw(rng, config, net)
         u = (torch.arange(config.batch) + torch.rand(config.batch)) / config.batch
         sigma = draw_sigmas(u.clamp(1e-4, 1 - 1e-4), config.sigma_mean, config.sigma_deviation, config.sigma_min, config.sigma_max)
-        loss = elbo_loss(denoise, net, batch, torch.randn(batch.y.shape), sigma, config).mean()
+        elbo, distance = losses(denoise, net, store.model.vqvae, batch, torch.randn(batch.y.shape), sigma, features if config.feature else None, config)
+        loss = (elbo + config.feature * distance).mean()
         opt.zero_grad(set_to_none=True)
         for group in opt.param_groups:
             group["lr"] = config.lr * learning_rate(step, config)
@@ -104,11 +119,11 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
         norm = torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip)
         opt.step()
         ema.update(step)
-        seen.append(loss.item())
+        seen.append([v.mean().item() for v in (loss, elbo, distance)])
         done, seconds = step + 1, spent + time.perf_counter() - t0
         if done % 50 == 0:
-            run.row("log", done, {"loss": float(np.mean(seen)), "grad_norm": norm.item(), "seconds": seconds})
-            bar.set_postfix(loss=f"{np.mean(seen):.3f}")
+            run.row("log", done, {**dict(zip(("loss", "elbo", "distance"), np.mean(seen, 0).tolist(), strict=True)), "grad_norm": norm.item(), "seconds": seconds})
+            bar.set_postfix(loss=f"{np.mean(seen, 0)[0]:.3f}")
             seen = []
         if rank == 0 and (done % config.validate == 0 or done == config.steps):
             ema.swap()
@@ -125,6 +140,7 @@ def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.train_diffusion", description=__doc__.split("\n")[0])
     ap.add_argument("--latents", type=Path, required=True, help="folder made by codec.training.latents")
     ap.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
+    ap.add_argument("--feature-weights", type=Path, help="safetensors file with SqueezeNet 1.1, for feature above 0")
     ap.add_argument("--model", default="default", help="perceptual model that the latents are of")
     ap.add_argument("--begin", type=Path, help="last.pt of another run, to start from its weights")
     ap.add_argument("--config", type=Path, help="TOML file with settings")
@@ -135,7 +151,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     if "RANK" in os.environ:
         dist.init_process_group("gloo")
-    train(configure(DiffusionConfig(), args.config, args.settings), Store(args.latents, zoo.load(args.model)), args.out, args.stop_at, args.begin)
+    config = configure(DiffusionConfig(), args.config, args.settings)
+    if config.feature and args.feature_weights is None:
+        ap.error("feature above 0 needs --feature-weights")
+    features = FeatureLoss(args.feature_weights) if config.feature else None
+    train(config, Store(args.latents, zoo.load(args.model)), args.out, args.stop_at, args.begin, features)
     if dist.is_initialized():
         dist.destroy_process_group()
 

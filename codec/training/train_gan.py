@@ -106,7 +106,7 @@ def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, sto
     state = run.load()
     if state is None:
         if begin is not None:
-            start_from(net, begin, keep_head=config.adversarial > 0)
+            start_from(net, begin, keep_head="discriminator" in torch.load(begin, weights_only=True))  # the head of a diffusion run means something else
         store.fit(net)
     else:
         net.load_state_dict(state["model"]), judge.load_state_dict(state["discriminator"])

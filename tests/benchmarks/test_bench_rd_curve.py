@@ -57,6 +57,12 @@ def test_a_run_writes_table_means_bjontegaard_figures_and_metadata(folder: Path,
     facts = json.loads((out / "run.json").read_text())
     assert facts["this_run"]["rows"] == 0 and [run["rows"] for run in facts["runs"]] == [12]
 
+    arguments[arguments.index("jpeg,bpg-444")] = "webp,vvc"  # a run of one more codec leaves the facts of the others
+    assert main(arguments) == 0
+    facts = json.loads((out / "run.json").read_text())
+    assert set(facts["codecs"]) == set(facts["settings"]) == {"jpeg", "bpg-444", "webp"} and len(facts["runs"]) == 2
+    assert set(facts["absent"]) <= {"vvc"}
+
 
 def test_two_runs_agree_apart_from_times_with_any_number_of_jobs(folder: Path, tmp_path: Path) -> None:
     common = ["--images", str(folder), "--codecs", "webp,bpg-420", "--points", "2", "--rate-axis", "log", "--no-report"]
@@ -94,28 +100,20 @@ def test_killed_and_run_again_the_table_is_complete_without_doubles(folder: Path
 
 
 def test_interrupted_from_the_keyboard_it_says_so(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    command = [
-        *SCRIPT,
-        "--images",
-        str(folder),
-        "--codecs",
-        "bpg,avif,jpeg2000",
-        "--metrics",
-        "",
-        "--jobs",
-        "2",
-        "--out",
-        str(out),
-    ]
+    """In the midst of the run: ten rows are there, both workers are held in an encoder, and Ctrl-C goes to all processes as from a terminal."""
+    out, script = tmp_path / "out", Path(__file__).with_name("waiting_run.py")
+    arguments = ["--images", str(folder), "--codecs", "jpeg,webp", "--metrics", "", "--jobs", "2", "--out", str(out)]
+    command = [sys.executable, str(script), str(tmp_path), *arguments]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
-    while not (out / "rd.csv").is_file() or (out / "rd.csv").read_bytes().count(b"\n") < 3:
+    while len(list(tmp_path.glob("*.waits"))) < 2 or (out / "rd.csv").read_bytes().count(b"\n") < 11:
         assert process.poll() is None
-        time.sleep(0.002)
+        time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
+    (tmp_path / "go").touch()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"interrupted; finished rows are kept" in errors and b"Traceback" not in errors
+    assert 10 <= len(read(out)) < 40
 
 
 def test_without_arguments_the_settings_are_few_and_the_photographs_come_from_packages(tmp_path: Path) -> None:

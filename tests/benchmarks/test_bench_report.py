@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.codecs import CodecOptions, make_codec
+from benchmarks.outputs import _shown
 from benchmarks.report import write_report
 from benchmarks.showcase import Showcase, Shown, contact_sheet, fit_bytes, make_showcases
 
@@ -160,3 +161,10 @@ def test_the_contact_sheet_shows_a_packaged_photograph_at_equal_bytes(tmp_path: 
     side = cases[1].original.shape[0]
     assert np.array_equal(pixels[32 : 32 + side, 10 : 10 + side], cases[1].original)
     assert np.array_equal(pixels[32 : 32 + side, 20 + side : 20 + 2 * side], cases[1].shown[0].crop)
+
+
+def test_codecs_of_earlier_runs_are_shown_too() -> None:
+    """A codec of this run is there in any version, the others in the version that was measured."""
+    jpeg, webp, bpg = (make_codec(name, CodecOptions()) for name in ("jpeg", "webp", "bpg-444"))
+    rows = pd.DataFrame({"codec": ["jpeg", "webp", "bpg-444", "gone"], "version": [jpeg.version, "an older one", bpg.version, "1"]})
+    assert [codec.name for codec in _shown(rows, {"webp": webp}, "cpu")] == ["webp", "jpeg", "bpg-444"]

@@ -1,0 +1,72 @@
+"""What the encoder's search buys: python benchmarks/effort.py --images DIR [--every N] [--out results]
+
+Writes OUT/effort.csv (bytes, RMSE and processor seconds of encoding for each picture, effort and quality), OUT/effort_bd.csv (BD-rate by RMSE of each effort against effort 1, with 95 % bootstrap
+intervals over pictures) and OUT/effort.json (pictures, machine, versions). Run again, it measures what is missing.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+import codec
+from benchmarks.bdrate import bd_table
+from benchmarks.images import folder_images, read_image, source_image
+from benchmarks.metrics import rmse
+from benchmarks.summary import run_metadata
+from benchmarks.table import write_rows
+
+QUALITIES = (20.0, 45.0, 70.0, 92.0)
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """rows of effort.csv -> one row for each effort."""
+    named = rows.assign(codec=[f"effort {e}" for e in rows.effort], setting=rows.quality)
+    bd = bd_table(named, "effort 1")
+    bd["effort"] = [int(name.split()[1]) for name in bd.codec]
+    seconds = rows.groupby("effort").cpu_s.mean()
+    return bd.assign(cpu_s=bd.effort.map(seconds))[["effort", "images", "cpu_s", "bd_rate_percent", "bd_rate_low", "bd_rate_high"]].sort_values("effort").round(3)
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(prog="benchmarks.effort", description=__doc__.split("\n")[0])
+    ap.add_argument("--images", type=Path, required=True)
+    ap.add_argument("--every", type=int, default=1, help="only every so many pictures")
+    ap.add_argument("--efforts", default="1,9")
+    ap.add_argument("--out", type=Path, default=Path("results"))
+    args = ap.parse_args()
+    torch.set_num_threads(1)
+    c = codec.load(threads=1)
+    path = args.out / "effort.csv"
+    version = f"codec {codec.__version__}, model {c.model_id}, tables {c._model.table_hash:08x}"
+    rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
+    rows = [r for r in rows if r["version"] == version]
+    have = {(r["image_hash"], r["effort"], r["quality"]) for r in rows}
+    images = [source_image(p, p.name) for p in folder_images(args.images)[:: args.every]]
+    todo = [(i, e, q) for i in images for e in map(int, args.efforts.split(",")) for q in QUALITIES if (i.digest, e, q) not in have]
+    for image, effort, quality in tqdm(todo, disable=None):
+        x = read_image(image.path)
+        start = time.process_time()
+        data = c.encode(x, quality=quality, effort=effort)
+        seconds = time.process_time() - start
+        rows.append({"image": image.name, "image_hash": image.digest, "effort": effort, "quality": quality, "version": version, "bytes": len(data), "bits_per_dim": round(8 * len(data) / x.size, 7),
+                     "rmse": round(rmse(x, c.decode_array(data)), 5), "cpu_s": round(seconds, 2)})  # fmt: skip
+        write_rows(path, list(rows[0]), rows)
+    found = summary(pd.DataFrame(rows))
+    found.to_csv(args.out / "effort_bd.csv", index=False, lineterminator="\n")
+    pictures = sorted({r["image"] for r in rows})
+    note = f"{len(pictures)} pictures, every {args.every}th of the folder; processor seconds of one thread beside other work"
+    facts = {"folder": args.images.resolve().name, "note": note, "pictures": pictures, "qualities": QUALITIES, "version": version}
+    (args.out / "effort.json").write_text(run_metadata(**facts))
+    print(found.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

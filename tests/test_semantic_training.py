@@ -1,0 +1,200 @@
+"""Training of the semantic decoders on cached latents of a small untrained model: caching, resuming, learning, shipping."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from codec import zoo
+from codec._compat import import_torchvision
+from codec.models.denoiser import DenoiserConfig
+from codec.models.discriminator import Discriminator, DiscriminatorConfig
+from codec.models.semantic import Semantic
+from codec.training import latents, nll, ship_semantic, train_diffusion, train_gan
+from codec.training.features import FeatureLoss
+from codec.training.restore import Store, configure, start_from
+from tests.small import CONFIG, small_coder, small_model
+
+SHAPE = DenoiserConfig(channels=CONFIG.channels, width=16, blocks=2, kernel=3, attend=1, heads=2, context=8, embedding=16)
+SHORT = {"steps": 6, "batch": 2, "window": 4, "warmup": 2, "validate": 6, "save": 2, "model": SHAPE}
+
+
+@pytest.fixture(scope="module")
+def model() -> zoo.PerceptualModel:
+    net = small_model().requires_grad_(False)
+    coder, arrays = small_coder(net)
+    return zoo.PerceptualModel(0, zoo.hash_arrays(arrays), CONFIG, net, coder)
+
+
+@pytest.fixture(scope="module")
+def folder(model, photo, tmp_path_factory):
+    """Two shards and a validation file of crops of 128 pixels."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("latents")
+    pixels = np.asarray(photo)
+    crops = [pixels[i : i + 128, j : j + 128] for i in (0, 150, 300) for j in (0, 120, 240, 360)]
+    described = [latents.describe(model, c, 500 * (k + 1), (2, 4)[k % 2]) for k, c in enumerate(crops)]
+    for name, part in (("shard-000", described[:5]), ("shard-001", described[5:10]), ("validation", described[10:])):
+        latents.Latents.join(part).save(out / f"{name}.safetensors")
+    return out
+
+
+@pytest.fixture(scope="module")
+def store(folder, model) -> Store:
+    return Store(folder, model)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory) -> FeatureLoss:
+    """Random weights: what the network knows does not matter here."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "squeeze.safetensors"
+    save_file(import_torchvision().models.squeezenet1_1().state_dict(), path)
+    return FeatureLoss(path)
+
+
+def state(run) -> dict:
+    return torch.load(run / "last.pt", weights_only=True)
+
+
+def same(a: dict, b: dict) -> bool:
+    return all(torch.equal(a[k], b[k]) for k in a) and set(a) == set(b)
+
+
+def test_cached_latents_are_those_of_the_model(folder, model):
+    found = latents.Latents.load(folder / "shard-000.safetensors")
+    assert found.x.shape == (5, 128, 128, 3) and found.y.shape == found.decoded.shape == found.enlarged.shape == (5, CONFIG.channels, 8, 8)
+    top = torch.tensor([CONFIG.anchors - 1.0])
+    y = model.vqvae.analyse(latents.to_float(found.x[1]), top)[0]
+    assert np.allclose(found.y[1], y[0].numpy(), atol=2e-2)
+    error = [np.square(v[0].astype(float) - found.y[0]).mean() for v in (found.decoded, found.enlarged)]
+    assert min(error) > 0 and found.factor.tolist() == [2, 4, 2, 4, 2]
+
+
+def test_windows_of_a_batch_belong_together(store, model):
+    config = train_diffusion.DiffusionConfig(**SHORT, upscale=0.0, drop=0.0)
+    net = Semantic(SHAPE, CONFIG.anchors, store.model.vqvae.tokens.codebook.shape[1])
+    batch = store.draw(np.random.default_rng(0), config, net)
+    assert batch.x.shape == (2, 3, 64, 64) and batch.y.shape == (2, CONFIG.channels, 4, 4) and batch.condition.context.values.shape == (2, 4, 8)
+    whole = [f.get_tensor("x") for f in store._open]
+    assert any(np.array_equal(crop[i : i + 64, j : j + 64], (batch.x[0].permute(1, 2, 0) * 255).round().byte().numpy())
+               for shard in whole for crop in shard for i in range(0, 65, 32) for j in range(0, 65, 32))  # fmt: skip
+
+
+def test_scales_are_measured(store):
+    net = Semantic(SHAPE, CONFIG.anchors, store.model.vqvae.tokens.codebook.shape[1])
+    store.fit(net)
+    found = latents.Latents.join([latents.Latents.load(p) for p in store.paths])
+    at_two = found.factor == 2
+    wanted = np.sqrt(np.square(found.y[at_two].astype(float) - found.enlarged[at_two]).mean((0, 2, 3)))
+    assert np.allclose(net.scale[CONFIG.anchors].numpy(), wanted, rtol=1e-3)
+
+
+@pytest.mark.parametrize("feature", [0.0, 0.5])
+def test_diffusion_stopped_and_resumed_ends_in_the_same_state(store, features, tmp_path, feature):
+    config = train_diffusion.DiffusionConfig(**SHORT, feature=feature)
+    train_diffusion.train(config, store, tmp_path / "whole", features=features)
+    for stop in (2, 4, None):
+        train_diffusion.train(config, store, tmp_path / "parts", stop, features=features)
+    a, b = state(tmp_path / "whole"), state(tmp_path / "parts")
+    assert same(a["model"], b["model"]) and all(torch.equal(x, y) for x, y in zip(a["ema"], b["ema"], strict=True))
+    assert (tmp_path / "whole" / "validation.csv").read_text().split("\n")[1].split(",")[:-1] == (tmp_path / "parts" / "validation.csv").read_text().split("\n")[1].split(",")[:-1]
+
+
+def test_diffusion_learns(store, tmp_path):
+    config = train_diffusion.DiffusionConfig(**{**SHORT, "steps": 150, "validate": 150, "save": 150, "lr": 3e-3})
+    train_diffusion.train(config, store, tmp_path / "run")
+    with open(tmp_path / "run" / "log.csv", newline="") as f:
+        losses = [float(row["elbo"]) for row in csv.DictReader(f)]
+    assert losses[-1] < 0.95 * losses[0]
+
+
+@pytest.mark.parametrize("adversarial", [0.0, 0.1])
+def test_gan_stopped_and_resumed_ends_in_the_same_state(store, features, tmp_path, adversarial):
+    config = train_gan.GanConfig(**SHORT, adversarial=adversarial, discriminator=DiscriminatorConfig(widths=(8, 8, 8), condition=4))
+    train_gan.train(config, store, features, tmp_path / "whole")
+    for stop in (2, None):
+        train_gan.train(config, store, features, tmp_path / "parts", stop)
+    a, b = state(tmp_path / "whole"), state(tmp_path / "parts")
+    assert same(a["model"], b["model"]) and same(a["discriminator"], b["discriminator"])
+    begun = train_gan.GanConfig(**SHORT).discriminator
+    assert begun.widths == (64, 128, 256)
+
+
+def test_the_perceptual_decoder_lowers_its_loss(store, features, tmp_path):
+    config = train_gan.GanConfig(**{**SHORT, "steps": 60, "validate": 60, "lr": 3e-3, "ema": 0.9})
+    net = Semantic(SHAPE, CONFIG.anchors, store.model.vqvae.tokens.codebook.shape[1])
+    store.fit(net)
+    generator = train_gan.Generator(net, store.model.vqvae)
+    before = train_gan.validate(generator, store, features, config)
+    generator.net = train_gan.train(config, store, features, tmp_path / "run")
+    after = train_gan.validate(generator, store, features, config)
+    assert before["stream_rmse"] == pytest.approx(before["stream_plain_rmse"])  # it starts as no restoration at all
+    assert after["stream_distance"] < before["stream_distance"] or after["stream_rmse"] < before["stream_rmse"]
+
+
+def test_discriminator_looks_at_picture_and_condition():
+    torch.manual_seed(0)
+    judge = Discriminator(DiscriminatorConfig(channels=24, widths=(8, 16, 16), condition=8)).eval()
+    x, y = torch.rand(2, 3, 64, 64), torch.randn(2, 24, 4, 4)
+    logits = judge(x, y)
+    assert logits.shape == (2, 1, 4, 4)
+    assert not torch.allclose(logits, judge(1 - x, y)) and not torch.allclose(logits, judge(x, -y))
+
+
+def test_a_run_begins_where_another_ended(store, tmp_path):
+    train_diffusion.train(train_diffusion.DiffusionConfig(**SHORT), store, tmp_path / "a")
+    fresh = Semantic(SHAPE, CONFIG.anchors, store.model.vqvae.tokens.codebook.shape[1])
+    start_from(fresh, tmp_path / "a" / "last.pt", keep_head=True)
+    shipped = ship_semantic.averaged(tmp_path / "a" / "last.pt")
+    assert all(torch.equal(x, y) for x, y in zip(fresh.parameters(), shipped.parameters(), strict=True))
+    start_from(fresh, tmp_path / "a" / "last.pt")
+    assert not fresh.network.head.weight.any()
+
+
+def test_shipping_writes_weights_and_their_record(store, tmp_path, monkeypatch):
+    config = train_diffusion.DiffusionConfig(**{**SHORT, "steps": 50, "validate": 50, "save": 50, "batch": 1, "window": 2})
+    train_diffusion.train(config, store, tmp_path / "run")
+    monkeypatch.setattr(sys, "argv", ["ship_semantic", "--runs", str(tmp_path / "run"), "--out", str(tmp_path / "ldm-7.safetensors"), "--hardware", "a test"])
+    ship_semantic.main()
+    record = json.loads((tmp_path / "manifest.json").read_text())["semantic"]["ldm-7"]
+    assert record["file"] == "ldm-7.safetensors" and record["stages"][0]["steps"] == 50 and record["hardware"] == "a test"
+    assert record["parameters"] == sum(p.numel() for p in zoo.read_semantic(tmp_path / "ldm-7.safetensors").parameters())
+
+
+def test_missing_files_are_one_sentence(tmp_path, model):
+    with pytest.raises(SystemExit, match="no shards of latents"):
+        Store(tmp_path, model)
+    with pytest.raises(SystemExit, match="SqueezeNet"):
+        FeatureLoss(tmp_path / "none.safetensors")
+    (tmp_path / "wrong.safetensors").write_bytes(b"wrong")
+    with pytest.raises(SystemExit, match="SqueezeNet"):
+        FeatureLoss(tmp_path / "wrong.safetensors")
+
+
+def test_settings_by_name():
+    config = configure(train_diffusion.DiffusionConfig(), None, ["steps=7", "sigma_max=30.5"])
+    assert (config.steps, config.sigma_max) == (7, 30.5)
+    with pytest.raises(SystemExit, match="nonsense"):
+        configure(config, None, ["nonsense=1"])
+
+
+@pytest.mark.parametrize("command", [latents, nll, ship_semantic, train_diffusion, train_gan])
+def test_commands_say_how_they_are_used(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["command", "--help"])
+    with pytest.raises(SystemExit) as exit:
+        command.main()
+    assert exit.value.code == 0 and "--out" in capsys.readouterr().out
+
+
+def test_enlarging_loses_detail(photo):
+    pixels = np.asarray(photo)[:64, :96]
+    bigger = latents.enlarge(pixels, 4)
+    assert bigger.shape == pixels.shape
+    small = Image.fromarray(pixels).resize((24, 16), Image.Resampling.BICUBIC)
+    assert np.array_equal(bigger, np.asarray(small.resize((96, 64), Image.Resampling.BICUBIC)))
