@@ -66,7 +66,7 @@ def plane(results: Path) -> plt.Figure:
     table = pd.read_csv(results / "kodak" / "decoders.csv")
     metrics = [m for m in ("sqz_dist", "sqz_kid") if m in table]
     path = results / "semantic" / "sweep_mean.csv"
-    sweep = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["knob"])
+    sweep = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["knob", "quality"])
     figure, panels = plt.subplots(1, len(metrics), figsize=(4.4 * len(metrics), 3.6), layout="constrained")
     for axes, metric in zip(panels, metrics, strict=True):
         for name, rows in table.groupby("decoder", sort=False):

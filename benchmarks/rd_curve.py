@@ -43,7 +43,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, help="folder of pictures (default: photographs in installed packages)")
     parser.add_argument(
         "--codecs",
-        default="ours,classic",
+        default="ours-vq,classic",
         help=f"names or groups, with commas: ours, classic, bpg, compressai, all, {', '.join(NAMES)}",
     )
     parser.add_argument(
