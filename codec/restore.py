@@ -22,7 +22,7 @@ from codec.models.semantic import UPSCALES, Condition, Semantic, thumbnail
 from codec.models.vqvae import VQVAE
 
 SAMPLERS = ("dpmpp_2m", "heun", "ancestral")
-STEPS = 4  # default: the fewest that come within 2 % of 50 (results/semantic/sweep_mean.csv)
+STEPS = 4  # default
 SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
 STOP = 4.0  # noise level of the sampler's last estimate: what a small network adds below it is grain more than detail (chosen on validation photographs)
 TOLERANCE = 0.75  # steps that a latent of the sample may be away from what was sent
