@@ -48,6 +48,10 @@ class Codec:
         """Names of the decoders that have weights here."""
         return ("vq", *zoo.restorers(self.model_id))
 
+    def weights_hash(self, decoder: str) -> str:
+        """First 8 hexadecimal digits of the SHA-256 of the weights of a decoder other than vq."""
+        return zoo.weights_hash(decoder, self.model_id)
+
     def encode(
         self,
         image: Any,

@@ -49,9 +49,8 @@ class Ours:
         if decoder not in _decoders(self._codec):
             raise CodecAbsent(f"there are no weights for the {decoder} decoder")
         import codec
-        from codec import zoo
 
-        weights = "" if decoder == "vq" else f" {zoo.weights_hash(decoder, self._codec.model_id)}"
+        weights = f" {self._codec.weights_hash(decoder)}" if decoder != "vq" and hasattr(self._codec, "weights_hash") else ""
         self.version = f"codec {codec.__version__}, model {self._codec.model_id}, {decoder}{weights}, effort {effort}"
 
     def encode(self, image: Image8, setting: float) -> bytes:
