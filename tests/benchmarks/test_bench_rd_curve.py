@@ -104,7 +104,9 @@ def test_interrupted_from_the_keyboard_it_says_so(folder: Path, tmp_path: Path) 
     out, script = tmp_path / "out", Path(__file__).with_name("waiting_run.py")
     arguments = ["--images", str(folder), "--codecs", "jpeg,webp", "--metrics", "", "--jobs", "2", "--out", str(out)]
     command = [sys.executable, str(script), str(tmp_path), *arguments]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
+    # a shell's background job ignores Ctrl-C, and so would what it starts
+    listening = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True, **listening)
     while len(list(tmp_path.glob("*.waits"))) < 2 or (out / "rd.csv").read_bytes().count(b"\n") < 11:
         assert process.poll() is None
         time.sleep(0.01)
