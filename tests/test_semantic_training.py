@@ -138,6 +138,17 @@ def test_the_perceptual_decoder_lowers_its_loss(store, features, tmp_path):
     assert after["stream_distance"] < before["stream_distance"] or after["stream_rmse"] < before["stream_rmse"]
 
 
+def test_a_gan_begins_as_the_perceptual_decoder_it_came_from(store, features, tmp_path):
+    """Not with the full noise that a decoder trained without any would add."""
+    small = {**SHORT, "steps": 60, "validate": 60, "save": 1, "lr": 3e-3, "ema": 0.0}
+    perceptual = train_gan.GanConfig(**small)
+    before = train_gan.validate(train_gan.Generator(train_gan.train(perceptual, store, features, tmp_path / "p"), store.model.vqvae), store, features, perceptual)
+    gan = train_gan.GanConfig(**{**small, "lr": 0.0}, adversarial=0.1)
+    begun = train_gan.train(gan, store, features, tmp_path / "g", 1, begin=tmp_path / "p" / "last.pt")
+    after = train_gan.validate(train_gan.Generator(begun, store.model.vqvae), store, features, gan)
+    assert after["stream_rmse"] == pytest.approx(before["stream_rmse"], rel=0.02)
+
+
 def test_discriminator_looks_at_picture_and_condition():
     torch.manual_seed(0)
     judge = Discriminator(DiscriminatorConfig(channels=24, widths=(8, 16, 16), condition=8)).eval()
@@ -163,7 +174,7 @@ def test_shipping_writes_weights_and_their_record(store, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["ship_semantic", "--runs", str(tmp_path / "run"), "--out", str(tmp_path / "ldm-7.safetensors"), "--hardware", "a test"])
     ship_semantic.main()
     record = json.loads((tmp_path / "manifest.json").read_text())["semantic"]["ldm-7"]
-    assert record["file"] == "ldm-7.safetensors" and record["stages"][0]["steps"] == 50 and record["hardware"] == "a test"
+    assert record["stages"][0]["command"].endswith("train_diffusion") and record["file"] == "ldm-7.safetensors" and record["stages"][0]["steps"] == 50 and record["hardware"] == "a test"
     assert record["parameters"] == sum(p.numel() for p in zoo.read_semantic(tmp_path / "ldm-7.safetensors").parameters())
 
 

@@ -101,18 +101,21 @@ def main() -> None:
 PHOTOGRAPHS = "1,218 openly licensed photographs (461 megapixels), each also at 0.6 of its size; every 20th held out"
 
 
-def stage(command: str, folder: Path) -> dict:
-    """What the manifest says of one run: command, settings, steps, seconds, loss curve."""
+def stage(folder: Path) -> dict:
+    """What the manifest says of one run: command, settings, and steps, seconds and loss curve up to its checkpoint (a run that was killed logged more than it kept)."""
+    state = torch.load(folder / "last.pt", weights_only=True)
+    kinds = {"discriminator": "train_gan", "codeword": "train_diffusion", "trellis": "adapt"}  # by what only such a run's checkpoint has
+    command = next((name for key, name in kinds.items() if key in state), "train")
     with open(folder / "log.csv", newline="") as f:
-        rows = list(csv.DictReader(f))
+        rows = [row for row in csv.DictReader(f) if int(row["step"]) <= state["step"]]
     curve = rows[:: max(1, len(rows) // 40)]
-    if curve[-1] is not rows[-1]:
+    if curve and curve[-1] is not rows[-1]:
         curve.append(rows[-1])
     return {
         "command": f"python -m codec.training.{command}",
         "config": json.loads((folder / "config.json").read_text()),
-        "steps": int(rows[-1]["step"]),
-        "seconds": float(rows[-1]["seconds"]),
+        "steps": state["step"],
+        "seconds": round(float(state["seconds"]), 1),
         "loss_curve": [[int(r["step"]), float(r["loss"])] for r in curve],
     }
 
@@ -127,7 +130,7 @@ def write_manifest(weights: Path, section: str, key: str, values: dict) -> None:
 
 def record(args: argparse.Namespace) -> None:
     """Writes manifest.json beside the weights: file, hash, recipe, steps, seed, loss curve, data."""
-    stages = [stage("train", args.base), stage("adapt", args.adapted.parent)]
+    stages = [stage(args.base), stage(args.adapted.parent)]
     write_manifest(args.out, "models", str(args.id), {"data": PHOTOGRAPHS, "hardware": args.hardware, "stages": stages})
 
 

@@ -31,7 +31,6 @@ def averaged(checkpoint: Path) -> Semantic:
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.ship_semantic", description=__doc__.split("\n")[0])
     ap.add_argument("--runs", type=Path, nargs="+", required=True)
-    ap.add_argument("--command", default="train_diffusion", help="name of the training module, for the record")
     ap.add_argument("--out", type=Path, required=True)
     ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
     args = ap.parse_args()
@@ -41,7 +40,7 @@ def main() -> None:
         "parameters": sum(p.numel() for p in net.parameters()),
         "data": f"random 384x384 crops of the training photographs, their latents under the perceptual model; {PHOTOGRAPHS}",
         "hardware": args.hardware,
-        "stages": [stage(args.command, run) for run in args.runs],
+        "stages": [stage(run) for run in args.runs],
     }
     write_manifest(args.out, "semantic", args.out.stem, record)
     print(f"{args.out}: {args.out.stat().st_size} bytes, {record['parameters']} parameters")

@@ -32,6 +32,9 @@ from codec.training.restore import Batch, RestoreConfig, Store, configure, learn
 from codec.training.train import Run
 
 
+LOG_VARIANCE = -5.0  # of the noise that a GAN begun from a perceptual decoder starts with
+
+
 @dataclass(frozen=True)
 class GanConfig(RestoreConfig):
     """mse: weight of the squared error over that of the picture without restoration; feature: of the feature loss; adversarial: of the generator's adversarial loss, 0 for
@@ -106,7 +109,11 @@ def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, sto
     state = run.load()
     if state is None:
         if begin is not None:
-            start_from(net, begin, keep_head="discriminator" in torch.load(begin, weights_only=True))  # the head of a diffusion run means something else
+            one_pass = "discriminator" in torch.load(begin, weights_only=True)
+            start_from(net, begin, keep_head=one_pass)  # the head of a diffusion run means something else
+            if config.adversarial and one_pass:  # without noise its scale was never trained, and stands at 1
+                with torch.no_grad():
+                    net.network.spread.bias.fill_(LOG_VARIANCE)
         store.fit(net)
     else:
         net.load_state_dict(state["model"]), judge.load_state_dict(state["discriminator"])
