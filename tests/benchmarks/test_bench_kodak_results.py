@@ -68,3 +68,14 @@ def test_only_numbers_and_plots_are_committed() -> None:
     pictures = {path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*") if path.suffix in (".png", ".jpg", ".webp", ".bpg")}
     assert all(name.startswith("figures/rate_") for name in pictures - {"contact_sheet.png"})
     assert "kodim" not in (RESULTS / "report.html").read_text()
+
+
+def test_file_sizes_are_what_training_estimates_within_one_percent(table: pd.DataFrame) -> None:
+    """Means over Kodak of benchmarks/estimate.py; and its files are those of the table."""
+    found = pd.read_csv(RESULTS / "estimate.csv")
+    assert (found.groupby("quality").image.nunique() == 24).all()
+    mean = found.groupby("quality")[["bytes", "estimated_bytes"]].mean()
+    assert (mean.bytes / mean.estimated_bytes).between(0.99, 1.01).all()
+    ours = table[table.codec == "ours-vq"].assign(quality=lambda rows: rows.setting.astype(float))
+    both = found.merge(ours, on=["image", "quality"], suffixes=("", "_table"))
+    assert len(both) == len(found) and (both.bytes == both.bytes_table).all()
