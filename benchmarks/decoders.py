@@ -17,12 +17,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.bdrate import bootstrap
-from benchmarks.sets import FeatureStore, Kid
+from benchmarks.sets import FeatureStore, Kid, interval, resamples
 from benchmarks.summary import read_table
 
 NAMES = ("vq", "perceptual", "gan", "ldm")
 METRICS = ("rmse", "ms_ssim", "gmsd", "mdsi", "sqz_dist")
-RESAMPLES = 1000
 
 
 def cost(name: str) -> dict[str, float]:
@@ -44,13 +43,13 @@ def table(rows: pd.DataFrame, store: FeatureStore) -> pd.DataFrame:
         if "vq" not in by_name or len(by_name) < 2:
             continue
         original = [store.load((digest, "original", "", "")) for digest in images]
-        draws = np.random.default_rng(0).multinomial(len(images), np.full(len(images), 1 / len(images)), RESAMPLES)
+        draws = resamples(len(images))
         kid = {}
         for name, part in by_name.items():
             decoded = [store.load((digest, f"ours-{name}", setting, part.version.iloc[0])) for digest in images]
             if all(original) and all(decoded):
                 estimate = Kid(original, decoded)
-                kid[name] = estimate(), np.array([estimate(draw) for draw in draws])
+                kid[name] = estimate(), estimate.resampled(draws)
         for name, part in by_name.items():
             assert np.array_equal(part.bytes, by_name["vq"].bytes), "the decoders were measured on different files"
             row: dict[str, object] = {"decoder": name, "setting": setting, "version": part.version.iloc[0], "images": len(part), "bits_per_dim": part.bits_per_dim.mean()}
@@ -59,9 +58,9 @@ def table(rows: pd.DataFrame, store: FeatureStore) -> pd.DataFrame:
                 row[f"{metric}_minus_vq"], row[f"{metric}_minus_vq_low"], row[f"{metric}_minus_vq_high"] = bootstrap(part[metric] - by_name["vq"][metric])
             if name in kid and "vq" in kid:
                 value, resampled = kid[name]
-                row["sqz_kid"], (row["sqz_kid_low"], row["sqz_kid_high"]) = value, np.percentile(resampled, (2.5, 97.5))
+                row["sqz_kid"], (row["sqz_kid_low"], row["sqz_kid_high"]) = value, interval(resampled)
                 row["sqz_kid_minus_vq"] = value - kid["vq"][0]
-                row["sqz_kid_minus_vq_low"], row["sqz_kid_minus_vq_high"] = np.percentile(resampled - kid["vq"][1], (2.5, 97.5))
+                row["sqz_kid_minus_vq_low"], row["sqz_kid_minus_vq_high"] = interval(resampled - kid["vq"][1])
             out.append({**row, "decode_s": part.decode_s.mean(), **cost(name)})
     frame = pd.DataFrame(out)
     order = frame.decoder.map({name: k for k, name in enumerate(NAMES)})

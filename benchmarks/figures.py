@@ -16,122 +16,49 @@ if __package__ in (None, ""):
 import matplotlib
 
 matplotlib.use("Agg")
+import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter
 
-from benchmarks import quantizers
+from benchmarks import quantizers, typeset
+from benchmarks.decoder_figures import perceptual_curves, plane, progressive, sweeps
 from benchmarks.plots import draw_figures
+from benchmarks.style import COLUMN, PAGE, RC, SERIES
 
-COLOURS = {"vq": "#000000", "perceptual": "#0072B2", "gan": "#009E73", "ldm": "#D55E00", "realism": "#CC79A7"}
-MARKERS = {"vq": "o", "perceptual": "v", "gan": "^", "ldm": "D", "realism": "."}
-_RC = {
-    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "pdf.fonttype": 42,
-    "axes.grid": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "savefig.dpi": 160, "legend.frameon": False, "legend.fontsize": 8,
-}  # fmt: skip
-NAMES = {"sqz_dist": "sqz_dist (SqueezeNet distance, not LPIPS)", "sqz_kid": "sqz_kid (SqueezeNet KID)", "rmse": "RMSE (0-255)", "ms_ssim": "MS-SSIM", "bits_per_dim": "rate, bits/dim"}
-
-
-def log_rate(axes: Axes) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def save(figure: plt.Figure, out: Path, name: str) -> None:
-    figure.savefig(out / f"{name}.pdf", metadata={"CreationDate": None})
-    figure.savefig(out / f"{name}.png")
-
-
-def perceptual_curves(results: Path) -> plt.Figure:
-    """Rate against RMSE and perceptual distances, one curve for each decoder of the same files."""
-    table = pd.read_csv(results / "kodak" / "decoders.csv")
-    metrics = [m for m in ("rmse", "sqz_dist", "sqz_kid") if m in table]
-    figure, panels = plt.subplots(1, len(metrics), figsize=(3.5 * len(metrics), 3.3), layout="constrained")
-    for axes, metric in zip(panels, metrics, strict=True):
-        for name, rows in table.groupby("decoder", sort=False):
-            axes.plot(rows.bits_per_dim, rows[metric], color=COLOURS[name], marker=MARKERS[name], markersize=4, label=name)
-            axes.fill_between(rows.bits_per_dim, rows[f"{metric}_low"], rows[f"{metric}_high"], color=COLOURS[name], alpha=0.1, linewidth=0)
-        log_rate(axes)
-        axes.set_xlabel(NAMES["bits_per_dim"])
-        axes.set_ylabel(NAMES[metric])
-    panels[0].legend(title="Kodak, same files", title_fontsize=8)
-    return figure
-
-
-def plane(results: Path) -> plt.Figure:
-    """Distortion-perception plane (Blau and Michaeli 2018): RMSE against perceptual distance, one curve for each decoder over the rates; realism is the path from vq to ldm."""
-    table = pd.read_csv(results / "kodak" / "decoders.csv")
-    metrics = [m for m in ("sqz_dist", "sqz_kid") if m in table]
-    path = results / "semantic" / "sweep_mean.csv"
-    sweep = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["knob", "quality"])
-    figure, panels = plt.subplots(1, len(metrics), figsize=(4.4 * len(metrics), 3.6), layout="constrained")
-    for axes, metric in zip(panels, metrics, strict=True):
-        for name, rows in table.groupby("decoder", sort=False):
-            axes.plot(rows.rmse, rows[metric], color=COLOURS[name], marker=MARKERS[name], markersize=4, label=name)
-        for k, (_, rows) in enumerate(sweep[sweep.knob == "realism"].groupby("quality")):
-            axes.plot(rows.rmse, rows[metric], color=COLOURS["realism"], marker=".", linewidth=1, label="realism 0 to 1" if k == 0 else None)
-        axes.set_xlabel(NAMES["rmse"])
-        axes.set_ylabel(NAMES[metric])
-    panels[0].legend()
-    return figure
-
-
-def progressive(results: Path) -> plt.Figure:
-    """Cumulative rate against RMSE: sections of the stream, then levels of the diffusion chain (Ho et al. 2020, figure 5)."""
-    table = pd.read_csv(results / "semantic" / "progressive.csv")
-    mean = table.groupby(["quality", "part", "step"], as_index=False)[["sigma", "bits_per_dim", "rmse"]].mean()
-    figure, axes = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
-    for k, (quality, rows) in enumerate(mean.groupby("quality")):
-        for part, style in (("perceptual", "-"), ("semantic", "--")):
-            points = rows[rows.part == part].sort_values("bits_per_dim")
-            axes.plot(points.bits_per_dim, points.rmse, style, color=("#0072B2", "#D55E00", "#009E73")[k % 3], marker="o" if part == "perceptual" else "D", markersize=3.5,
-                      label=f"quality {quality:g}: " + ("sections of the stream" if part == "perceptual" else "levels of the chain"))  # fmt: skip
-    log_rate(axes)
-    axes.set_xlabel("cumulative rate, bits/dim")
-    axes.set_ylabel(NAMES["rmse"])
-    axes.legend()
-    return figure
-
-
-def sweeps(results: Path) -> plt.Figure:
-    """Steps, guidance and realism against perceptual distance and RMSE."""
-    table = pd.read_csv(results / "semantic" / "sweep_mean.csv")
-    knobs = [k for k in ("steps", "guidance", "realism") if (table.knob == k).any()]
-    metrics = ("rmse", "sqz_dist", "sqz_kid")
-    figure, grid = plt.subplots(len(metrics), len(knobs), figsize=(3.1 * len(knobs), 6.6), layout="constrained", squeeze=False, sharex="col")
-    for column, knob in enumerate(knobs):
-        for row, metric in enumerate(metrics):
-            axes = grid[row][column]
-            for k, (quality, rows) in enumerate(table[table.knob == knob].groupby("quality")):
-                axes.plot(rows.value, rows[metric], color=("#0072B2", "#D55E00", "#009E73")[k % 3], marker="osD"[k % 3], markersize=3.5, label=f"{rows.bits_per_dim.mean():.3f} bits/dim")
-            if knob == "steps":
-                axes.set_xscale("log", base=2)
-                axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            if column == 0:
-                axes.set_ylabel(NAMES[metric].split(" (")[0])
-            if row == len(metrics) - 1:
-                axes.set_xlabel(knob)
-    grid[0][0].legend()
-    return figure
+RATE_METRICS = ("rmse", "ms_ssim", "sqz_dist")  # of the figures with all codecs
 
 
 def speed(results: Path) -> plt.Figure:
-    """Time as a ratio to CompressAI's hyperprior, measured in one run."""
+    """Seconds of this codec over those of others, measured in turn in one run."""
     table = pd.read_csv(results / "speed.csv")
-    base = table[table.codec == "hyperprior"].set_index(["direction", "threads"]).seconds
-    rows = table[table.codec != "hyperprior"].copy()
-    rows["ratio"] = [r.seconds / base[(r.direction, r.threads)] for r in rows.itertuples()]
-    figure, axes = plt.subplots(figsize=(5.2, 0.34 * len(rows) + 0.9), layout="constrained")
-    labels = [f"{r.codec}, {r.direction}, {r.threads} thread{'s' if r.threads > 1 else ''}" for r in rows.itertuples()]
-    axes.barh(labels[::-1], rows.ratio[::-1], color="#0072B2")
-    for y, value in enumerate(rows.ratio[::-1]):
-        axes.text(value, y, f" {value:.2g}", va="center", fontsize=8)
-    axes.axvline(1, color="#D55E00", linewidth=1)
-    axes.set_xlim(0, rows.ratio.max() * 1.15)
-    axes.set_xlabel("seconds over those of bmshj2018-hyperprior, 768x512 (line: equal)")
+    table = table[table.codec == "ours"]
+    several = table.threads.nunique() > 1
+    rows = [
+        (f"{r.direction} / {name}" + (f", threads: {r.threads}" if several else ""), getattr(r, f"ratio_{name}"), r.direction)
+        for r in table.itertuples() for name in ("hyperprior", "webp", "avif")
+    ][::-1]  # fmt: skip
+    figure, axes = plt.subplots(figsize=(COLUMN, 0.2 * len(rows) + 0.8), layout="constrained")
+    labels, ratios, directions = zip(*rows, strict=True)
+    axes.hlines(labels, 1, ratios, color="#999999", linewidth=1, zorder=2)
+    for direction, colour, marker in (("encode", SERIES[0], "o"), ("decode", SERIES[1], "s")):
+        chosen = [k for k, d in enumerate(directions) if d == direction]
+        axes.plot([ratios[k] for k in chosen], [labels[k] for k in chosen], marker, color=colour, markersize=5, label=direction)
+    for y, value in enumerate(ratios):
+        axes.annotate(
+            f"{value:.2g}",
+            (value, y),
+            xytext=(6 if value > 1 else -6, 0),
+            textcoords="offset points",
+            va="center",
+            ha="left" if value > 1 else "right",
+            fontsize=7.5,
+        )
+    axes.axvline(1, color="#000000", linewidth=0.8, linestyle=":")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel("seconds over theirs, 768x512\n(left of the line: faster)")
+    axes.margins(x=0.3)
     axes.grid(axis="y", visible=False)
     return figure
 
@@ -139,80 +66,80 @@ def speed(results: Path) -> plt.Figure:
 def effort(results: Path) -> plt.Figure:
     """Rate saved by the encoder's search against the seconds it takes."""
     table = pd.read_csv(results / "effort_bd.csv")
-    figure, axes = plt.subplots(figsize=(4.4, 3.2), layout="constrained")
-    axes.errorbar(table.cpu_s, table.bd_rate_percent, [table.bd_rate_percent - table.bd_rate_low, table.bd_rate_high - table.bd_rate_percent], marker="o", color="#0072B2", capsize=2)
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.5), layout="constrained")
+    axes.plot(table.cpu_s, table.bd_rate_percent, marker="o", color=SERIES[0], label="effort")
+    axes.errorbar(
+        table.cpu_s,
+        table.bd_rate_percent,
+        [table.bd_rate_percent - table.bd_rate_low, table.bd_rate_high - table.bd_rate_percent],
+        fmt="none",
+        ecolor=SERIES[0],
+        capsize=2,
+    )
     for row in table.itertuples():
-        axes.annotate(f"effort {row.effort}", (row.cpu_s, row.bd_rate_percent), xytext=(6, 5), textcoords="offset points", fontsize=8)
+        axes.annotate(f"effort {row.effort}", (row.cpu_s, row.bd_rate_percent), xytext=(5, 4), textcoords="offset points", fontsize=7.5)
     axes.set_xscale("log")
-    axes.set_xlabel("processor seconds to encode a picture of 768x512")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel("processor seconds to encode 768x512")
     axes.set_ylabel("BD-rate against effort 1, %")
-    axes.margins(x=0.2)
+    axes.margins(x=0.25, y=0.1)
+    return figure
+
+
+def ablations(results: Path) -> plt.Figure:
+    """BD-rate of variants, a group of rows for each factor."""
+    table = pd.read_csv(results / "ablations.csv").iloc[::-1].reset_index(drop=True)
+    place = np.arange(len(table)) + 0.6 * (table.factor != table.factor.shift()).cumsum().to_numpy()
+    figure, axes = plt.subplots(figsize=(COLUMN, 0.2 * (place[-1] - place[0]) + 0.8), layout="constrained")
+    colours = {factor: SERIES[k % len(SERIES)] for k, factor in enumerate(dict.fromkeys(table.factor[::-1]))}
+    for factor, rows in table.groupby("factor", sort=False):
+        y = place[rows.index]
+        axes.plot(rows.bd_rate_percent, y, "o", color=colours[factor], label=factor)
+        axes.errorbar(
+            rows.bd_rate_percent,
+            y,
+            xerr=[rows.bd_rate_percent - rows.low, rows.high - rows.bd_rate_percent],
+            fmt="none",
+            ecolor=colours[factor],
+            capsize=2,
+        )
+    axes.axvline(0, color="#000000", linewidth=0.8, linestyle=":")
+    axes.set_yticks(place, [f"{r.factor}: {r.variant}" for r in table.itertuples()], fontsize=7)
+    for tick, factor in zip(axes.get_yticklabels(), table.factor, strict=True):
+        tick.set_color(colours[factor])
+    axes.set_xlabel("BD-rate, %")
+    axes.grid(axis="y", visible=False)
     return figure
 
 
 def training(results: Path) -> plt.Figure:
-    """Loss curves of the shipped weights, each over its own first value."""
+    """Loss of the shipped weights: the stages of each network one after the other, each with a loss of its own."""
     manifest = json.loads((resources.files("codec") / "weights" / "manifest.json").read_text())
-    figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
     entries = [*((f"vqvae-{k}", v) for k, v in manifest["models"].items()), *manifest.get("semantic", {}).items()]
-    for k, (name, entry) in enumerate(entries):
-        last = entry["stages"][-1]
-        steps, losses = zip(*last["loss_curve"], strict=True)
-        smooth = pd.Series(losses).rolling(5, min_periods=1).mean()
-        axes.plot(steps, smooth / smooth[0], label=f"{name}, last stage", color=("#000000", "#0072B2", "#D55E00", "#009E73")[k % 4])
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss over its first value")
-    axes.legend()
+    figure, panels = plt.subplots(2, -(-len(entries) // 2), figsize=(PAGE, 3.9), layout="constrained", squeeze=False)
+    for axes, (name, entry) in zip(panels.flat, entries, strict=False):
+        begin = 0
+        for k, stage in enumerate(entry["stages"]):
+            steps, losses = np.array(stage["loss_curve"], float).T
+            axes.plot(begin + steps, losses, label=f"stage {k + 1}", color=SERIES[k % len(SERIES)], linewidth=0.9)
+            begin += stage["steps"]
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else ""))
+        axes.set_title(f"{name}: {begin} steps in {len(entry['stages'])} stages", loc="left", fontsize=8)
+    for axes in panels.flat[len(entries) :]:
+        axes.set_visible(False)
+    for axes in panels[-1]:
+        axes.set_xlabel("step")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("loss (of each stage)")
     return figure
 
 
 FIGURES: dict[str, Callable[[Path], plt.Figure]] = {
-    "decoders": perceptual_curves, "distortion_perception": plane, "progressive": progressive, "sweeps": sweeps, "speed": speed, "effort": effort, "training": training,
+    "decoders": perceptual_curves, "distortion_perception": plane, "progressive": progressive, "sweeps": sweeps, "speed": speed,
+    "effort": effort, "ablations": ablations, "training": training,
 }  # fmt: skip
-
-
-def tables(results: Path) -> dict[str, pd.DataFrame]:
-    """Name -> what is set as Markdown and LaTeX, of the tables that exist."""
-    found = {}
-    path = results / "kodak" / "decoders.csv"
-    if path.is_file():
-        d = pd.read_csv(path)
-        columns = ["decoder", "bits_per_dim", "rmse", "ms_ssim", "sqz_dist", "sqz_kid", "decode_s", "parameters", "training_steps", "training_s"]
-        found["decoders"] = d[[c for c in columns if c in d]].round({"bits_per_dim": 4, "rmse": 2, "ms_ssim": 4, "sqz_dist": 3, "sqz_kid": 1, "decode_s": 2, "training_s": 0})
-    for name, source, columns in (
-        ("bd_bpg", results / "kodak" / "bd.csv", ["codec", "bd_rate_percent", "bd_rate_low", "bd_rate_high"]),
-        ("upscaling", results / "semantic" / "upscaling_mean.csv", ["scale", "method", "rmse", "psnr", "ms_ssim", "sqz_dist", "sqz_kid", "small_rmse"]),
-        ("consistency", results / "semantic" / "sweep_mean.csv", ["quality", "value", "rmse", "sqz_dist", "codes_back"]),
-        ("speed", results / "speed.csv", ["codec", "direction", "threads", "seconds", "ratio_hyperprior", "peak_mb", "kmac_per_pixel"]),
-        ("effort", results / "effort_bd.csv", ["effort", "cpu_s", "bd_rate_percent", "bd_rate_low", "bd_rate_high"]),
-    ):
-        if source.is_file():
-            t = pd.read_csv(source)
-            if name == "bd_bpg":
-                t = t[t.anchor == "bpg-444"]
-            if name == "consistency":
-                t = t[t.knob == "consistency"]
-            found[name] = t[columns].round(4)
-    path = results / "semantic" / "nll.csv"
-    if path.is_file():
-        found["nll"] = pd.read_csv(path).groupby("quality", as_index=False)[["stream", "latents", "pixels", "total"]].mean().round(4)
-    return found
-
-
-def markdown(table: pd.DataFrame) -> str:
-    def text(value: object) -> str:
-        return f"{value:g}" if isinstance(value, float) else str(value)
-
-    rows = [list(table.columns), ["---"] * len(table.columns), *([text(v) for v in row] for row in table.itertuples(index=False))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
-
-
-def latex(table: pd.DataFrame) -> str:
-    def text(value: object) -> str:
-        return (f"{value:g}" if isinstance(value, float) else str(value)).replace("_", r"\_")
-
-    rows = [" & ".join(text(v) for v in row) + r" \\" for row in (table.columns, *table.itertuples(index=False))]
-    return "\n".join([r"\begin{tabular}{" + "r" * len(table.columns) + "}", r"\hline", rows[0], r"\hline", *rows[1:], r"\hline", r"\end{tabular}", ""])
 
 
 def main() -> None:
@@ -221,21 +148,35 @@ def main() -> None:
     ap.add_argument("--out", type=Path, default=Path("results/figures"))
     args = ap.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    for name, draw in FIGURES.items():
+
+    def attempt(name: str, make: Callable[[], None]) -> None:
         try:
-            with plt.rc_context(_RC):
-                figure = draw(args.results)
-                save(figure, args.out, name)
-                plt.close(figure)
+            make()
         except FileNotFoundError as missing:
             print(f"{name} is left out: there is no {missing.filename}", file=sys.stderr)
-    if (args.results / "quantizers.csv").is_file():
-        quantizers.draw(quantizers.read(args.results / "quantizers.csv"), args.out)
-    if (args.results / "kodak" / "mean.csv").is_file():
-        draw_figures(pd.read_csv(args.results / "kodak" / "mean.csv", dtype={"setting": str}), args.out / "kodak", "kodak", ("linear", "log"))
-    for name, table in tables(args.results).items():
-        (args.out / f"{name}.md").write_text(markdown(table))
-        (args.out / f"{name}.tex").write_text(latex(table))
+
+    def draw(name: str) -> None:
+        with plt.rc_context(RC):
+            figure = FIGURES[name](args.results)
+            figure.savefig(args.out / f"{name}.pdf", metadata={"CreationDate": None})
+            figure.savefig(args.out / f"{name}.png")
+            plt.close(figure)
+
+    def rates() -> None:
+        means = pd.read_csv(args.results / "kodak" / "mean.csv", dtype={"setting": str})
+        draw_figures(means[["codec", "bits_per_dim", *RATE_METRICS]], args.out, "kodak", ("log",))
+
+    def write(name: str) -> None:
+        table = typeset.TABLES[name](args.results)
+        (args.out / f"{name}.md").write_text(typeset.markdown(table))
+        (args.out / f"{name}.tex").write_text(typeset.latex(table))
+
+    for name in FIGURES:
+        attempt(f"figure {name}", lambda name=name: draw(name))
+    attempt("figure quantizers", lambda: quantizers.draw(quantizers.read(args.results / "quantizers.csv"), args.out))
+    attempt("figures of all codecs", rates)
+    for name in typeset.TABLES:
+        attempt(f"table {name}", lambda name=name: write(name))
 
 
 if __name__ == "__main__":

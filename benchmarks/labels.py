@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
@@ -56,6 +57,13 @@ def draw_labels(axes: Axes, labels: Sequence[Label], margin: float = 1.035) -> N
             [x, 1.0, margin - 0.008], [y, place, place], transform=axes.transAxes, color=label.colour,
             linewidth=0.5, alpha=0.45, clip_on=False, zorder=1,
         )  # fmt: skip
+
+
+def label_ends(axes: Axes, lines: Sequence[Line2D], size: float = 7.5) -> None:
+    """Names of curves right of the axes, at their last points; call when all is drawn."""
+    axes.figure.draw_without_rendering()  # limits and sizes are final
+    ends = [(line.get_xdata()[-1], line.get_ydata()[-1]) for line in lines]
+    draw_labels(axes, [Label(str(line.get_label()), x, y, str(line.get_color()), size) for line, (x, y) in zip(lines, ends, strict=True)])
 
 
 def draw_keys(axes: Axes, curves: Sequence[tuple[str, ArrayLike, ArrayLike]], colour: str, upper: bool, size: float = 7.0) -> None:

@@ -94,4 +94,4 @@ def _before(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, frame: Any) -> None:
-    write_rows(path, list(frame.columns), frame.to_dict("records"))
+    write_rows(path, list(frame.columns), frame.astype(object).where(frame.notna(), "").to_dict("records"))  # empty, not "nan"

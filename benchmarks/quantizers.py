@@ -24,6 +24,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.interpolate import PchipInterpolator
 
 from benchmarks.bdrate import Curve, bd_rate, bd_table, mean_curve
+from benchmarks.labels import label_ends
+from benchmarks.style import PAGE, RC
 
 PLAIN, AWARE = "scalar", "scalar+ra"  # the two anchors
 _COLOURS = {
@@ -31,13 +33,9 @@ _COLOURS = {
 }  # fmt: skip
 _TITLES = {"base": "prior of no particular quantiser (uniform noise)", "adapted": "prior and synthesis adapted to tcq8+ra"}
 _NOTE = (
-    "Validation crops of 256x256, means over crops; the same transforms and prior for all, tables of each counted from its own closed-loop decisions. "
-    "Ideal code lengths, tokens included.\nSolid: rate-aware assignment (+ra); dashed: nearest point."
+    "Validation crops of 256x256, means over crops; the same transforms and prior for all, tables of each counted from its own closed-loop decisions.\n"
+    "Ideal code lengths, tokens included. Solid: rate-aware assignment (+ra); dashed: nearest point."
 )
-_RC = {
-    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "pdf.fonttype": 42,
-    "axes.grid": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "savefig.dpi": 160,
-}  # fmt: skip
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -81,17 +79,16 @@ def draw(table: pd.DataFrame, folder: Path) -> None:
     """Rate against RMSE, and rate at equal RMSE against plain scalar: a row of two panels for each kind of weights."""
     kinds = list(dict.fromkeys(table.weights))
     folder.mkdir(parents=True, exist_ok=True)
-    with plt.rc_context(_RC):
-        figure, axes = plt.subplots(len(kinds), 2, figsize=(10.5, 4.3 * len(kinds) + 0.4), squeeze=False, layout="constrained")
+    with plt.rc_context(RC):
+        figure, axes = plt.subplots(len(kinds), 2, figsize=(PAGE, 3.2 * len(kinds) + 0.3), squeeze=False, layout="constrained")
+        figure.supxlabel(_NOTE, fontsize=6, color="#555555", x=0.01, ha="left")
         for row, kind in zip(axes, kinds, strict=True):
             rows = table[table.weights == kind]
             _panels(row[0], row[1], {name: mean_curve(part) for name, part in rows.groupby("codec")})
-            row[0].set_title(_TITLES[kind], loc="left", fontsize=9.5)
-            row[1].set_title("rate at equal RMSE, against plain scalar", loc="left", fontsize=9.5)
-        axes[0][1].legend(
-            *axes[0][0].get_legend_handles_labels(), fontsize=7.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5)
-        )
-        figure.supxlabel(_NOTE, fontsize=6.5, color="#555555", x=0.01, ha="left")
+            row[0].set_title(_TITLES[kind], loc="left", fontsize=8)
+            row[1].set_title("rate at equal RMSE, against plain scalar", loc="left", fontsize=8)
+        for right in axes[:, 1]:
+            label_ends(right, list(right.lines))
         figure.savefig(folder / "quantizers.pdf", metadata={"CreationDate": None})
         figure.savefig(folder / "quantizers.png")
         plt.close(figure)
@@ -106,7 +103,8 @@ def _panels(left: Axes, right: Axes, curves: dict[str, Curve]) -> None:
             "linewidth": 1.5 if aware else 1.1,
         }
         left.plot(curves[name].rate, curves[name].rmse, marker="o", markersize=2.8, label=name, **style)
-        right.plot(*saving(curves[PLAIN], curves[name]), **style)
+        rate, more = saving(curves[PLAIN], curves[name])
+        right.plot(rate[::-1] if rate[0] > rate[-1] else rate, more[::-1] if rate[0] > rate[-1] else more, label=name, **style)
     for axes in (left, right):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

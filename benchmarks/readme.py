@@ -14,7 +14,7 @@ if __package__ in (None, ""):
 import numpy as np
 import pandas as pd
 
-from benchmarks.figures import markdown
+from benchmarks.typeset import markdown
 
 RATES = (0.02, 0.05, 0.1, 0.2, 0.35)  # bits/dim
 SHOWN = ("ours-vq", "jpeg", "jpeg2000", "webp", "jxl", "heic", "avif", "bpg-444")

@@ -155,16 +155,47 @@ def _kernel(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float6
 
 
 class Kid:
-    """KID of decoded pictures against originals, also for resampled sets of images: kernels are computed once."""
+    """KID of decoded pictures against originals, also for resampled sets of images.
+
+    Kernels are computed once, and summed for each pair of images.
+    """
 
     def __init__(self, original: Sequence[Features], decoded: Sequence[Features], kind: str = "squeeze") -> None:
         x, y = (np.concatenate([f[kind] for f in features]).astype(np.float64) for features in (original, decoded))
-        self._image = np.repeat(np.arange(len(original)), [len(f[kind]) for f in original])
-        self._xx, self._yy, self._xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
-        np.fill_diagonal(self._xx, 0), np.fill_diagonal(self._yy, 0)
+        counts = [len(f[kind]) for f in original]
+        member = np.repeat(np.eye(len(counts)), counts, axis=0)
+        self._images = len(counts)
+        within, between = _kernel(x, x) + _kernel(y, y), _kernel(x, y)
+        np.fill_diagonal(within, 0)  # a patch is never paired with itself
+        self._within, self._between = member.T @ within @ member, member.T @ between @ member
+        self._pairs = np.outer(counts, counts).astype(np.float64)
+        self._distinct = self._pairs - np.diag(counts)
 
-    def __call__(self, counts: NDArray[np.int64] | None = None) -> float:
-        """counts (images,): how often each image is drawn, None for once -> unbiased estimate; a patch is never paired with itself."""
-        w = np.ones(len(self._image)) if counts is None else counts[self._image].astype(np.float64)
-        pairs = w.sum() ** 2 - np.square(w).sum()
-        return float(w @ self._xx @ w / pairs + w @ self._yy @ w / pairs - 2 * (w @ self._xy @ w) / w.sum() ** 2)
+    def __call__(self) -> float:
+        """The unbiased estimate."""
+        return float(self.resampled(np.ones((1, self._images), np.int64))[0])
+
+    def resampled(self, draws: NDArray[np.int64]) -> NDArray[np.float64]:
+        """draws (resamples, images): how often each image is drawn -> estimates (resamples,).
+
+        Copies of one image are not paired with one another: patches of one image are alike, and such pairs would raise every
+        resampled estimate.
+        """
+
+        def total(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+            return ((draws @ sums) * draws).sum(1) + (draws - np.square(draws)) @ np.diag(sums)
+
+        with np.errstate(divide="ignore", invalid="ignore"):  # one patch drawn alone has no pair: NaN
+            return total(self._within) / total(self._distinct) - 2 * total(self._between) / total(self._pairs)
+
+
+def resamples(images: int, count: int = 1000) -> NDArray[np.int64]:
+    """Draws of a bootstrap over images, always the same ones: (count, images), how often each image is drawn."""
+    return np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), count)
+
+
+def interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % percentile interval of resampled values (NaN values are left out)."""
+    kept = values[np.isfinite(values)]
+    low, high = np.percentile(kept, (2.5, 97.5)) if len(kept) else (np.nan, np.nan)
+    return float(low), float(high)

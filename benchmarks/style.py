@@ -20,6 +20,16 @@ AXIS_NAMES = {
     "dists": "DISTS",
 }
 
+RC = {
+    "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "pdf.fonttype": 42, "axes.axisbelow": True,
+    "axes.grid": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "savefig.dpi": 200, "legend.frameon": False,
+    "lines.linewidth": 1.4, "lines.markersize": 3.6,
+}  # fmt: skip
+COLUMN, PAGE = 3.5, 7.2  # inches: width of one column of text, and of two
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # for curves that have no colour of their own
+SERIES_MARKERS = ("o", "s", "D", "^", "v")
+DECODERS = {"vq": ("#000000", "o"), "perceptual": ("#0072B2", "v"), "gan": ("#009E73", "^"), "ldm": ("#D55E00", "D")}  # colour, marker
+
 
 @dataclass(frozen=True)
 class CurveStyle:

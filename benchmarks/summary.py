@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .bdrate import BdResult, bd_table
-from .sets import FeatureStore, set_values
+from .sets import FeatureStore, Kid, interval, resamples, set_values
 from .table import KEY, TIMES
 
 _PACKAGES = (
@@ -74,13 +74,17 @@ def bd_tables(table: pd.DataFrame, anchors: Sequence[str]) -> pd.DataFrame:
 
 
 def set_table(table: pd.DataFrame, names: Sequence[str], store: FeatureStore) -> pd.DataFrame:
-    """Set metrics per codec and setting, from the stored features."""
+    """Set metrics per codec and setting, from the stored features; sqz_kid with its 95 % bootstrap interval over images."""
     rows = []
     for (codec, tool, setting), group in table.groupby(["codec", "version", "setting"], sort=False):
-        decoded = [store.load((digest, codec, setting, tool)) for digest in group.image_hash]
-        original = [store.load((digest, "original", "", "")) for digest in group.image_hash]
+        digests = sorted(group.image_hash)
+        decoded = [store.load((digest, codec, setting, tool)) for digest in digests]
+        original = [store.load((digest, "original", "", "")) for digest in digests]
         if all(decoded) and all(original):
             values = {name: f"{value:.5g}" for name, value in set_values(names, original, decoded).items()}
+            if "sqz_kid" in names:
+                low, high = interval(Kid(original, decoded).resampled(resamples(len(digests))))
+                values |= {"sqz_kid_low": f"{low:.5g}", "sqz_kid_high": f"{high:.5g}"}
             rows.append(
                 {"codec": codec, "setting": setting, "version": tool, "images": len(group),
                  "bits_per_dim": round(group.bits_per_dim.mean(), 6), **values}

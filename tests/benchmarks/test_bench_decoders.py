@@ -1,11 +1,11 @@
-"""The comparison of decoders and the figures, on small tables."""
+"""The comparison of decoders, on a small table; KID and its bootstrap."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import decoders, figures
-from benchmarks.sets import FeatureStore, Kid
+from benchmarks import decoders
+from benchmarks.sets import FeatureStore, Kid, interval, resamples
 
 
 def features(count: int, shift: float = 0.0, seed: int = 0) -> list[dict[str, np.ndarray]]:
@@ -29,9 +29,23 @@ def test_kid_agrees_with_piq() -> None:
 def test_kid_of_resampled_images() -> None:
     x, y = features(5), features(5, 0.4, 1)
     kid = Kid(x, y)
-    assert kid(np.ones(5, int)) == pytest.approx(kid())
-    assert kid(np.array([2, 0, 1, 1, 1])) != pytest.approx(kid())
-    assert kid(np.array([1, 1, 0, 0, 0])) == pytest.approx(Kid(x[:2], y[:2])())
+    found = kid.resampled(np.array([[1, 1, 1, 1, 1], [2, 0, 1, 1, 1], [1, 1, 0, 0, 0]]))
+    assert found[0] == pytest.approx(kid()) and found[1] != pytest.approx(kid())
+    assert found[2] == pytest.approx(Kid(x[:2], y[:2])())
+
+
+def test_the_bootstrap_of_kid_is_centred_and_as_wide_as_the_jackknife() -> None:
+    rng = np.random.default_rng(3)
+    own = rng.normal(0, 2, (30, 1, 20))  # patches of one image are alike
+    x, y = ([{"squeeze": f} for f in own + rng.normal(shift, 1, (30, 8, 20))] for shift in (0.0, 0.5))
+    kid, n = Kid(x, y), 30
+    values = kid.resampled(resamples(n))
+    left_out = kid.resampled(1 - np.eye(n, dtype=np.int64))
+    error = np.sqrt((n - 1) / n * np.square(left_out - left_out.mean()).sum())
+    assert abs(values.mean() - kid()) < 0.25 * error
+    assert values.std() == pytest.approx(error, rel=0.3)
+    low, high = interval(values)
+    assert low < kid() < high
 
 
 @pytest.fixture
@@ -61,23 +75,3 @@ def test_other_files_are_no_comparison(measured) -> None:
     rows.loc[rows.codec == "ours-ldm", "bytes"] += 1
     with pytest.raises(AssertionError, match="different files"):
         decoders.table(rows, store)
-
-
-def test_figures_show_the_tables(measured, tmp_path) -> None:
-    (tmp_path / "kodak").mkdir()
-    table = decoders.table(*measured)
-    table.to_csv(tmp_path / "kodak" / "decoders.csv", index=False)
-    figure = figures.perceptual_curves(tmp_path)
-    drawn = {line.get_label(): line.get_ydata()[0] for line in figure.axes[0].lines}
-    assert drawn == pytest.approx(dict(zip(table.decoder, table.rmse, strict=True)))
-    assert sorted(line.get_ydata()[0] for line in figures.plane(tmp_path).axes[1].lines) == pytest.approx(sorted(table.sqz_kid))
-    text = figures.markdown(figures.tables(tmp_path)["decoders"])
-    assert text.startswith("| decoder | bits_per_dim |") and text.count("\n") == 2 + len(table)
-    assert r"bits\_per\_dim" in figures.latex(figures.tables(tmp_path)["decoders"])
-
-
-def test_missing_tables_are_left_out(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("sys.argv", ["figures", "--results", str(tmp_path), "--out", str(tmp_path / "out")])
-    figures.main()
-    assert "decoders is left out" in capsys.readouterr().err
-    assert (tmp_path / "out" / "training.png").is_file()

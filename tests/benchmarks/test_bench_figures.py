@@ -1,0 +1,216 @@
+"""All figures and tables of the write-up, built in an empty folder: what they show is what the tables hold, and labels stay apart."""
+
+import json
+import shutil
+from importlib import resources
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
+
+from benchmarks import figures, quantizers, typeset
+from benchmarks.bdrate import mean_curve
+
+COMMITTED = Path(__file__).parents[2] / "results"
+RATES = [f"rate_{metric}_log" for metric in figures.RATE_METRICS]
+
+
+def made_up(results: Path) -> None:
+    """Small tables in place of those that are not committed."""
+    rng = np.random.default_rng(0)
+    (results / "semantic").mkdir(exist_ok=True)
+    knobs = {"steps": (1, 4, 50), "guidance": (0, 1, 3), "realism": (0, 0.5, 1), "consistency": (0, 1)}
+    keys = [(k, float(v), q, 2) for k, values in knobs.items() for v in values for q in (20.0, 50.0)]
+    sweep = pd.DataFrame(keys, columns=["knob", "value", "quality", "images"])
+    for name in ("bits_per_dim", "rmse", "ms_ssim", "sqz_dist", "sqz_kid", "codes_back", "in_cell", "decode_s"):
+        sweep[name] = rng.uniform(0.1, 1, len(sweep))
+    keys = product("ab", (20.0, 50.0), ("perceptual", "semantic"), range(5))
+    points = pd.DataFrame(keys, columns=["image", "quality", "part", "step"]).assign(sigma=0.0)
+    points["bits_per_dim"] = np.sort(rng.uniform(0.01, 2, len(points)).reshape(4, 10), 1).ravel()
+    points["rmse"] = rng.uniform(5, 20, len(points))
+    ablations = pd.DataFrame({"factor": ["prior", "prior", "transform"], "variant": ["one pass", "no tokens", "no lapping"]})
+    ablations = ablations.assign(bd_rate_percent=[9.0, 4.0, -1.0], low=[8.0, 3.5, -1.2], high=[9.5, 4.2, -0.5])
+    upscaling = pd.DataFrame({"scale": [2, 2], "method": ["bicubic", "ours"], "images": 2, "rmse": [8.0, 7.0], "sqz_kid": [100.0, 50.0]})
+    bound = pd.DataFrame(
+        {"image": ["a", "b"], "quality": 20.0, "stream": [0.01, 0.03], "latents": 2.0, "pixels": 4.0, "total": [6.01, 6.03]}
+    )
+    semantic = {"sweep_mean": sweep, "progressive": points, "upscaling_mean": upscaling, "nll": bound}
+    for name, table in {"ablations": ablations, **{f"semantic/{n}": t for n, t in semantic.items()}}.items():
+        if not (results / f"{name}.csv").is_file():
+            table.to_csv(results / f"{name}.csv", index=False)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Figure]]:
+    """The tables, the folder of figures, and the figures themselves by name."""
+    results, out = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("figures") / "new"
+    for path in COMMITTED.rglob("*.csv"):
+        if path.parent in (COMMITTED, COMMITTED / "kodak", COMMITTED / "semantic"):
+            target = results / path.relative_to(COMMITTED)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy(path, target)
+    made_up(results)
+    kept: dict[str, Figure] = {}
+    savefig = Figure.savefig
+
+    def keep(self: Figure, path: Path, **options: object) -> None:
+        kept[Path(path).stem] = self
+        if Path(path).suffix == ".pdf":  # slow; the last test makes a real one
+            Path(path).touch()
+        else:
+            savefig(self, path, **{**options, "dpi": 50})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", keep)
+        patch.setattr("sys.argv", ["figures", "--results", str(results), "--out", str(out)])
+        figures.main()
+    return results, out, kept
+
+
+def curves(axes: Axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Label -> x and y of the curves of a panel."""
+    named = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+    return {str(line.get_label()): tuple(np.asarray(line.get_data(), float)) for line in named}
+
+
+def same(found: tuple[np.ndarray, np.ndarray], x: object, y: object) -> None:
+    np.testing.assert_allclose(found[0], x)
+    np.testing.assert_allclose(found[1], y)
+
+
+def test_everything_is_written(built) -> None:
+    _, out, kept = built
+    names = [*figures.FIGURES, "quantizers", *RATES]
+    assert sorted(kept) == sorted(names)
+    wanted = {f"{n}.{s}" for n in names for s in ("pdf", "png")} | {f"{n}.{s}" for n in typeset.TABLES for s in ("md", "tex")}
+    assert {path.name for path in out.iterdir()} == wanted
+
+
+def test_decoders(built) -> None:
+    results, _, kept = built
+    table = pd.read_csv(results / "kodak" / "decoders.csv")
+    axes = [a for a in kept["decoders"].axes if a.lines]
+    for k, metric in enumerate(("rmse", "sqz_dist", "sqz_kid")):
+        above, below = curves(axes[k]), curves(axes[3 + k])
+        assert set(above) == set(below) == set(table.decoder)
+        for name, rows in table.groupby("decoder"):
+            same(above[name], rows.bits_per_dim, rows[metric])
+            np.testing.assert_allclose(below[name][1], rows[f"{metric}_minus_vq"])
+        bars = np.concatenate([np.array(c.get_segments())[:, :, 1] for c in axes[3 + k].collections])
+        expected = np.concatenate([table[table.decoder == n][[f"{metric}_minus_vq_low", f"{metric}_minus_vq_high"]] for n in above])
+        np.testing.assert_allclose(bars, expected, atol=1e-9)
+
+
+def test_distortion_perception_plane(built) -> None:
+    results, _, kept = built
+    table, sweep = pd.read_csv(results / "kodak" / "decoders.csv"), pd.read_csv(results / "semantic" / "sweep_mean.csv")
+    lowest = sweep[(sweep.knob == "realism") & (sweep.quality == sweep.quality.min())]
+    for axes, metric in zip(kept["distortion_perception"].axes, ("sqz_dist", "sqz_kid"), strict=True):
+        found = curves(axes)
+        for name, rows in table.groupby("decoder"):
+            same(found[name], rows.rmse[::-1], rows[metric][::-1])
+        same(found["realism 0 to 1"], lowest.rmse, lowest[metric])
+
+
+def test_progressive_curve(built) -> None:
+    results, _, kept = built
+    table = pd.read_csv(results / "semantic" / "progressive.csv")
+    found = curves(kept["progressive"].axes[0])
+    for (part, quality), rows in table.groupby(["part", "quality"]):
+        mean = rows.groupby("step")[["bits_per_dim", "rmse"]].mean()
+        same(found[f"{part} {quality:g}"], mean.bits_per_dim, mean.rmse)
+
+
+def test_sweeps(built) -> None:
+    results, _, kept = built
+    table = pd.read_csv(results / "semantic" / "sweep_mean.csv")
+    panels = np.array(kept["sweeps"].axes).reshape(3, -1)
+    for row, metric in zip(panels, ("rmse", "sqz_dist", "sqz_kid"), strict=True):
+        for axes, knob in zip(row, ("steps", "guidance", "realism"), strict=True):
+            for _, rows in table[table.knob == knob].groupby("quality"):
+                same(curves(axes)[f"{rows.bits_per_dim.mean():.3f} bits/dim"], rows.value, rows[metric])
+
+
+def test_speed_effort_and_ablations(built) -> None:
+    results, _, kept = built
+    speed = pd.read_csv(results / "speed.csv")
+    dots = {line.get_label(): line.get_xdata() for line in kept["speed"].axes[0].lines}
+    for direction, rows in speed[speed.codec == "ours"].groupby("direction"):
+        np.testing.assert_allclose(
+            sorted(dots[direction]), np.sort(rows[["ratio_hyperprior", "ratio_webp", "ratio_avif"]].to_numpy().ravel())
+        )
+    effort = pd.read_csv(results / "effort_bd.csv")
+    same(curves(kept["effort"].axes[0])["effort"], effort.cpu_s, effort.bd_rate_percent)
+    table = pd.read_csv(results / "ablations.csv")
+    found = curves(kept["ablations"].axes[0])
+    for factor, rows in table.groupby("factor"):
+        assert sorted(found[factor][0]) == pytest.approx(sorted(rows.bd_rate_percent))
+
+
+def test_training_curves_and_quantisers_and_rates(built) -> None:
+    results, _, kept = built
+    manifest = json.loads((resources.files("codec") / "weights" / "manifest.json").read_text())
+    entries = [*manifest["models"].values(), *manifest["semantic"].values()]
+    for axes, entry in zip(kept["training"].axes, entries, strict=False):
+        found = list(curves(axes).values())
+        assert len(found) == len(entry["stages"])
+        same(found[0], *np.array(entry["stages"][0]["loss_curve"]).T)
+        assert found[-1][0][-1] == pytest.approx(sum(s["steps"] for s in entry["stages"][:-1]) + entry["stages"][-1]["loss_curve"][-1][0])
+    table = quantizers.read(results / "quantizers.csv")
+    found = curves(kept["quantizers"].axes[0])
+    for name, rows in table[table.weights == table.weights[0]].groupby("codec"):
+        same(found[name], mean_curve(rows).rate, mean_curve(rows).rmse)
+    means = pd.read_csv(results / "kodak" / "mean.csv")
+    drawn = [line.get_xydata() for line in kept["rate_rmse_log"].axes[0].lines]
+    for _, rows in means.groupby("codec"):
+        points = rows.sort_values("bits_per_dim")[["bits_per_dim", "rmse"]].to_numpy()
+        assert any(d.shape == points.shape and np.allclose(d, points) for d in drawn)
+
+
+@pytest.mark.parametrize("name", [*figures.FIGURES, "quantizers"])
+def test_words_stay_apart_and_inside(built, name: str) -> None:
+    figure = built[2][name]
+    figure.draw_without_rendering()
+    words: list[Text] = []
+    for axes in figure.axes:
+        words += [*axes.texts, axes.xaxis.label, axes.yaxis.label, axes.title, axes._left_title]
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            words += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    words = [w for w in words if w.get_text() and w.get_visible()]
+    boxes = [Text.get_window_extent(w) if isinstance(w, Annotation) else w.get_window_extent() for w in words]
+    for k, (word, box) in enumerate(zip(words, boxes, strict=True)):
+        page = figure.bbox.padded(1)
+        assert page.x0 <= box.x0 and page.y0 <= box.y0 and box.x1 <= page.x1 and box.y1 <= page.y1, f"{word.get_text()!r} is cut off"
+        for other, taken in zip(words[:k], boxes[:k], strict=True):
+            assert not box.padded(-1).overlaps(taken), f"{word.get_text()!r} covers {other.get_text()!r}"
+
+
+def test_tables_are_set_with_their_numbers(built) -> None:
+    results, out, _ = built
+    table = pd.read_csv(results / "kodak" / "decoders.csv")
+    lines = (out / "decoders.md").read_text().splitlines()
+    assert len(lines) == 2 + len(table)
+    first = table.iloc[0]
+    interval = f"{first.rmse:.2f} [{first.rmse_low:.2f}, {first.rmse_high:.2f}]"
+    assert lines[2].startswith(f"| {first.decoder} | {first.images} | {first.bits_per_dim:.4f} | {interval} |")
+    text = (out / "decoders_minus_vq.tex").read_text()
+    assert r"sqz\_dist - vq" in text and f"{table[table.decoder != 'vq'].iloc[0].sqz_dist_minus_vq:+.3f}" in text
+    assert text.startswith(r"\begin{tabular}{lr") and text.endswith("\\end{tabular}\n")
+    bound = pd.read_csv(results / "semantic" / "nll.csv")
+    assert f"{bound[bound.quality == bound.quality.min()].total.mean():.3f}" in (out / "nll.md").read_text()
+
+
+def test_what_has_no_table_is_said_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr("sys.argv", ["figures", "--results", str(tmp_path), "--out", str(tmp_path / "out")])
+    figures.main()
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == len(figures.FIGURES) - 1 + 2 + len(typeset.TABLES)
+    assert f"figure decoders is left out: there is no {tmp_path}/kodak/decoders.csv" in said
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["training.pdf", "training.png"]
+    assert (tmp_path / "out" / "training.pdf").read_bytes()[:5] == b"%PDF-"

@@ -1,0 +1,137 @@
+"""Knobs, super-resolution and contact sheets on tiny pictures: the shipped decoder, and a SqueezeNet whose weights mean nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from PIL import Image
+
+import codec
+from benchmarks import contact, semantic, sweep, upscaling
+from benchmarks.errors import BenchmarkError
+from benchmarks.metrics import rmse
+from codec._compat import import_torchvision
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "squeeze.safetensors"
+    save_file(import_torchvision().models.squeezenet1_1().state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list:
+    """Two pictures that are too small for MS-SSIM, and few values."""
+    monkeypatch.setattr(semantic, "METRICS", ("sqz_dist",))
+    monkeypatch.setattr(sweep, "KNOBS", {"steps": (1, 4), "realism": (0, 1), "consistency": (0, 1)})
+    return semantic.pictures(folder, None, 1)
+
+
+def refuse(*_: object) -> list:
+    raise AssertionError("this was measured already")
+
+
+def test_pictures_are_chosen(folder: Path) -> None:
+    assert [p.name for p in semantic.pictures(folder, 1, 1)] == ["a.png"]
+    assert [p.name for p in semantic.pictures(folder, None, 2)] == ["a.png"]
+    assert len(semantic.pictures(None, None, 1)) >= 1
+
+
+def test_sweep(images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = list(sweep.KNOBS)
+    sweep.run(images[:1], tmp_path, weights, ["realism"], [20.0], 1)
+    sweep.run(images, tmp_path, weights, names, [20.0], 1)  # goes on
+    rows = pd.read_csv(tmp_path / "sweep.csv")
+    assert len(rows) == 2 * 6 and not rows.duplicated(["knob", "value", "quality", "image_hash"]).any()
+    assert rows.groupby("image").bytes.nunique().eq(1).all()  # one file for all values
+    one = rows[rows.image == "a.png"].set_index(["knob", "value"])
+    assert one.rmse[("steps", 4.0)] == one.rmse[("realism", 1.0)] == one.rmse[("consistency", 1.0)]  # the defaults
+    assert one.rmse[("steps", 1.0)] != one.rmse[("steps", 4.0)]
+    x = np.asarray(Image.open(images[0].path))
+    c = codec.load(threads=1)
+    assert one.rmse[("realism", 0.0)] == pytest.approx(rmse(x, c.decode_array(c.encode(x, quality=20))), rel=1e-5)
+    assert one.in_cell.notna().sum() == 3  # consistency, and realism 0
+    mean = pd.read_csv(tmp_path / "sweep_mean.csv").set_index(["knob", "value"])
+    assert mean.images.eq(2).all() and mean.sqz_kid.notna().all()
+    assert mean.rmse[("steps", 1.0)] == pytest.approx(rows[(rows.knob == "steps") & (rows.value == 1)].rmse.mean(), rel=1e-5)
+    monkeypatch.setattr(sweep, "work", refuse)
+    sweep.run(images, tmp_path, weights, names, [20.0], 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "version", lambda: "other weights")
+        with pytest.raises(AssertionError, match="measured already"):
+            sweep.run(images, tmp_path, weights, names, [20.0], 1)
+
+
+def test_codes_that_come_back(photo: np.ndarray) -> None:
+    c = codec.load(threads=1)
+    data = c.encode(photo, quality=50)
+    own = sweep.agreement(c, data, photo)
+    assert own["codes_back"] == 1  # the encoder decides the same again
+    plain = sweep.agreement(c, data, c.decode_array(data))
+    assert plain["in_cell"] > 0.99 and plain["codes_back"] > 0.8
+    other = sweep.agreement(c, data, np.ascontiguousarray(photo[::-1]))
+    assert other["in_cell"] < plain["in_cell"] - 0.1 and other["codes_back"] < plain["codes_back"] - 0.05
+
+
+def test_upscaling(images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upscaling.run(images[1:], tmp_path, weights, 1)
+    rows = pd.read_csv(tmp_path / "upscaling.csv").set_index(["method", "scale"])
+    assert len(rows) == 6
+    assert (rows.small_rmse.loc["ours"] < 2).all()
+    x = np.asarray(Image.open(images[1].path))  # 120 x 104: a multiple of 4
+    small = Image.fromarray(x).resize((x.shape[1] // 4, x.shape[0] // 4), Image.Resampling.BICUBIC)
+    big = np.asarray(small.resize((x.shape[1], x.shape[0]), Image.Resampling.LANCZOS), float)
+    assert rows.rmse[("lanczos", 4)] == pytest.approx(np.sqrt(np.square(big - x).mean()), rel=1e-5)
+    mean = pd.read_csv(tmp_path / "upscaling_mean.csv")
+    assert set(zip(mean.scale, mean.method, strict=True)) == {(s, m) for s in upscaling.SCALES for m in upscaling.METHODS}
+    monkeypatch.setattr(upscaling, "work", refuse)
+    upscaling.run(images[1:], tmp_path, weights, 1)
+
+
+def test_pictures_of_odd_size_are_cropped(weights: Path, tmp_path: Path, photo: np.ndarray, images: list) -> None:
+    (tmp_path / "odd").mkdir()
+    Image.fromarray(photo[:67, :70]).save(tmp_path / "odd" / "odd.png")
+    worker = semantic.Worker(weights, tmp_path / ".features")
+    (image,) = semantic.pictures(tmp_path / "odd", None, 1)
+    assert worker.take(image, 4).shape == (64, 68, 3)
+
+
+def test_no_weights_no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec.Codec, "decoders", lambda self: ("vq",))
+    with pytest.raises(BenchmarkError, match="no weights of the ldm decoder"):
+        semantic.version()
+
+
+class Painter:
+    """Decodes everything to one grey that tells the options."""
+
+    def encode(self, x: np.ndarray, quality: float) -> bytes:
+        self.shape = x.shape
+        return bytes(int(quality))
+
+    def decode_array(self, data: bytes, decoder: str = "vq", steps: int = 0) -> np.ndarray:
+        return np.full(self.shape, 40 * contact.DECODERS.index(decoder) + 3 * steps, np.uint8)
+
+
+def test_contact_sheet_shows_pixels_as_they_are(tmp_path: Path) -> None:
+    figure = contact.knob("steps", (1, 2), ("coffee",))(Painter())
+    figure.savefig(tmp_path / "sheet.png", dpi=contact.DPI)
+    plt.close(figure)
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB"))
+    top = contact.GAP + contact.HEAD
+    for k, crop in enumerate((contact.cut("coffee", contact.photograph("coffee")), 123, 126)):
+        left = contact.GAP + k * (contact.SIDE + contact.GAP)
+        assert (sheet[top : top + contact.SIDE, left : left + contact.SIDE] == crop).all()
+    assert (sheet[contact.GAP : top].min(), sheet[:, : contact.GAP].min()) == (0, 255)  # labels above, none in the margin
+
+
+def test_every_crop_is_inside_its_photograph() -> None:
+    for name in contact.CROPS:
+        assert contact.cut(name, contact.photograph(name)).shape == (contact.SIDE, contact.SIDE, 3)
