@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from codec.bitstream.entropy import Decoder, Encoder, TableSet
-from codec.bitstream.tables import KINDS, MAX_SYMBOL, LatentTables, TokenTables
+from codec.bitstream.tables import KINDS, MAX_SYMBOL, LatentTables, TokenTables, excess_bits
 from codec.errors import CorruptError
 from codec.models.config import VQVAEConfig
 from codec.models.integer_prior import IntegerPrior, Pass
@@ -139,7 +139,10 @@ class LatentCoder:
         return sum(float(self._costs(s).sum(dtype=np.float64)) for s in passes)
 
     def _costs(self, s: Sent) -> np.ndarray:
-        return self._bits[s.table, np.clip(s.symbols, -MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL]
+        costs = self._bits[s.table, np.clip(s.symbols, -MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL]
+        if (large := np.abs(s.symbols) > MAX_SYMBOL).any():
+            costs[large] += excess_bits(s.table[large], np.abs(s.symbols[large]))
+        return costs
 
     def encode(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray) -> Encoded:
         """Quantises and codes; see ``quantise``."""

@@ -289,3 +289,13 @@ def test_progress_is_told(shipped, small):
         told: list[float] = []
         call(told.append)
         assert told and told == sorted(told) and 0 <= told[0] and told[-1] == 1
+
+
+def test_higher_qualities_stay_better_where_latents_are_very_large(shipped, small):
+    """A white area beside a photograph: its means lie far outside the frequency tables."""
+    picture = small.copy()
+    picture[:128] = 255
+    errors = [rmse(shipped.decode(shipped.encode(picture, quality=q)), picture) for q in (85, 93, 100)]
+    assert errors[0] > errors[1] > errors[2]
+    dark = 255 - picture
+    assert rmse(shipped.decode(shipped.encode(dark, quality=100)), dark) < errors[0]

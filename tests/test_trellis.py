@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from codec.bitstream.tables import KINDS, MAX_SYMBOL
-from codec.models.trellis import SCALAR, STEPS, TCQ4, TCQ8, UNIT, assign, reconstruct, walks
+from codec.bitstream.tables import KINDS, MAX_SYMBOL, excess_bits, golomb_bits, symbol_limit
+from codec.models.trellis import MAX_MAGNITUDE, SCALAR, STEPS, TCQ4, TCQ8, UNIT, assign, reconstruct, walks
 from codec.training.tables import analytic_tables
 
 TABLES = analytic_tables()
@@ -82,5 +82,26 @@ def test_granular_gain(trellis, gain):
 
 
 def test_large_residuals_are_clipped_to_what_can_be_coded():
-    symbols, _ = assign(SCALAR, np.array([[1e4]], np.float32), np.array([[79]]), np.float32(8), BITS, TABLES.offsets)
-    assert abs(symbols[0, 0]) == MAX_SYMBOL
+    symbols, _ = assign(SCALAR, np.array([[1e6]], np.float32), np.array([[79]]), np.float32(8), BITS, TABLES.offsets)
+    assert abs(symbols[0, 0]) in (MAX_MAGNITUDE - 1, MAX_MAGNITUDE)
+
+
+@pytest.mark.parametrize("trellis", [SCALAR, TCQ4, TCQ8], ids=lambda t: t.name)
+def test_latents_far_outside_the_tables_are_sent_whole(trellis):
+    """Larger than MAX_SYMBOL: the escape carries them, and they come back within a step and a half."""
+    tables = analytic_tables()
+    r = np.array([[900.3, -4000.8, 0.2, 300.0, -256.4, 12.0]], np.float32).repeat(3, 0)
+    scale = np.full(r.shape, 70)
+    symbols, kind = assign(trellis, r, scale, np.full(r.shape[1], 5.0, np.float32), tables.bits(), tables.offsets)
+    table = scale * KINDS + kind
+    back = reconstruct(symbols, kind, table, tables.offsets) / UNIT
+    assert np.abs(symbols).max() > MAX_SYMBOL and np.abs(back - r).max() < 1.5
+
+
+def test_cost_of_an_escape_goes_on_where_the_tables_end():
+    table = np.array([79 * KINDS, 30 * KINDS])
+    limit = np.array([symbol_limit(79), symbol_limit(30)])
+    bits = analytic_tables().bits()[table, -1]  # of MAX_SYMBOL
+    for m in (256, 300, 5000):
+        assert bits + excess_bits(table, np.full(2, m)) == pytest.approx(bits - golomb_bits(MAX_SYMBOL - limit) + golomb_bits(m - limit))
+    assert (excess_bits(table, np.array([3, MAX_SYMBOL])) == 0).all()

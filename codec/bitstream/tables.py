@@ -32,6 +32,17 @@ def normalise(weights: np.ndarray) -> np.ndarray:
     return f.astype(np.int32)
 
 
+_LIMITS = np.array([symbol_limit(k // KINDS) for k in range(SCALES * KINDS)], np.int64)
+
+
+def excess_bits(table: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
+    """What a symbol of magnitude above MAX_SYMBOL costs more than MAX_SYMBOL: the difference of their escapes; 0 for the others. Table numbers and magnitudes
+    of equal shapes -> float32."""
+    limit = _LIMITS[table]
+    more = golomb_bits(np.maximum(magnitude, MAX_SYMBOL) - limit) - golomb_bits(MAX_SYMBOL - limit)
+    return more.astype(np.float32)
+
+
 @dataclass(frozen=True)
 class LatentTables:
     """frequencies[scale * KINDS + kind]: int32 (2 * limit + 1,), symbols -limit..limit; offsets (SCALES * KINDS, 3) int32: what is added

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codec.bitstream.tables import KINDS, MAX_SYMBOL
+from codec.bitstream.tables import KINDS, MAX_SYMBOL, excess_bits
 
 STEPS = 128  # latents in a walk
 BATCH = 2048  # walks that are searched at a time, so that memory stays bounded
@@ -69,6 +69,9 @@ def walks(scale: np.ndarray) -> np.ndarray:
     return places.reshape(steps, width)
 
 
+MAX_MAGNITUDE = (1 << 14) - 1  # of a symbol, odd; the decoder takes twice as much
+
+
 def assign(
     trellis: Trellis, r: np.ndarray, scale: np.ndarray, weight: np.ndarray, bits: np.ndarray, offsets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -100,11 +103,14 @@ def _branches(a: np.ndarray, scale: np.ndarray, weight: np.ndarray, bits: np.nda
         table = scale * KINDS + kind
         for parity in (0, 1):
             near = parity + 2 * np.rint((a + (0.5 * kind - parity)) / 2)
-            near = np.clip(near, parity, MAX_SYMBOL - 1 + parity).astype(np.int32)
+            near = np.clip(near, parity, MAX_MAGNITUDE - 1 + parity).astype(np.int32)
+            large = near > MAX_SYMBOL  # rare
             best = None
             for m in (near, np.maximum(near - 2, parity)):
                 value = m - (m > 0) * np.float32(0.5 * kind) + fixed[table, np.minimum(m, 2)]
-                j = weight * np.square(a - value) + half_bits[table, m]
+                j = weight * np.square(a - value) + half_bits[table, np.minimum(m, MAX_SYMBOL)]
+                if large.any():
+                    j[large] += excess_bits(table[large], m[large])
                 if best is None:
                     best, pick = j, m
                 else:
