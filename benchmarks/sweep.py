@@ -1,4 +1,4 @@
-"""The knobs of the semantic decoder, measured: steps, guidance, realism, consistency.
+"""The knobs of the semantic decoder, measured: steps, guidance, realism, consistency, noise level at which the sampler stops.
 
     python benchmarks/sweep.py --feature-weights SQUEEZENET [--images DIR] [--out results/semantic] [--only steps,realism] [--jobs N]
 
@@ -40,8 +40,9 @@ from codec.restore import TOLERANCE, Options
 QUALITIES = (20.0, 40.0, 50.0)  # about .01, .03 and .06 bits/dim on photographs
 KNOBS: dict[str, tuple[float, ...]] = {
     "steps": (1, 2, 4, 8, 16, 50), "guidance": (0, 0.5, 1, 1.5, 2, 3), "realism": (0, 0.25, 0.5, 0.75, 1), "consistency": (0, 1),
+    "stop": (0.05, 1, 2, 4, 8),
 }  # fmt: skip
-_TYPES = {"steps": int, "guidance": float, "realism": float, "consistency": bool}
+_TYPES = {"steps": int, "guidance": float, "realism": float, "consistency": bool, "stop": float}
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class Codec:
         """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None.
 
         decoder: one of ``codec.api.DECODERS``. max_bytes: use no more than the first so many bytes; allow_truncated: accept a file that was cut;
-        both give a coarser picture. semantic: fields of ``codec.restore.Options`` (realism, steps, sampler, guidance, consistency, seed, context) for the
+        both give a coarser picture. semantic: fields of ``codec.restore.Options`` (realism, steps, sampler, guidance, consistency, stop, seed, context) for the
         decoders other than vq. Raises FormatError for bytes that are no sound file, UnsupportedError for another model or a decoder without weights.
         """
         if decoder not in DECODERS:

@@ -24,7 +24,7 @@ from codec.models.vqvae import VQVAE
 SAMPLERS = ("dpmpp_2m", "heun", "ancestral")
 STEPS = 4  # default
 SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
-STOP = 4.0  # noise level of the sampler's last estimate: what a small network adds below it is grain more than detail (chosen on validation photographs)
+STOP = 4.0  # noise level of the sampler's last estimate: what a small network adds below it is grain more than detail (results/semantic/sweep_mean.csv)
 TOLERANCE = 0.75  # steps that a latent of the sample may be away from what was sent
 TILE, OVERLAP = 64, 16  # latent positions of a window, and of the blend between two
 
@@ -32,14 +32,15 @@ TILE, OVERLAP = 64, 16  # latent positions of a window, and of the blend between
 @dataclass(frozen=True)
 class Options:
     """realism: 0 (the vq picture, exactly) .. 1 (the sample); steps: of the sampler, >= 1; sampler: one of SAMPLERS; guidance: classifier-free scale of the context, 1 is none;
-    consistency: make the sample agree with what was sent; seed: of the noise, None for the one in the file; context: (N, D) float tensor for cross-attention, instead of
-    the hyper tokens of the file."""
+    consistency: make the sample agree with what was sent; stop: noise level of the last estimate, SIGMA_MIN..SIGMA_MAX; seed: of the noise, None for the one in the file;
+    context: (N, D) float tensor for cross-attention, instead of the hyper tokens of the file."""
 
     realism: float = 1.0
     steps: int = STEPS
     sampler: str = "dpmpp_2m"
     guidance: float = 1.0
     consistency: bool = True
+    stop: float = STOP
     seed: int | None = None
     context: torch.Tensor | None = None
 
@@ -53,6 +54,8 @@ class Options:
             raise CodecError(f"there is no sampler {self.sampler!r} (there is: {', '.join(SAMPLERS)})")
         if not 0 <= self.guidance <= 20:
             raise CodecError(f"guidance {self.guidance:g} is outside 0..20")
+        if not SIGMA_MIN <= self.stop <= SIGMA_MAX:
+            raise CodecError(f"stop {self.stop:g} is outside {SIGMA_MIN:g}..{SIGMA_MAX:g}")
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise CodecError(f"seed {self.seed} is outside 0..2**32-1")
         if self.context is not None and (self.context.ndim != 2 or self.context.shape[1] != dim or not len(self.context)):
@@ -151,11 +154,11 @@ def restore(name: str, net: Semantic, known: Known, options: Options, seed: int,
 
     denoise = classifier_free(over_tiles(evaluate), over_tiles(evaluate, with_context=False), options.guidance)
     if options.consistency and known.agree is not None:
-        denoise = projected(denoise, lambda r: (known.agree(y_c + scale * r) - y_c) / scale, below=1.01 * STOP)  # the last estimate
+        denoise = projected(denoise, lambda r: (known.agree(y_c + scale * r) - y_c) / scale, below=1.01 * options.stop)  # the last estimate
     walk = getattr(sample, options.sampler)
     if options.sampler == "ancestral":
         walk = partial(walk, noise=noise)
-    sigmas = karras(options.steps, STOP, SIGMA_MAX)
+    sigmas = karras(options.steps, options.stop, SIGMA_MAX)
     r = walk(denoise, float(sigmas[0]) * noise(0), sigmas, callback=lambda i, n, denoised: step(i / n))
     return y_c + scale * r
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ from PIL import Image
 
 from codec import zoo
 from codec.layers.lapped import Lapped, lapped_matrix
-from codec.training import start
+from codec.training import ablate, start
+from codec.models.vqvae import VQVAE
 from codec.training.adapt import AdaptConfig, adapt
-from codec.training.config import load_config
+from codec.training.config import TrainConfig, load_config
 from codec.training.data import Photos
 from codec.training.losses import rate_distortion
+from codec.training.optim import Soap
 from codec.training.ship import ship
-from codec.training.train import load_base, train
+from codec.training.train import begin_with, load_base, train
 
 CONFIG = """
 steps = 6
@@ -120,6 +123,9 @@ def test_adapt_and_ship_give_a_model_that_codes(folder, whole, tmp_path):
     v, tokens = rng.normal(0, 2, (24, 4, 6)).astype(np.float32), rng.integers(0, 32, (2, 3))
     sent = again.coder.encode(v, tokens, 3000, np.full(24, 8, np.float32))
     assert (shipped.coder.decode(tuple(sent.sections), 4, 6, 3000)[1] == sent.v_hat).all()
+    begun = train(replace(load_config(folder / "config.toml", {}), lr=0.0), folder / "photos", folder / "begun", stop_at=1, begin=partial(begin_with, out))
+    for name, p in begun.named_parameters():
+        assert torch.equal(p, dict(shipped.vqvae.named_parameters())[name]), name
 
 
 def test_changed_tables_change_the_hash(folder, whole, tmp_path):
@@ -194,3 +200,58 @@ def test_loss_weighs_rate_against_error():
 def test_overrides_are_typed(folder):
     config = load_config(folder / "config.toml", {"lr": "0.5", "bf16": "false"})
     assert config == replace(load_config(folder / "config.toml", {}), lr=0.5, bf16=False)
+
+
+@pytest.mark.parametrize("shape", [(6, 10, 1, 1), (10, 6, 1, 1)])
+def test_soap_follows_a_rotated_valley(shape):
+    """A quadratic whose axes are none of the coordinates: preconditioning in its eigenbasis gets further than Adam in as many steps."""
+    torch.manual_seed(0)
+    a, b = (torch.linalg.qr(torch.randn(n, n))[0] * torch.logspace(0, 1.5, n) for n in shape[:2])
+
+    def least(make) -> float:
+        torch.manual_seed(1)
+        p = torch.nn.Parameter(torch.randn(shape))
+        opt = make(p)
+        for step in range(200):
+            opt.param_groups[0]["lr"] = 0.05 * (1 - step / 200)
+            loss = (a.t() @ p[..., 0, 0] @ b).square().mean()
+            opt.zero_grad(), loss.backward(), opt.step()
+        return loss.item()
+
+    assert least(lambda p: Soap([{"params": [p]}], refresh=5)) < 0.3 * least(lambda p: torch.optim.Adam([p]))
+
+
+def test_soap_is_adam_for_what_is_no_matrix():
+    torch.manual_seed(0)
+    ours, theirs = (torch.nn.Parameter(torch.ones(4, 1, 3, 3)) for _ in range(2))
+    soap, adam = Soap([{"params": [ours], "lr": 0.1}]), torch.optim.Adam([theirs], 0.1, betas=(0.95, 0.98))
+    for _ in range(5):
+        grad = torch.randn(4, 1, 3, 3)
+        for p, opt in ((ours, soap), (theirs, adam)):
+            p.grad = grad.clone()
+            opt.step()
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_every_ablation_is_a_model_that_trains():
+    base, names = TrainConfig(), [(v.factor, v.name) for v in ablate.VARIANTS]
+    assert len(set(names)) == len(names) and ablate.VARIANTS[0].change(base) == base
+    for v in ablate.VARIANTS:
+        config = v.change(base).model
+        with torch.device("meta"):
+            model = VQVAE(config)
+        assert config.groups[-1].stop == config.channels and model.g_s.klt.weight.shape[1] == config.channels, v.name
+
+
+def test_ablations_are_measured_once(folder):
+    config = load_config(folder / "config.toml", {"start_crops": "60"})
+    tiny = [v for v in ablate.VARIANTS if v.name in (ablate.BASELINE, "random transforms", "KLT of plain blocks")]
+    for _ in range(2):
+        ablate.run(tiny, config, 0.5, folder / "photos", folder / "ablate", folder / "out", 1)
+    with open(folder / "out" / "ablation_points.csv", newline="") as f:
+        rows = list(csv.DictReader(f))
+    assert len(rows) == 3 * 8 and not any((folder / "ablate").iterdir())
+    mean = {v.name: [np.mean([float(r["rmse"]) for r in rows if r["variant"] == v.name and float(r["level"]) == k]) for k in range(8)] for v in tiny}
+    assert all(a > b for a, b in zip(mean[ablate.BASELINE], mean[ablate.BASELINE][1:], strict=False))
+    assert min(mean["random transforms"]) > 2 * min(mean[ablate.BASELINE])  # a KLT needs no training, random weights do
+    assert mean["KLT of plain blocks"] != mean[ablate.BASELINE]

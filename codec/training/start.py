@@ -64,15 +64,15 @@ def kmeans(points: torch.Tensor, count: int, rng: np.random.Generator, rounds: i
 
 
 @torch.no_grad()
-def transforms(model: VQVAE, photos: Photos, seed: int, crops: int) -> None:
-    """Sets lapped filters, KLT (rows by falling variance), channel deviations."""
+def transforms(model: VQVAE, photos: Photos, seed: int, crops: int, lapped: bool = True) -> None:
+    """Sets lapped filters (or none), KLT (rows by falling variance), channel deviations."""
     rng = np.random.default_rng((seed, 1))
     x = to_tensor(photos.crops(rng, crops, 128)) - 0.5
     grey = x.mean(1).double()
     grey = grey - grey.mean()
     correlation = np.array([float((grey[..., k:] * grey[..., : grey.shape[-1] - k]).mean()) for k in range(3 * PATCH)])
     with torch.enable_grad():
-        v16, v8 = fit_lapped(correlation, PATCH), fit_lapped(correlation, 8)
+        v16, v8 = (fit_lapped(correlation, size) if lapped else torch.eye(size // 2) for size in (PATCH, 8))
     model.g_a.lapped.v.copy_(v16)
     model.g_s.lapped.v.copy_(torch.linalg.inv(v16))
     model.g_s.lapped8.v.copy_(torch.linalg.inv(v8))

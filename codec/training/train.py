@@ -11,6 +11,8 @@ import dataclasses
 import json
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,8 @@ from codec.training import start
 from codec.training.config import TrainConfig, load_config
 from codec.training.data import Photos
 from codec.training.losses import rate_distortion
-from codec.training.optim import Ema
+from codec.training.optim import Ema, Soap
+from codec.zoo import read_model
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -34,13 +37,14 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return min(1.0, (step + 1) / config.warmup) * min(1.0, (1 - done) / 0.6)
 
 
-def optimiser(model: VQVAE, config: TrainConfig) -> torch.optim.Adam:
-    """Adam in three groups: networks, linear part (which must hardly move), step sizes."""
+def optimiser(model: VQVAE, config: TrainConfig) -> torch.optim.Optimizer:
+    """SOAP or Adam in three groups: networks, linear part (which must hardly move), step sizes."""
     linear, gains, rest = [], [], []
     for name, p in model.named_parameters():
         (linear if "lapped" in name or "klt" in name else gains if "gain" in name else rest).append(p)
     groups = [(rest, 1.0), (linear, config.lr_linear), (gains, config.lr_gain)]
-    return torch.optim.Adam([{"params": p, "lr": config.lr * f, "peak": config.lr * f} for p, f in groups], betas=(0.9, 0.98), fused=True)
+    rates = [{"params": p, "lr": config.lr * f, "peak": config.lr * f} for p, f in groups]
+    return Soap(rates) if config.soap else torch.optim.Adam(rates, betas=(0.9, 0.98), fused=True)
 
 
 def draw_levels(rng: np.random.Generator, count: int, model: VQVAEConfig) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,6 +53,11 @@ def draw_levels(rng: np.random.Generator, count: int, model: VQVAEConfig) -> tup
     level = level[rng.permutation(count)]
     lam = np.exp(np.interp(level, np.arange(model.anchors), np.log(model.lambdas())))
     return torch.from_numpy(level).float(), torch.from_numpy(lam).float()
+
+
+def begin_with(weights: Path, model: VQVAE, photos: Photos, config: TrainConfig) -> None:
+    """Start values from a weights file."""
+    model.load_state_dict(read_model(weights, 0).vqvae.state_dict())
 
 
 def load_base(path: Path) -> tuple[VQVAE, dict]:
@@ -116,8 +125,16 @@ class Run:
                 self.board.add_scalar(f"{name}/{key}", value, step)
 
 
-def train(config: TrainConfig, data: Path, folder: Path, stop_at: int | None = None) -> VQVAE:
-    """Runs to ``config.steps`` (or ``stop_at``) and returns the averaged model."""
+def start_values(model: VQVAE, photos: Photos, config: TrainConfig) -> None:
+    """Lapped filters, KLT and codebook computed from the photographs."""
+    start.transforms(model, photos, config.seed, config.start_crops)
+    start.codebook(model, photos, config.seed, config.start_crops * 8 // 3)
+
+
+def train(
+    config: TrainConfig, data: Path, folder: Path, stop_at: int | None = None, begin: Callable[[VQVAE, Photos, TrainConfig], None] = start_values
+) -> VQVAE:
+    """Runs to ``config.steps`` (or ``stop_at``) and returns the averaged model; ``begin`` sets the start values of a new run."""
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     photos = Photos(data, folder.parent / "data")
     torch.manual_seed(config.seed)
@@ -125,8 +142,7 @@ def train(config: TrainConfig, data: Path, folder: Path, stop_at: int | None = N
     run = Run(folder, config, rank == 0)
     state = run.load()
     if state is None:
-        start.transforms(model, photos, config.seed, config.start_crops)
-        start.codebook(model, photos, config.seed, config.start_crops * 8 // 3)
+        begin(model, photos, config)
     opt, ema, first = optimiser(model, config), Ema(model, config.ema), 0
     if state is not None:
         model.load_state_dict(state["model"])
@@ -180,6 +196,7 @@ def main() -> None:
     ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
     ap.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
     ap.add_argument("--config", type=Path, help="TOML file with settings")
+    ap.add_argument("--begin", type=Path, help="weights file of the same configuration to start from")
     ap.add_argument("--stop-at", type=int, help="stop after this step (the schedule stays that of the whole run)")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
@@ -188,7 +205,7 @@ def main() -> None:
     if "RANK" in os.environ:
         dist.init_process_group("gloo")
     config = load_config(args.config, dict(s.split("=", 1) for s in args.settings))
-    train(config, args.data, args.out, args.stop_at)
+    train(config, args.data, args.out, args.stop_at, partial(begin_with, args.begin) if args.begin else start_values)
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -1,0 +1,50 @@
+"""Ablations of the perceptual stage: Bjontegaard differences from the points that codec.training.ablate measured.
+
+    python benchmarks/ablations.py [--results results]
+
+Reads RESULTS/ablation_points.csv; writes RESULTS/ablations.csv: each variant against the model as shipped, mean over held-out crops with its 95 %
+bootstrap interval. benchmarks/figures.py draws it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import pandas as pd
+
+from benchmarks.bdrate import bd_table
+from benchmarks.errors import BenchmarkError
+
+ANCHOR = "as shipped"
+
+
+def table(points: pd.DataFrame) -> pd.DataFrame:
+    """One row for each variant, in the order in which they were measured."""
+    rows = points.assign(codec=points.variant, image_hash=points.crop, setting=points.level)
+    found = bd_table(rows, ANCHOR).set_index("codec")
+    out = points.groupby(["factor", "variant"], sort=False)[["steps", "seconds"]].first().reset_index()
+    for name, column in (("bd_rate_percent", "bd_rate_percent"), ("low", "bd_rate_low"), ("high", "bd_rate_high"), ("crops", "images")):
+        out[name] = found.loc[out.variant, column].to_numpy()
+    return out[out.variant != ANCHOR]
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(prog="benchmarks.ablations", description=__doc__.split("\n")[0])
+    ap.add_argument("--results", type=Path, default=Path("results"))
+    args = ap.parse_args()
+    path = args.results / "ablation_points.csv"
+    try:
+        if not path.is_file():
+            raise BenchmarkError(f"{path} is not there: run codec.training.ablate first")
+        found = table(pd.read_csv(path))
+    except BenchmarkError as error:
+        sys.exit(f"ablations: {error}")
+    found.to_csv(args.results / "ablations.csv", index=False, float_format="%.6g", lineterminator="\n")
+    print(found.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""What matters in the perceptual stage: variants trained for the same processor time, and measured on held-out photographs.
+
+    python -m codec.training.ablate --data DIR --runs DIR [--seconds 200] [--out results] [--only VARIANT,...]
+
+Each variant starts anew and gets as many steps as fit into the seconds (its speed is measured first), with its own schedule over them. Writes
+OUT/ablation_points.csv, a row for each variant, quality level and validation crop; what is there is not trained again. The intervals and the
+figure are made from it by benchmarks/ablations.py. Minutes of training say what is learned first, not what is best in the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from codec.models.config import Group
+from codec.models.vqvae import VQVAE
+from codec.training import start
+from codec.training.config import TrainConfig
+from codec.training.data import Photos
+from codec.training.train import start_values, train
+
+COLUMNS = ("factor", "variant", "steps", "seconds", "level", "crop", "bits_per_dim", "rmse")
+LEVELS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+TRIAL = 6  # steps whose speed is measured
+
+
+def random_transforms(model: VQVAE, photos: Photos, config: TrainConfig) -> None:
+    """The transforms keep their random weights; only the units of the latents and the codebook are measured."""
+    x = start.to_tensor(photos.crops(np.random.default_rng((config.seed, 1)), 100, 128)) - 0.5
+    with torch.no_grad():
+        model.sd.copy_(model.g_a.linear(x).std((0, 2, 3), keepdim=True))
+    start.codebook(model, photos, config.seed, config.start_crops)
+
+
+def plain_blocks(model: VQVAE, photos: Photos, config: TrainConfig) -> None:
+    """The KLT of blocks that do not overlap."""
+    start.transforms(model, photos, config.seed, config.start_crops, lapped=False)
+    start.codebook(model, photos, config.seed, config.start_crops * 8 // 3)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """factor: what is varied; name: how; change: of the settings; begin: of the start values."""
+
+    factor: str
+    name: str
+    change: Callable[[TrainConfig], TrainConfig]
+    begin: Callable[[VQVAE, Photos, TrainConfig], None] = start_values
+
+
+def _run(**values: object) -> Callable[[TrainConfig], TrainConfig]:
+    return lambda config: replace(config, **values)
+
+
+def _model(**values: object) -> Callable[[TrainConfig], TrainConfig]:
+    return lambda config: replace(config, model=replace(config.model, **values))
+
+
+def _groups(*groups: tuple[int, int, int]) -> Callable[[TrainConfig], TrainConfig]:
+    return _model(channels=groups[-1][1], groups=tuple(Group(*g) for g in groups))
+
+
+BASELINE = "as shipped"
+VARIANTS = (
+    Variant("reference", BASELINE, _run()),
+    Variant("reference", "another seed", _run(seed=1)),
+    Variant("start", "random transforms", _run(lr_linear=1.0), random_transforms),
+    Variant("start", "KLT of plain blocks", _run(), plain_blocks),
+    Variant("nonlinear paths", "none", _model(enc8=0, enc16=0, dec8=0, dec16=0, width8=8, width16=8)),
+    Variant("nonlinear paths", "half as wide", _model(width8=64, width16=128)),
+    Variant("nonlinear paths", "half as deep", _model(enc8=2, enc16=1, dec8=2, dec16=1)),
+    Variant("nonlinear paths", "twice as deep", _model(enc8=6, enc16=4, dec8=8, dec16=6)),
+    Variant("channels", "192", _groups((0, 16, 3), (16, 64, 2), (64, 192, 2))),
+    Variant("channels", "576", _groups((0, 16, 3), (16, 64, 2), (64, 192, 2), (192, 576, 1))),
+    Variant("context", "no hyper tokens", _model(tokens=1)),
+    Variant("context", "no passes in space", _groups((0, 16, 1), (16, 64, 1), (64, 192, 1), (192, 384, 1))),
+    Variant("context", "no channel groups", _groups((0, 384, 3))),
+    Variant("context", "nets half as wide", _model(prior_width=64)),
+    Variant("context", "nets twice as wide", _model(prior_width=256)),
+    Variant("training", "learning rate halved", _run(lr=1e-3)),
+    Variant("training", "learning rate doubled", _run(lr=4e-3)),
+    Variant("training", "linear part frozen", _run(lr_linear=0.0)),
+    Variant("training", "linear part at the full rate", _run(lr_linear=1.0)),
+    Variant("training", "step sizes frozen", _run(lr_gain=0.0)),
+    Variant("training", "crops of 64", _run(crop=64, batch=32)),
+    Variant("training", "crops of 256", _run(crop=256, batch=2)),
+    Variant("training", "no larger crops at the end", _run(late=1.0)),
+    Variant("training", "last weights, not averaged", _run(ema=0.0)),
+    Variant("training", "SOAP", _run(soap=True)),
+)
+
+
+@torch.no_grad()
+def measure(model: VQVAE, crops: torch.Tensor) -> list[tuple[float, int, float, float]]:
+    """-> (level, crop, bits/dim with the tokens at their zero-order code length, RMSE 0..255), rounding and the Gaussian rate estimate."""
+    model.eval()
+    rows = []
+    for level in LEVELS:
+        for k, x in enumerate(crops.split(1)):
+            position = torch.full((1,), level)
+            out = model(x, position)
+            tokens = model.tokens.bits[model.analyse(x, position)[1]].sum()
+            rmse = ((out.x_hat.clamp(0, 1) * 255).round() - x * 255).square().mean().sqrt()
+            rows.append((level, k, float(out.bits + tokens) / x.numel(), float(rmse)))
+    return rows
+
+
+def trained(variant: Variant, config: TrainConfig, seconds: float, data: Path, folder: Path) -> tuple[VQVAE, int]:
+    """Trains for about so many seconds -> model with averaged weights, steps."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder)
+    unwatched = replace(config, validate=10**9, save=10**9)
+    train(replace(unwatched, steps=10**6), data, folder, TRIAL, variant.begin)
+    steps = max(TRIAL, round(seconds / (torch.load(folder / "last.pt", weights_only=True)["seconds"] / TRIAL)))
+    shutil.rmtree(folder)
+    config = replace(unwatched, steps=steps + 1, warmup=max(1, steps // 20), ema=min(config.ema, 1 - 5 / steps))
+    return train(config, data, folder, steps, variant.begin), steps
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(prog="codec.training.ablate", description=__doc__.split("\n")[0])
+    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
+    ap.add_argument("--runs", type=Path, required=True, help="folder for checkpoints; decoded photographs are kept in its parent's data/")
+    ap.add_argument("--out", type=Path, default=Path("results"))
+    ap.add_argument("--seconds", type=float, default=200.0, help="of training for each variant")
+    ap.add_argument("--crops", type=int, default=32, help="held-out crops")
+    ap.add_argument("--only", help="names of variants, with commas")
+    ap.add_argument("--threads", type=int, default=1)
+    args = ap.parse_args()
+    torch.set_num_threads(args.threads)
+    chosen = [v for v in VARIANTS if args.only is None or v.name in args.only.split(",")]
+    run(chosen, TrainConfig(bf16=False, soap=False, start_crops=600), args.seconds, args.data, args.runs, args.out, args.crops)
+
+
+def run(variants: list[Variant], base: TrainConfig, seconds: float, data: Path, runs: Path, out: Path, crops: int) -> None:
+    """Trains and measures what is not in the table yet."""
+    path = out / "ablation_points.csv"
+    there = set()
+    if path.exists():
+        with open(path, newline="") as f:
+            there = {(r["factor"], r["variant"]) for r in csv.DictReader(f)}
+    for v in tqdm([v for v in variants if (v.factor, v.name) not in there], unit="variant", disable=None):
+        folder = runs / v.name.replace(" ", "-")
+        t0 = time.process_time()
+        model, steps = trained(v, v.change(base), seconds, data, folder)
+        spent = time.process_time() - t0
+        held_out = start.to_tensor(Photos(data, runs.parent / "data").validation_crops(crops, 256))
+        rows = [(v.factor, v.name, steps, f"{spent:.0f}", level, crop, f"{rate:.6g}", f"{rmse:.6g}") for level, crop, rate, rmse in measure(model, held_out)]
+        new = not path.exists()
+        out.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", newline="") as f:
+            table = csv.writer(f, lineterminator="\n")
+            table.writerows([COLUMNS, *rows] if new else rows)
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
