@@ -129,7 +129,7 @@ def trained(variant: Variant, config: TrainConfig, seconds: float, data: Path, f
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.ablate", description=__doc__.split("\n")[0])
     ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
-    ap.add_argument("--runs", type=Path, required=True, help="folder for checkpoints; decoded photographs are kept in its parent's data/")
+    ap.add_argument("--runs", type=Path, required=True, help="folder for checkpoints and for the decoded photographs")
     ap.add_argument("--out", type=Path, default=Path("results"))
     ap.add_argument("--seconds", type=float, default=200.0, help="of training for each variant")
     ap.add_argument("--crops", type=int, default=32, help="held-out crops")
@@ -149,11 +149,11 @@ def run(variants: list[Variant], base: TrainConfig, seconds: float, data: Path, 
         with open(path, newline="") as f:
             there = {(r["factor"], r["variant"]) for r in csv.DictReader(f)}
     for v in tqdm([v for v in variants if (v.factor, v.name) not in there], unit="variant", disable=None):
-        folder = runs / v.name.replace(" ", "-")
+        folder = runs / f"ablate-{v.name}".replace(" ", "-")
         t0 = time.process_time()
         model, steps = trained(v, v.change(base), seconds, data, folder)
         spent = time.process_time() - t0
-        held_out = start.to_tensor(Photos(data, runs.parent / "data").validation_crops(crops, 256))
+        held_out = start.to_tensor(Photos(data, runs / "data").validation_crops(crops, 256))
         rows = [(v.factor, v.name, steps, f"{spent:.0f}", level, crop, f"{rate:.6g}", f"{rmse:.6g}") for level, crop, rate, rmse in measure(model, held_out)]
         new = not path.exists()
         out.mkdir(parents=True, exist_ok=True)
