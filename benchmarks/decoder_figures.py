@@ -98,7 +98,7 @@ def plane(results: Path) -> plt.Figure:
                 label="realism 0 to 1" if k == 0 else f"_realism {k}",
             )
         if steps:
-            axes.text(0.97, 0.03, "dashed: realism 0 to 1", transform=axes.transAxes, ha="right", va="bottom", color=PATH, fontsize=7.5)
+            axes.text(0.97, 0.03, f"dashed: realism 0 to 1, {steps[0].images.iloc[0]} of the pictures", transform=axes.transAxes, ha="right", va="bottom", color=PATH, fontsize=7.5)
         axes.text(0.03, 0.97, "grey: bits/dim", transform=axes.transAxes, ha="left", va="top", color="#555555", fontsize=7)
         axes.margins(x=0.22, y=0.12)
         axes.set_xlabel(NAMES["rmse"])

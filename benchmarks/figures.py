@@ -32,10 +32,11 @@ RATE_METRICS = ("rmse", "ms_ssim", "sqz_dist")  # of the figures with all codecs
 def speed(results: Path) -> plt.Figure:
     """Seconds of this codec over those of others, measured in turn in one run."""
     table = pd.read_csv(results / "speed.csv")
-    table = table[table.codec == "ours"]
+    table = table[table.codec == "ours"].copy()
     several = table.threads.nunique() > 1
+    table["kind"] = table.direction + np.where(table.decoder.isna(), "", " " + table.decoder.fillna(""))
     rows = [
-        (f"{r.direction} / {name}" + (f", threads: {r.threads}" if several else ""), getattr(r, f"ratio_{name}"), r.direction)
+        (f"{r.kind} / {name}" + (f", threads: {r.threads}" if several else ""), getattr(r, f"ratio_{name}"), r.direction)
         for r in table.itertuples() for name in ("hyperprior", "webp", "avif")
     ][::-1]  # fmt: skip
     figure, axes = plt.subplots(figsize=(COLUMN, 0.2 * len(rows) + 0.8), layout="constrained")

@@ -64,7 +64,8 @@ def quantisers(results: Path) -> pd.DataFrame:
 def speed(results: Path) -> pd.DataFrame:
     s = pd.read_csv(results / "speed.csv")
     ours = s[s.codec == "ours"]
-    return pd.DataFrame({"": ours.direction, "threads": ours.threads, "seconds": ours.seconds.round(2), "over hyperprior": ours.ratio_hyperprior.round(2), "over WebP": ours.ratio_webp.round(1),
+    kind = ours.direction + np.where(ours.decoder.isna(), "", " " + ours.decoder.fillna(""))
+    return pd.DataFrame({"": kind, "threads": ours.threads, "seconds": ours.seconds.round(2), "over hyperprior": ours.ratio_hyperprior.round(2), "over WebP": ours.ratio_webp.round(1),
                          "over AVIF": ours.ratio_avif.round(1), "peak MB": ours.peak_mb, "kMAC/pixel": ours.kmac_per_pixel})  # fmt: skip
 
 

@@ -52,6 +52,7 @@ class Worker:
     """Does jobs in one process, on one thread; keeps codecs, metrics and the last picture."""
 
     def __init__(self, plan: Plan) -> None:
+        start = time.perf_counter()
         prepare_torch(plan.codecs, (*plan.metrics, *plan.set_metrics), plan.metric_options)
         self._codecs: dict[str, BenchCodec] = {name: make_codec(name, plan.codec_options) for name in plan.codecs}
         self._scorer = Scorer(plan.metrics, plan.metric_options)
@@ -61,6 +62,7 @@ class Worker:
         self._digest = ""
         self._original: Image8
         self._reference_s = 0.0  # what the metrics took for the picture itself; the first row of it pays
+        self._loading_s = time.perf_counter() - start  # of codecs and metrics, told with the first row
 
     def __call__(self, job: Job) -> dict[str, object] | Failure:
         """The row, or why there is none. A codec may raise anything: that must not end the run."""
@@ -87,6 +89,7 @@ class Worker:
         codec = self._codecs[job.codec]
         original = self._take(job.image)
         reference_s, self._reference_s = self._reference_s, 0.0
+        loading_s, self._loading_s = self._loading_s, 0.0
         start = time.perf_counter()
         data = codec.encode(original, float(job.setting))
         encoded = time.perf_counter()
@@ -111,6 +114,7 @@ class Worker:
             "encode_s": f"{encoded - start:.4f}",
             "decode_s": f"{end - encoded:.4f}",
             "metrics_s": f"{time.perf_counter() - end + reference_s:.4f}",
+            "loading_s": loading_s,
         }
 
 

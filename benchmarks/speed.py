@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZE = (768, 512)
 PEERS = {"hyperprior": 3, "webp": 80, "avif": 75}  # codec -> quality: quality 3 of CompressAI, Pillow's defaults
 COLUMNS = (
-    "codec", "direction", "threads", "setting", "width", "height", "bytes", "seconds", "seconds_q1", "seconds_q3", "repeats",
+    "codec", "direction", "decoder", "threads", "setting", "width", "height", "bytes", "seconds", "seconds_q1", "seconds_q3", "repeats",
     *(f"ratio_{peer}" for peer in PEERS), "startup_s", "peak_mb", "loaded_mb", "kmac_per_pixel",
 )  # fmt: skip
 METHOD = {
@@ -86,19 +86,19 @@ class Worker:
         self._process.communicate()
 
 
-def jobs(threads: int, efforts: Sequence[int], quality: float, folder: Path) -> list[Job]:
-    """Encoders first: decoders read what they write. Our decoder reads the file of the first effort."""
+def jobs(threads: int, efforts: Sequence[int], decoders: Sequence[str], quality: float, folder: Path) -> list[Job]:
+    """Encoders first: decoders read what they write. Our decoders read the file of the first effort."""
     pixels, out = str(folder / "pixels.npy"), []
     for effort in efforts:
-        out.append(Job("ours", "encode", threads, quality, effort, pixels, str(folder / f"ours-{effort}")))
+        out.append(Job("ours", "encode", threads, quality, effort, pixels, str(folder / f"ours-{effort}"), ""))
     out += [Job(peer, "encode", threads, q, 0, pixels, str(folder / peer)) for peer, q in PEERS.items()]
-    out.append(Job("ours", "decode", threads, quality, 0, pixels, str(folder / f"ours-{efforts[0]}")))
+    out += [Job("ours", "decode", threads, quality, 0, pixels, str(folder / f"ours-{efforts[0]}"), decoder) for decoder in decoders]
     out += [Job(peer, "decode", threads, q, 0, pixels, str(folder / peer)) for peer, q in PEERS.items()]
     return out
 
 
 def measure(wanted: Sequence[Job], repeats: int, slow_repeats: int, bar: tqdm) -> list[Worker]:
-    """Start all workers, run them in turns, finish them. Efforts above 1 take part in the first `slow_repeats` turns only."""
+    """Start all workers, run them in turns, finish them. Efforts above 1 and semantic decoders take part in the first `slow_repeats` turns only."""
     workers: list[Worker] = []
     try:
         for job in wanted:
@@ -106,7 +106,7 @@ def measure(wanted: Sequence[Job], repeats: int, slow_repeats: int, bar: tqdm) -
             bar.update()
         for turn in range(repeats):
             for worker in workers if turn % 2 else reversed(workers):
-                if worker.job.effort <= 1 or turn < slow_repeats:
+                if turn < slow_repeats or (worker.job.effort <= 1 and worker.job.decoder in ("", "vq")):
                     worker.run()
             bar.update()
         for worker in workers:
@@ -129,7 +129,7 @@ def row(worker: Worker, peers: Mapping[str, Worker], size: tuple[int, int]) -> d
     )
     macs = facts["macs"]
     return {
-        "codec": job.codec, "direction": job.direction, "threads": job.threads, "setting": setting, "width": size[0], "height": size[1],
+        "codec": job.codec, "direction": job.direction, "decoder": job.decoder, "threads": job.threads, "setting": setting, "width": size[0], "height": size[1],
         "bytes": facts["bytes"], "seconds": round(median(worker.seconds), 4), "seconds_q1": round(low_high[0], 4), "seconds_q3": round(low_high[2], 4),
         "repeats": len(worker.seconds), **ratios, "startup_s": round(facts["startup_s"], 2), "peak_mb": round(facts["peak_mb"]),
         "loaded_mb": round(facts["loaded_mb"]), "kmac_per_pixel": None if macs is None else round(macs / (size[0] * size[1]) / 1000, 2),
@@ -147,9 +147,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--image", type=Path, help="picture, cut and scaled to 768x512 (default: a photograph in an installed package)")
     parser.add_argument("--threads", type=numbers, default=[1, 2], metavar="A,B", help="numbers of threads (default 1,2)")
     parser.add_argument("--efforts", type=numbers, default=[1], metavar="A,B", help="our encoder's efforts (default 1)")
+    parser.add_argument("--decoders", default="vq,ldm", metavar="A,B", help="our decoders, vq first (default vq,ldm)")
     parser.add_argument("--quality", type=float, default=50, help="ours (default 50)")
     parser.add_argument("--repeats", type=int, default=15, help="turns (default 15)")
-    parser.add_argument("--slow-repeats", type=int, default=3, help="turns of efforts above 1 (default 3)")
+    parser.add_argument("--slow-repeats", type=int, default=3, help="turns of efforts above 1 and of semantic decoders (default 3)")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "speed", help="without suffix (default results/speed)")
     options = parser.parse_args(arguments)
     if min(*options.threads, *options.efforts, options.repeats, options.slow_repeats) < 1:
@@ -167,7 +168,7 @@ def run(options: argparse.Namespace) -> list[dict[str, object]]:
     rows, load = [], os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         np.save(Path(name) / "pixels.npy", np.asarray(picture))
-        plans = [jobs(threads, options.efforts, options.quality, Path(name)) for threads in options.threads]
+        plans = [jobs(threads, options.efforts, options.decoders.split(","), options.quality, Path(name)) for threads in options.threads]
         with tqdm(total=sum(2 * len(plan) + options.repeats for plan in plans), disable=not sys.stderr.isatty()) as bar:
             for plan in plans:
                 workers = measure(plan, options.repeats, options.slow_repeats, bar)
@@ -177,7 +178,7 @@ def run(options: argparse.Namespace) -> list[dict[str, object]]:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_rows(options.out.with_suffix(".csv"), COLUMNS, rows)
     facts = {
-        "picture": f"{source.name}, cut and scaled to {SIZE[0]}x{SIZE[1]}", "threads": options.threads, "efforts": options.efforts, "repeats": options.repeats,
+        "picture": f"{source.name}, cut and scaled to {SIZE[0]}x{SIZE[1]}", "threads": options.threads, "efforts": options.efforts, "decoders": options.decoders.split(","), "repeats": options.repeats,
         "cpus": cpus, "load_average_before": round(load, 2), "load_average_after": round(os.getloadavg()[0], 2), "method": METHOD,
     }  # fmt: skip
     options.out.with_suffix(".json").write_text(run_metadata(**facts))
@@ -195,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in rows:
         ratios = " ".join(f"x{line[f'ratio_{peer}']} {peer}" for peer in PEERS if f"ratio_{peer}" in line)
         macs = "" if line["kmac_per_pixel"] is None else f"{line['kmac_per_pixel']} kMAC/pixel"
-        name = f"{line['codec']:>10} {line['direction']} {line['threads']} thread(s) {line['setting']:<21}"
+        name = f"{line['codec']:>10} {line['direction']} {line['decoder']:<3} {line['threads']} thread(s) {line['setting']:<21}"
         print(f"{name} {line['seconds']:8.3f} s {line['peak_mb']:5d} MB {macs:>16}  {ratios}")
     return 0
 

@@ -24,7 +24,7 @@ START = time.perf_counter()
 @dataclass(frozen=True)
 class Job:
     """codec: ours, hyperprior, webp or avif; direction: encode or decode; pixels: an .npy file of uint8 H W 3; file: what encode writes and
-    decode reads; quality and effort: where the codec has them (hyperprior: 1..8)."""
+    decode reads; quality and effort: where the codec has them (hyperprior: 1..8); decoder: which of ours, when it decodes."""
 
     codec: str
     direction: str
@@ -33,6 +33,7 @@ class Job:
     effort: int
     pixels: str
     file: str
+    decoder: str = ""
 
 
 def memory(name: str) -> float:
@@ -47,7 +48,7 @@ def make_ours(job: Job) -> tuple[Callable, Callable]:
     import codec
 
     one = codec.load(threads=job.threads)
-    return lambda pixels: one.encode(pixels, quality=job.quality, effort=job.effort), one.decode_array
+    return lambda pixels: one.encode(pixels, quality=job.quality, effort=job.effort), lambda data: one.decode_array(data, decoder=job.decoder)
 
 
 def make_hyperprior(job: Job) -> tuple[Callable, Callable]:

@@ -43,9 +43,9 @@ def cells(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(shown)
 
 
-def _kodak_decoders(results: Path) -> pd.DataFrame:
-    return cells(
-        pd.read_csv(results / "kodak" / "decoders.csv"),
+def _decoders(folder: str) -> Callable[[Path], pd.DataFrame]:
+    return lambda results: cells(
+        pd.read_csv(results / folder / "decoders.csv"),
         ["decoder", "images", "bits_per_dim", "rmse", "ms_ssim", "gmsd", "mdsi", "sqz_dist", "sqz_kid"],
     )
 
@@ -102,7 +102,7 @@ def _bound(results: Path) -> pd.DataFrame:
 
 def _speed(results: Path) -> pd.DataFrame:
     return cells(
-        pd.read_csv(results / "speed.csv"), ["codec", "direction", "threads", "seconds", "ratio_hyperprior", "peak_mb", "kmac_per_pixel"]
+        pd.read_csv(results / "speed.csv").fillna({"decoder": ""}), ["codec", "direction", "decoder", "threads", "seconds", "ratio_hyperprior", "peak_mb", "kmac_per_pixel"]
     )
 
 
@@ -116,7 +116,7 @@ def _ablations(results: Path) -> pd.DataFrame:
 
 
 TABLES: dict[str, Callable[[Path], pd.DataFrame]] = {
-    "decoders": _kodak_decoders, "decoders_minus_vq": _differences, "decoders_cost": _cost, "bd_bpg": _bd, "sweep": _sweep,
+    "decoders": _decoders("kodak"), "decoders_held_out": _decoders("held-out"), "decoders_minus_vq": _differences, "decoders_cost": _cost, "bd_bpg": _bd, "sweep": _sweep,
     "consistency": _consistency, "upscaling": _upscaling, "nll": _bound, "speed": _speed, "effort": _effort, "ablations": _ablations,
 }  # fmt: skip
 

@@ -94,7 +94,7 @@ def test_a_context_of_the_caller_replaces_the_hyper_tokens(small_codec, sent):
 @pytest.mark.parametrize(
     "options, word",
     [
-        ({"steps": 0}, "steps"), ({"realism": 1.1}, "realism"), ({"guidance": -1}, "guidance"), ({"sampler": "magic"}, "magic"), ({"seed": -1}, "seed"),
+        ({"steps": 0}, "steps"), ({"realism": 1.1}, "realism"), ({"guidance": -1}, "guidance"), ({"stop": 21}, "stop"), ({"stop": 0.01}, "stop"), ({"sampler": "magic"}, "magic"), ({"seed": -1}, "seed"),
         ({"context": torch.zeros(3, 9)}, "context"), ({"context": torch.zeros(0, 8)}, "context"), ({"context": torch.zeros(8)}, "context"), ({"nonsense": 1}, "nonsense"),
     ],
 )

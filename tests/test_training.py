@@ -16,7 +16,7 @@ from PIL import Image
 
 from codec import zoo
 from codec.layers.lapped import Lapped, lapped_matrix
-from codec.training import ablate, start
+from codec.training import ablate, held_out, start
 from codec.models.vqvae import VQVAE
 from codec.training.adapt import AdaptConfig, adapt
 from codec.training.config import TrainConfig, load_config
@@ -255,3 +255,10 @@ def test_ablations_are_measured_once(folder):
     assert mean[ablate.BASELINE][0] > mean[ablate.BASELINE][4]
     assert min(mean["random transforms"]) > 2 * min(mean[ablate.BASELINE])  # a KLT needs no training, random weights do
     assert mean["KLT of plain blocks"] != mean[ablate.BASELINE]
+
+
+def test_held_out_photographs_become_files(folder, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["held_out", "--data", str(folder / "photos"), "--cache", str(folder / "data"), "--out", str(tmp_path), "--size", "256"])
+    held_out.main()
+    (path,) = tmp_path.iterdir()
+    assert np.array_equal(np.asarray(Image.open(path)), Photos(folder / "photos", folder / "data").validation_crops(1, 256)[0])

@@ -50,7 +50,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[st
     """The tables, the folder of figures, and the figures themselves by name."""
     results, out = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("figures") / "new"
     for path in COMMITTED.rglob("*.csv"):
-        if path.parent in (COMMITTED, COMMITTED / "kodak", COMMITTED / "semantic"):
+        if path.parent in (COMMITTED, COMMITTED / "kodak", COMMITTED / "held-out", COMMITTED / "semantic"):
             target = results / path.relative_to(COMMITTED)
             target.parent.mkdir(exist_ok=True)
             shutil.copy(path, target)

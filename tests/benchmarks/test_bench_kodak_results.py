@@ -41,6 +41,16 @@ def test_rates_and_psnr_follow_from_bytes_and_rmse(table: pd.DataFrame) -> None:
     assert metrics.notna().all(axis=None)
 
 
+def test_every_picture_gets_larger_and_better_with_quality(table: pd.DataFrame) -> None:
+    rows = table[table.codec == "ours-vq"].assign(quality=lambda t: t.setting.astype(float)).sort_values(["image", "quality"])
+    for _, picture in rows.groupby("image"):
+        assert (np.diff(picture.bytes) > 0).all() and (np.diff(picture.rmse) < 0).all()
+    means = rows.groupby("quality")[["bits_per_dim", "rmse"]].mean()
+    assert means.bits_per_dim.iloc[0] < 0.006 and means.bits_per_dim.iloc[-1] > 0.5
+    steps = np.diff(np.log(means.rmse)) / np.diff(np.log(means.bits_per_dim))  # slope of the curve: it changes gradually
+    assert (np.abs(np.diff(steps)) < 0.15).all(), steps
+
+
 @pytest.mark.parametrize(
     ("codec", "setting", "rmse", "rate"),
     [("jpeg", "10", 12.08, 0.0852), ("jpeg", "30", 7.833, 0.2034), ("jpeg", "50", 6.451, 0.2897), ("webp", "30", 7.114, 0.1587)],

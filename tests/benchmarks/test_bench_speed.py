@@ -38,10 +38,11 @@ def test_ratio_is_the_median_of_ratios_within_turns():
 
 
 def test_decoders_read_what_encoders_write(tmp_path):
-    plan = speed.jobs(2, [1, 9], 50, tmp_path)
+    plan = speed.jobs(2, [1, 9], ["vq", "ldm"], 50, tmp_path)
     written = {job.file for job in plan if job.direction == "encode"}
     assert len(written) == 5 and {job.file for job in plan if job.direction == "decode"} <= written
     assert all(job.threads == 2 for job in plan)
+    assert [job.decoder for job in plan if job.codec == "ours"] == ["", "", "vq", "ldm"]
 
 
 def test_broken_worker_is_told(webp):
