@@ -247,10 +247,11 @@ def test_ablations_are_measured_once(folder):
     config = load_config(folder / "config.toml", {"start_crops": "60"})
     tiny = [v for v in ablate.VARIANTS if v.name in (ablate.BASELINE, "random transforms", "KLT of plain blocks")]
     for _ in range(2):
-        ablate.run(tiny, config, 0.5, folder / "photos", folder, folder / "out", 1)
+        ablate.run(tiny, config, 6, folder / "photos", folder, folder / "out", 1)
     with open(folder / "out" / "ablation_points.csv", newline="") as f:
         rows = list(csv.DictReader(f))
     assert len(rows) == 3 * 8 and not any(folder.glob("ablate*"))
+    assert {r["steps"] for r in rows} == {"6"}  # all three have the same networks
     mean = {v.name: [np.mean([float(r["rmse"]) for r in rows if r["variant"] == v.name and float(r["level"]) == k]) for k in range(8)] for v in tiny}
     assert mean[ablate.BASELINE][0] > mean[ablate.BASELINE][4]
     assert min(mean["random transforms"]) > 2 * min(mean[ablate.BASELINE])  # a KLT needs no training, random weights do

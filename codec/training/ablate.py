@@ -1,9 +1,9 @@
-"""What matters in the perceptual stage: variants trained for the same processor time, and measured on held-out photographs.
+"""What matters in the perceptual stage: variants trained with the same arithmetic, and measured on held-out photographs.
 
-    python -m codec.training.ablate --data DIR --runs DIR [--seconds 200] [--out results] [--only VARIANT,...]
+    python -m codec.training.ablate --data DIR --runs DIR [--steps 200] [--out results] [--only VARIANT,...]
 
-Each variant starts anew and gets as many steps as fit into the seconds (its speed is measured first), with its own schedule over them. Writes
-OUT/ablation_points.csv, a row for each variant, quality level and validation crop; what is there is not trained again. The intervals and the
+Each variant starts anew and gets as many steps as cost the floating-point operations of so many steps of the reference (convolutions and matrix
+products, counted forward, backward and in the optimiser), with its own schedule over them. Writes OUT/ablation_points.csv, a row for each variant, quality level and validation crop; what is there is not trained again. The intervals and the
 figure are made from it by benchmarks/ablations.py. Minutes of training say what is learned first, not what is best in the end.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from codec.models.config import Group
@@ -28,9 +29,9 @@ from codec.training.config import TrainConfig
 from codec.training.data import Photos
 from codec.training.train import start_values, train
 
-COLUMNS = ("factor", "variant", "steps", "seconds", "level", "crop", "bits_per_dim", "rmse")
+COLUMNS = ("factor", "variant", "steps", "operations", "seconds", "level", "crop", "bits_per_dim", "rmse")
 LEVELS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
-TRIAL = 6  # steps whose speed is measured
+COUNTED = 4  # steps whose operations are counted
 
 
 def random_transforms(model: VQVAE, photos: Photos, config: TrainConfig) -> None:
@@ -114,16 +115,22 @@ def measure(model: VQVAE, crops: torch.Tensor) -> list[tuple[float, int, float, 
     return rows
 
 
-def trained(variant: Variant, config: TrainConfig, seconds: float, data: Path, folder: Path) -> tuple[VQVAE, int]:
-    """Trains for about so many seconds -> model with averaged weights, steps."""
+def operations(variant: Variant, config: TrainConfig, data: Path, folder: Path) -> float:
+    """Floating-point operations of a training step."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder)
-    unwatched = replace(config, validate=10**9, save=10**9)
-    train(replace(unwatched, steps=10**6), data, folder, TRIAL, variant.begin)
-    steps = max(TRIAL, round(seconds / (torch.load(folder / "last.pt", weights_only=True)["seconds"] / TRIAL)))
+    config = replace(config, steps=10**6, validate=10**9, save=10**9)
+    train(config, data, folder, 1, variant.begin)
+    with FlopCounterMode(display=False) as counter:
+        train(config, data, folder, 1 + COUNTED)
     shutil.rmtree(folder)
-    config = replace(unwatched, steps=steps + 1, warmup=max(1, steps // 20), ema=min(config.ema, 1 - 5 / steps))
-    return train(config, data, folder, steps, variant.begin), steps
+    return counter.get_total_flops() / COUNTED
+
+
+def trained(variant: Variant, config: TrainConfig, steps: int, data: Path, folder: Path) -> VQVAE:
+    """The model with averaged weights after so many steps."""
+    config = replace(config, steps=steps + 1, warmup=max(1, steps // 20), ema=min(config.ema, 1 - 5 / max(steps, 6)), validate=10**9, save=10**9)
+    return train(config, data, folder, steps, variant.begin)
 
 
 def main() -> None:
@@ -131,30 +138,33 @@ def main() -> None:
     ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
     ap.add_argument("--runs", type=Path, required=True, help="folder for checkpoints and for the decoded photographs")
     ap.add_argument("--out", type=Path, default=Path("results"))
-    ap.add_argument("--seconds", type=float, default=200.0, help="of training for each variant")
+    ap.add_argument("--steps", type=int, default=200, help="of the reference")
     ap.add_argument("--crops", type=int, default=32, help="held-out crops")
     ap.add_argument("--only", help="names of variants, with commas")
     ap.add_argument("--threads", type=int, default=1)
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
     chosen = [v for v in VARIANTS if args.only is None or v.name in args.only.split(",")]
-    run(chosen, TrainConfig(bf16=False, soap=False, start_crops=600), args.seconds, args.data, args.runs, args.out, args.crops)
+    run(chosen, TrainConfig(bf16=False, soap=False, start_crops=600), args.steps, args.data, args.runs, args.out, args.crops)
 
 
-def run(variants: list[Variant], base: TrainConfig, seconds: float, data: Path, runs: Path, out: Path, crops: int) -> None:
+def run(variants: list[Variant], base: TrainConfig, steps: int, data: Path, runs: Path, out: Path, crops: int) -> None:
     """Trains and measures what is not in the table yet."""
     path = out / "ablation_points.csv"
     there = set()
     if path.exists():
         with open(path, newline="") as f:
             there = {(r["factor"], r["variant"]) for r in csv.DictReader(f)}
+    budget = steps * operations(VARIANTS[0], base, data, runs / "ablate-reference")
     for v in tqdm([v for v in variants if (v.factor, v.name) not in there], unit="variant", disable=None):
         folder = runs / f"ablate-{v.name}".replace(" ", "-")
-        t0 = time.process_time()
-        model, steps = trained(v, v.change(base), seconds, data, folder)
+        config = v.change(base)
+        cost, t0 = operations(v, config, data, folder), time.process_time()
+        count = max(1, round(budget / cost))
+        model = trained(v, config, count, data, folder)
         spent = time.process_time() - t0
         held_out = start.to_tensor(Photos(data, runs / "data").validation_crops(crops, 256))
-        rows = [(v.factor, v.name, steps, f"{spent:.0f}", level, crop, f"{rate:.6g}", f"{rmse:.6g}") for level, crop, rate, rmse in measure(model, held_out)]
+        rows = [(v.factor, v.name, count, f"{cost:.4g}", f"{spent:.0f}", level, crop, f"{rate:.6g}", f"{rmse:.6g}") for level, crop, rate, rmse in measure(model, held_out)]
         new = not path.exists()
         out.mkdir(parents=True, exist_ok=True)
         with open(path, "a", newline="") as f:
