@@ -14,7 +14,7 @@ if __package__ in (None, ""):
 import numpy as np
 import pandas as pd
 
-from benchmarks.typeset import markdown
+from benchmarks.typeset import LIST_NAMES, markdown
 
 RATES = (0.02, 0.05, 0.1, 0.2, 0.35)  # bits/dim
 SHOWN = ("ours-vq", "jpeg", "jpeg2000", "webp", "jxl", "heic", "avif", "bpg-444")
@@ -76,7 +76,8 @@ def effort(results: Path) -> pd.DataFrame:
 
 def upscaling(results: Path) -> pd.DataFrame:
     u = pd.read_csv(results / "semantic" / "upscaling_mean.csv")
-    return u[["scale", "method", "rmse", "psnr", "ms_ssim", "sqz_dist", "sqz_kid", "small_rmse"]].round({"rmse": 2, "psnr": 2, "ms_ssim": 4, "sqz_dist": 3, "sqz_kid": 0, "small_rmse": 2})
+    digits = {"rmse": 2, "psnr": 2, "ms_ssim": 4, "sqz_dist": 3, "sqz_kid": 0, "small_rmse": 2}
+    return u[["scale", "method"]].assign(**{LIST_NAMES.get(name, name): [f"{value:.{n}f}" for value in u[name]] for name, n in digits.items()})
 
 
 TABLES: dict[str, Callable[[Path], pd.DataFrame]] = {"kodak": kodak, "decoders": decoders, "quantisers": quantisers, "speed": speed, "effort": effort, "upscaling": upscaling}

@@ -22,7 +22,6 @@ from codec.training.adapt import AdaptConfig, adapt
 from codec.training.config import TrainConfig, load_config
 from codec.training.data import Photos
 from codec.training.losses import rate_distortion
-from codec.training.optim import Soap
 from codec.training.ship import ship
 from codec.training.train import begin_with, load_base, train
 
@@ -200,37 +199,6 @@ def test_loss_weighs_rate_against_error():
 def test_overrides_are_typed(folder):
     config = load_config(folder / "config.toml", {"lr": "0.5", "bf16": "false"})
     assert config == replace(load_config(folder / "config.toml", {}), lr=0.5, bf16=False)
-
-
-@pytest.mark.parametrize("shape", [(6, 10, 1, 1), (10, 6, 1, 1)])
-def test_soap_follows_a_rotated_valley(shape):
-    """A quadratic whose axes are none of the coordinates: preconditioning in its eigenbasis gets further than Adam in as many steps."""
-    torch.manual_seed(0)
-    a, b = (torch.linalg.qr(torch.randn(n, n))[0] * torch.logspace(0, 1.5, n) for n in shape[:2])
-
-    def least(make) -> float:
-        torch.manual_seed(1)
-        p = torch.nn.Parameter(torch.randn(shape))
-        opt = make(p)
-        for step in range(200):
-            opt.param_groups[0]["lr"] = 0.05 * (1 - step / 200)
-            loss = (a.t() @ p[..., 0, 0] @ b).square().mean()
-            opt.zero_grad(), loss.backward(), opt.step()
-        return loss.item()
-
-    assert least(lambda p: Soap([{"params": [p]}], refresh=5)) < 0.3 * least(lambda p: torch.optim.Adam([p]))
-
-
-def test_soap_is_adam_for_what_is_no_matrix():
-    torch.manual_seed(0)
-    ours, theirs = (torch.nn.Parameter(torch.ones(4, 1, 3, 3)) for _ in range(2))
-    soap, adam = Soap([{"params": [ours], "lr": 0.1}]), torch.optim.Adam([theirs], 0.1, betas=(0.95, 0.98))
-    for _ in range(5):
-        grad = torch.randn(4, 1, 3, 3)
-        for p, opt in ((ours, soap), (theirs, adam)):
-            p.grad = grad.clone()
-            opt.step()
-    assert torch.allclose(ours, theirs, atol=1e-6)
 
 
 def test_every_ablation_is_a_model_that_trains():

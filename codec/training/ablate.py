@@ -96,7 +96,6 @@ VARIANTS = (
     Variant("training", "crops of 256", _run(crop=256, batch=2)),
     Variant("training", "no larger crops at the end", _run(late=1.0)),
     Variant("training", "last weights, not averaged", _run(ema=0.0)),
-    Variant("training", "SOAP", _run(soap=True)),
 )
 
 
@@ -145,7 +144,7 @@ def main() -> None:
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
     chosen = [v for v in VARIANTS if args.only is None or v.name in args.only.split(",")]
-    run(chosen, TrainConfig(bf16=False, soap=False, start_crops=600), args.steps, args.data, args.runs, args.out, args.crops)
+    run(chosen, TrainConfig(bf16=False, start_crops=600), args.steps, args.data, args.runs, args.out, args.crops)
 
 
 def run(variants: list[Variant], base: TrainConfig, steps: int, data: Path, runs: Path, out: Path, crops: int) -> None:

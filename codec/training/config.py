@@ -12,8 +12,8 @@ class TrainConfig:
     """One run of the perceptual stage.
 
     steps: optimiser steps; batch: crops per step over all processes; crop: their side in pixels, 0 < crop_late: side
-    in the last part of the run, which starts at ``late`` (fraction of the steps); lr: of the optimiser; lr_linear: factor for lapped filters and KLT; lr_gain: factor for step
-    sizes; warmup: steps; ema: decay; clip: gradient norm; bf16: autocast of the networks; soap: SOAP instead of Adam; start_crops: crops that
+    in the last part of the run, which starts at ``late`` (fraction of the steps); lr: of Adam; lr_linear: factor for lapped filters and KLT; lr_gain: factor for step
+    sizes; warmup: steps; ema: decay; clip: gradient norm; bf16: autocast of the networks; start_crops: crops that
     the start values are computed from; validate, save: steps between.
     """
 
@@ -29,7 +29,6 @@ class TrainConfig:
     ema: float = 0.999
     clip: float = 1.0
     bf16: bool = True
-    soap: bool = True
     seed: int = 0
     start_crops: int = 1500
     validate: int = 1000

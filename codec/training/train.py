@@ -27,7 +27,7 @@ from codec.training import start
 from codec.training.config import TrainConfig, load_config
 from codec.training.data import Photos
 from codec.training.losses import rate_distortion
-from codec.training.optim import Ema, Soap
+from codec.training.optim import Ema
 from codec.zoo import read_model
 
 
@@ -37,14 +37,14 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return min(1.0, (step + 1) / config.warmup) * min(1.0, (1 - done) / 0.6)
 
 
-def optimiser(model: VQVAE, config: TrainConfig) -> torch.optim.Optimizer:
-    """SOAP or Adam in three groups: networks, linear part (which must hardly move), step sizes."""
+def optimiser(model: VQVAE, config: TrainConfig) -> torch.optim.Adam:
+    """Adam in three groups: networks, linear part (which must hardly move), step sizes."""
     linear, gains, rest = [], [], []
     for name, p in model.named_parameters():
         (linear if "lapped" in name or "klt" in name else gains if "gain" in name else rest).append(p)
     groups = [(rest, 1.0), (linear, config.lr_linear), (gains, config.lr_gain)]
     rates = [{"params": p, "lr": config.lr * f, "peak": config.lr * f} for p, f in groups]
-    return Soap(rates) if config.soap else torch.optim.Adam(rates, betas=(0.9, 0.98), fused=True)
+    return torch.optim.Adam(rates, betas=(0.9, 0.98), fused=True)
 
 
 def draw_levels(rng: np.random.Generator, count: int, model: VQVAEConfig) -> tuple[torch.Tensor, torch.Tensor]:
