@@ -19,7 +19,7 @@ matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from benchmarks import quantizers, typeset
 from benchmarks.decoder_figures import perceptual_curves, plane, progressive, sweeps
@@ -47,7 +47,7 @@ def speed(results: Path) -> plt.Figure:
         axes.plot([ratios[k] for k in chosen], [labels[k] for k in chosen], marker, color=colour, markersize=5, label=direction)
     for y, value in enumerate(ratios):
         axes.annotate(
-            f"{value:.2g}",
+            f"{value:.0f}" if value > 9.95 else f"{value:.2g}",
             (value, y),
             xytext=(6 if value > 1 else -6, 0),
             textcoords="offset points",
@@ -59,7 +59,8 @@ def speed(results: Path) -> plt.Figure:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("seconds over theirs, 768x512\n(left of the line: faster)")
-    axes.margins(x=0.3)
+    axes.set_xlim(min(ratios) / 8, max(ratios) * 6)
+    axes.tick_params(axis="y", labelsize=7)
     axes.grid(axis="y", visible=False)
     return figure
 
@@ -104,6 +105,9 @@ def ablations(results: Path) -> plt.Figure:
             ecolor=colours[factor],
             capsize=2,
         )
+    axes.set_xscale("symlog", linthresh=20)  # some variants are far off
+    axes.xaxis.set_major_locator(FixedLocator([-20, -10, 0, 10, 20, 100, 500]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.axvline(0, color="#000000", linewidth=0.8, linestyle=":")
     axes.set_yticks(place, [f"{r.factor}: {r.variant}" for r in table.itertuples()], fontsize=7)
     for tick, factor in zip(axes.get_yticklabels(), table.factor, strict=True):
