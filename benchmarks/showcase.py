@@ -41,18 +41,24 @@ class Showcase:
     shown: tuple[Shown, ...]
 
 
-def fit_bytes(codec: BenchCodec, image: Image8, target: int) -> tuple[float, bytes]:
+def fit_bytes(codec: BenchCodec, image: Image8, target: int, known: dict[float, bytes] | None = None) -> tuple[float, bytes]:
     """Setting and file of the best quality that needs at most `target` bytes (bisection on the codec's grid).
 
-    When even the worst quality needs more, that one is returned: the caller shows its size.
+    When even the worst quality needs more, that one is returned: the caller shows its size. known: files of earlier searches, added to.
     """
-    search = codec.search
+    search, known = codec.search, {} if known is None else known
+
+    def encoded(setting: float) -> bytes:
+        if setting not in known:
+            known[setting] = codec.encode(image, setting)
+        return known[setting]
+
     worst, best = 0, round((search.best - search.worst) / search.step)
-    found = (search.worst, codec.encode(image, search.worst))
+    found = (search.worst, encoded(search.worst))
     while worst < best:
         middle = (worst + best + 1) // 2
         setting = search.worst + middle * search.step
-        data = codec.encode(image, setting)
+        data = encoded(setting)
         if len(data) <= target:
             worst, found = middle, (setting, data)
         else:
@@ -68,14 +74,14 @@ def make_showcases(codecs: Iterable[BenchCodec], say: Callable[[str], None]) -> 
     image = read_image(path)
     left, top, side = _CROPS[path.name]
     cut = (slice(top, top + side), slice(left, left + side))
-    ready = list(codecs)
+    ready = [(codec, dict[float, bytes]()) for codec in codecs]
     cases = []
     for rate in RATES:
         target = round(rate * image.size / 8)
         shown = []
-        for codec in ready:
+        for codec, known in ready:
             try:
-                setting, data = fit_bytes(codec, image, target)
+                setting, data = fit_bytes(codec, image, target, known)
                 decoded = codec.decode(data)
             except Exception as error:  # a codec may raise anything; the others are still shown
                 say(f"{codec.name} is left out of the contact sheet: {error}")
