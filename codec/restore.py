@@ -24,7 +24,7 @@ from codec.models.vqvae import VQVAE
 SAMPLERS = ("dpmpp_2m", "heun", "ancestral")
 STEPS = 4  # default
 SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
-STOP = 4.0  # noise level of the sampler's last estimate: what a small network adds below it is grain more than detail (chosen on validation photographs; results/semantic/sweep_mean.csv has others)
+STOP = 4.0  # noise level of the sampler's last estimate: what a small network adds below it is grain more than detail (results/held-out/sweep_mean.csv; 8 is better still)
 TOLERANCE = 0.75  # steps that a latent of the sample may be away from what was sent
 TILE, OVERLAP = 64, 16  # latent positions of a window, and of the blend between two
 

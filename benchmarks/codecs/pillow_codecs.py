@@ -1,6 +1,7 @@
 """Codecs that Pillow brings: JPEG, JPEG 2000, WebP, AVIF."""
 
 import io
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image, features
 from .base import CodecAbsent, Image8, Search
 
 
-class PillowCodec:
+class PillowCodec(ABC):
     """Shared part: a Pillow format, the name of its library, and options that depend on the setting."""
 
     name: str
@@ -28,9 +29,9 @@ class PillowCodec:
             library = f"turbo {features.version('libjpeg_turbo')}"
         self.version = f"Pillow {PIL.__version__}, {self.feature} {library}, {self.note}"
 
+    @abstractmethod
     def options(self, setting: float) -> dict[str, Any]:
         """Keyword arguments of Pillow's `save`."""
-        raise NotImplementedError
 
     def encode(self, image: Image8, setting: float) -> bytes:
         buffer = io.BytesIO()

@@ -154,8 +154,9 @@ def run(variants: list[Variant], base: TrainConfig, steps: int, data: Path, runs
     if path.exists():
         with open(path, newline="") as f:
             there = {(r["factor"], r["variant"]) for r in csv.DictReader(f)}
-    budget = steps * operations(VARIANTS[0], base, data, runs / "ablate-reference")
-    for v in tqdm([v for v in variants if (v.factor, v.name) not in there], unit="variant", disable=None):
+    missing = [v for v in variants if (v.factor, v.name) not in there]
+    budget = steps * operations(VARIANTS[0], base, data, runs / "ablate-reference") if missing else 0.0
+    for v in tqdm(missing, unit="variant", disable=None):
         folder = runs / f"ablate-{v.name}".replace(" ", "-")
         config = v.change(base)
         cost, t0 = operations(v, config, data, folder), time.process_time()
