@@ -169,7 +169,8 @@ def main() -> None:
 
     def rates() -> None:
         means = pd.read_csv(args.results / "kodak" / "mean.csv", dtype={"setting": str})
-        draw_figures(means[["codec", "bits_per_dim", *RATE_METRICS]], args.out, "kodak", ("log",))
+        with plt.rc_context({"pdf.fonttype": RC["pdf.fonttype"]}):
+            draw_figures(means[["codec", "bits_per_dim", *RATE_METRICS]], args.out, "kodak", ("log",))
 
     def write(name: str) -> None:
         table = typeset.TABLES[name](args.results)

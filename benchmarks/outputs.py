@@ -2,7 +2,12 @@
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +15,7 @@ import pandas as pd
 
 from .codecs import NAMES, BenchCodec, CodecAbsent, CodecOptions, make_codec
 from .errors import BenchmarkError
-from .plots import draw_figures
+from .plots import draw_figure, figure_list
 from .published import FOLDER
 from .report import write_report
 from .sets import FeatureStore
@@ -29,18 +34,15 @@ def write_outputs(
     store: FeatureStore,
     options: argparse.Namespace,
     say: Callable[[str], None],
+    began: float,
 ) -> None:
-    """Write mean.csv, bd.csv, sets.csv, figures/, report.html and run.json into `out`."""
+    """Write mean.csv, bd.csv, sets.csv, figures/, report.html and run.json into `out`. began: time.perf_counter() at the end of the measuring."""
     rows = read_table(out / "rd.csv")
     if rows.empty:
         raise BenchmarkError("nothing was measured, so there is nothing to plot")
     times = rows[["encode_s", "decode_s", "metrics_s"]].sum()
     settings = {codec: list(dict.fromkeys(group.setting)) for codec, group in rows.groupby("codec", sort=False)}
     facts = {**facts, "codecs": _versions(rows), "settings": settings, "table_rows": len(rows), "table_seconds": {name: round(float(value), 1) for name, value in times.items()}}
-    before = _before(out / "run.json")
-    absent = {name: why for name, why in before.get("absent", {}).items() if name not in facts["codecs"]} | facts["absent"]
-    runs = [*before.get("runs", []), *([facts["this_run"]] if facts["this_run"]["rows"] else [])]
-    (out / "run.json").write_text(run_metadata(**{**facts, "absent": absent, "runs": runs}))
     complete, sentences = complete_settings(rows)
     for sentence in sentences:
         say(sentence)
@@ -48,22 +50,54 @@ def write_outputs(
         raise BenchmarkError("no setting was measured on every image, so there is nothing to plot")
     means = mean_table(complete)
     _write(out / "mean.csv", means)
-    anchors = options.anchor or [name for name in _ANCHORS if name in set(complete.codec)]
-    bd = bd_tables(complete, anchors)
-    _write(out / "bd.csv", bd)
-    if set_metrics:
-        _write(out / "sets.csv", merge_sets(set_table(complete, set_metrics, store), out / "sets.csv", complete))
-
     dataset = options.published or (options.images.resolve().name.lower() if options.images else "packaged photographs")
     if options.published and not (FOLDER / f"{dataset}.csv").is_file():
         known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.csv")))
         raise BenchmarkError(f"no published curves for {dataset!r}; known: {known}")
     axes = ("linear", "log") if options.rate_axis == "both" else (options.rate_axis,)
-    draw_figures(means, out / "figures", dataset, axes)
-    if not options.no_report:
-        cases = make_showcases(_shown(rows, codecs, options.device), say)
-        contact_sheet(cases[0], out / "contact_sheet.png")
-        write_report(out / "report.html", f"Rate and distortion: {dataset[:1].upper() + dataset[1:]}", dataset, means, bd, cases, facts)
+    shown_s = 0.0
+    with _drawing(means, out / "figures", dataset, axes, options.jobs):
+        anchors = options.anchor or [name for name in _ANCHORS if name in set(complete.codec)]
+        bd = bd_tables(complete, anchors)
+        _write(out / "bd.csv", bd)
+        if set_metrics:
+            _write(out / "sets.csv", merge_sets(set_table(complete, set_metrics, store), out / "sets.csv", complete))
+        if not options.no_report:
+            start = time.perf_counter()
+            cases = make_showcases(_shown(rows, codecs, options.device), say)
+            shown_s = time.perf_counter() - start
+            contact_sheet(cases[0], out / "contact_sheet.png")
+            write_report(out / "report.html", f"Rate and distortion: {dataset[:1].upper() + dataset[1:]}", dataset, means, bd, cases, facts)
+
+    before = _before(out / "run.json")
+    absent = {name: why for name, why in before.get("absent", {}).items() if name not in facts["codecs"]} | facts["absent"]
+    this_run = _with_shares(facts["this_run"], shown_s, time.perf_counter() - began - shown_s)
+    runs = [*before.get("runs", []), *([this_run] if this_run["rows"] else [])]
+    (out / "run.json").write_text(run_metadata(**{**facts, "absent": absent, "this_run": this_run, "runs": runs}))
+
+
+def _with_shares(this_run: Mapping[str, Any], showcase_s: float, outputs_s: float) -> dict[str, Any]:
+    """Seconds of the contact sheet's codecs and of everything else after the measuring; the share of the whole run that neither codecs nor metrics took."""
+    harness_s = this_run["start_s"] + this_run["harness_share"] * this_run["measuring_s"] + outputs_s
+    total_s = this_run["start_s"] + this_run["measuring_s"] + showcase_s + outputs_s
+    return {**this_run, "showcase_s": round(showcase_s, 1), "outputs_s": round(outputs_s, 1), "harness_share_of_all": round(harness_s / total_s, 4)}
+
+
+@contextmanager
+def _drawing(means: pd.DataFrame, folder: Path, dataset: str, axes: Sequence[str], processes: int) -> Iterator[None]:
+    """Draws the figures while the block runs, in one process less than allowed; when that is none, before it."""
+    wanted = figure_list(means, axes)
+    if processes == 1:
+        for metric, axis in wanted:
+            draw_figure(means, folder, dataset, metric, axis)
+        yield
+        return
+    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
+    with ProcessPoolExecutor(min(processes - 1, len(wanted)), get_context("spawn"), signal.signal, ignore) as pool:
+        figures = [pool.submit(draw_figure, means, folder, dataset, metric, axis) for metric, axis in wanted]
+        yield
+        for figure in figures:
+            figure.result()
 
 
 def _versions(rows: pd.DataFrame) -> dict[str, str]:

@@ -19,26 +19,32 @@ from .style import AXIS_NAMES, curve_style
 
 _GREY = "#8a8a8a"
 _RC = {
-    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "pdf.fonttype": 42,
+    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
     "axes.grid": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "savefig.dpi": 160, "figure.dpi": 100,
 }  # fmt: skip
 NOTE = "Real files, container included; RMSE and PSNR on the decoded 8-bit RGB pixels. JPEG XL and HEIC tune for appearance here, not RMSE."
 
 
+def figure_list(means: pd.DataFrame, rate_axes: Sequence[str]) -> list[tuple[str, str]]:
+    """(metric, "linear" or "log") of every figure that the table allows."""
+    metrics = [name for name in AXIS_NAMES if name in means and name != "bits_per_dim" and means[name].notna().any()]
+    return [(metric, axis) for axis in rate_axes for metric in metrics]
+
+
+def draw_figure(means: pd.DataFrame, folder: Path, dataset: str, metric: str, axis: str) -> Path:
+    """Write one figure as PDF and PNG; returns the PNG's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with plt.rc_context(_RC):
+        figure, axes = plt.subplots(figsize=(7.6, 5.4))
+        figure.subplots_adjust(left=0.1, right=0.8, top=0.93, bottom=0.14)
+        _panel(axes, means, metric, dataset, axis == "log")
+        figure.text(0.01, 0.01, _note(dataset, metric), fontsize=6.5, color="#555555", va="bottom")
+        return _save(figure, folder / f"rate_{metric}_{axis}")
+
+
 def draw_figures(means: pd.DataFrame, folder: Path, dataset: str, rate_axes: Sequence[str]) -> list[Path]:
     """Write every figure as PDF and PNG; returns the PNG paths. `rate_axes`: "linear", "log" or both."""
-    folder.mkdir(parents=True, exist_ok=True)
-    metrics = [name for name in AXIS_NAMES if name in means and name != "bits_per_dim" and means[name].notna().any()]
-    written = []
-    with plt.rc_context(_RC):
-        for axis in rate_axes:
-            for metric in metrics:
-                figure, axes = plt.subplots(figsize=(7.6, 5.4))
-                figure.subplots_adjust(left=0.1, right=0.8, top=0.93, bottom=0.14)
-                _panel(axes, means, metric, dataset, axis == "log")
-                figure.text(0.01, 0.01, _note(dataset, metric), fontsize=6.5, color="#555555", va="bottom")
-                written.append(_save(figure, folder / f"rate_{metric}_{axis}"))
-    return written
+    return [draw_figure(means, folder, dataset, metric, axis) for metric, axis in figure_list(means, rate_axes)]
 
 
 def _panel(axes: Axes, means: pd.DataFrame, metric: str, dataset: str, log_rate: bool) -> None:

@@ -11,8 +11,10 @@ be measured (a sentence on standard error says what); 2: wrong usage.
 import argparse
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as a script: put the repository root in place of this folder
@@ -136,11 +138,12 @@ def choose_settings(codecs: dict[str, BenchCodec], given: Sequence[str], points:
 
 def run(options: argparse.Namespace) -> int:
     """Everything; returns the exit code."""
-    began = time.perf_counter()
     names = expand_names([name for name in options.codecs.split(",") if name])
     out = options.out or Path("results", options.images.resolve().name if options.images else "packaged")
     metric_options = MetricOptions(options.feature_weights, options.weights_cache)
+    began = time.perf_counter()
     prepare_torch(names, options.metrics, metric_options)
+    loaded_s = time.perf_counter() - began  # the metrics' own time, as is finding out which can be used
     images, problems = find_images(options.images)
     if not images:
         raise BenchmarkError("none of the images can be measured")
@@ -148,8 +151,10 @@ def run(options: argparse.Namespace) -> int:
     if not codecs:
         raise BenchmarkError("none of the codecs can run here")
     settings = choose_settings(codecs, options.settings, options.points)
+    loading = time.perf_counter()
     metrics, left_out = usable_metrics([name for name in options.metrics if name in IMAGE_METRICS], metric_options)
     set_metrics, sets_left_out = usable_sets([name for name in options.metrics if name in SET_METRICS], metric_options)
+    loaded_s += time.perf_counter() - loading
     for sentence in (*left_out, *sets_left_out):
         say(sentence)
 
@@ -165,8 +170,11 @@ def run(options: argparse.Namespace) -> int:
         ]  # fmt: skip
         processes = min(options.jobs, max(len(jobs), 1))
         started = time.perf_counter()
+        # pandas and matplotlib, which the workers need not load: read while this process waits for them
+        threading.Thread(target=import_module, args=("benchmarks.outputs",), daemon=True).start()
         failures, busy_s = measure(jobs, plan, processes, table)
-        measuring_s = time.perf_counter() - started
+        measured = time.perf_counter()
+        measuring_s = measured - started
         table.finish({name: codec.version for name, codec in codecs.items()})
     finally:
         table.close()
@@ -176,11 +184,11 @@ def run(options: argparse.Namespace) -> int:
     }  # fmt: skip
     share = round(max(0.0, 1 - busy_s / (processes * measuring_s)), 4) if jobs else 0.0
     facts["this_run"] = {
-        "rows": len(jobs) - len(failures), "jobs": processes, "measuring_s": round(measuring_s, 1), "harness_share": share,
+        "rows": len(jobs) - len(failures), "jobs": processes, "start_s": round(started - began - loaded_s, 1), "measuring_s": round(measuring_s, 1), "harness_share": share,
     }  # fmt: skip
-    from benchmarks.outputs import write_outputs  # here: the workers need no pandas and no matplotlib
+    from benchmarks.outputs import write_outputs
 
-    write_outputs(out, facts, codecs, set_metrics, store, options, say)
+    write_outputs(out, facts, codecs, set_metrics, store, options, say, measured)
     say(f"{len(table.rows)} rows in {out / 'rd.csv'}; {time.perf_counter() - began:.0f} s")
     return 1 if problems or broken or failures else 0
 

@@ -84,7 +84,7 @@ VARIANTS = (
     Variant("channels", "576", _groups((0, 16, 3), (16, 64, 2), (64, 192, 2), (192, 576, 1))),
     Variant("context", "no hyper tokens", _model(tokens=1)),
     Variant("context", "no passes in space", _groups((0, 16, 1), (16, 64, 1), (64, 192, 1), (192, 384, 1))),
-    Variant("context", "no channel groups", _groups((0, 384, 3))),
+    Variant("context", "two channel groups", _groups((0, 16, 3), (16, 384, 3))),
     Variant("context", "nets half as wide", _model(prior_width=64)),
     Variant("context", "nets twice as wide", _model(prior_width=256)),
     Variant("training", "learning rate halved", _run(lr=1e-3)),

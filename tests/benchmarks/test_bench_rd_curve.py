@@ -48,6 +48,9 @@ def test_a_run_writes_table_means_bjontegaard_figures_and_metadata(folder: Path,
     assert bd.loc[("bpg-444", "jpeg"), "bd_rate_percent"] > 30 > -10 > bd.loc[("jpeg", "bpg-444"), "bd_rate_percent"]
     facts = json.loads((out / "run.json").read_text())
     assert facts["this_run"]["rows"] == 12 and set(facts["codecs"]) == {"jpeg", "bpg-444"} and facts["machine"]["cpu"]
+    run = facts["this_run"]
+    harness_s = run["start_s"] + run["harness_share"] * run["measuring_s"] + run["outputs_s"]
+    assert run["outputs_s"] > 0 and abs(run["harness_share_of_all"] - harness_s / (harness_s + (1 - run["harness_share"]) * run["measuring_s"] + run["showcase_s"])) < 0.02
     assert {path.name for path in (out / "figures").iterdir()} >= {"rate_rmse_log.pdf", "rate_rmse_log.png", "rate_gmsd_log.png"}
     assert str(folder) not in (out / "run.json").read_text() + (out / "rd.csv").read_text()
 
