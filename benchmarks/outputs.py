@@ -3,6 +3,7 @@
 import argparse
 import json
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +24,8 @@ from .showcase import contact_sheet, make_showcases
 from .summary import bd_tables, complete_settings, mean_table, merge_sets, read_table, run_metadata, set_table
 from .table import write_rows
 
+# a copy of this process has matplotlib loaded; elsewhere a copy of a process that used graphics libraries is not safe
+_START = "fork" if sys.platform == "linux" else "spawn"
 _ANCHORS = ("bpg-444", "jpeg", "webp", "jpeg2000")
 
 
@@ -93,7 +96,7 @@ def _drawing(means: pd.DataFrame, folder: Path, dataset: str, axes: Sequence[str
         yield
         return
     ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
-    with ProcessPoolExecutor(min(processes - 1, len(wanted)), get_context("spawn"), signal.signal, ignore) as pool:
+    with ProcessPoolExecutor(min(processes - 1, len(wanted)), get_context(_START), signal.signal, ignore) as pool:
         figures = [pool.submit(draw_figure, means, folder, dataset, metric, axis) for metric, axis in wanted]
         yield
         for figure in figures:
