@@ -46,6 +46,8 @@ def write_outputs(
     times = rows[["encode_s", "decode_s", "metrics_s"]].sum()
     settings = {codec: list(dict.fromkeys(group.setting)) for codec, group in rows.groupby("codec", sort=False)}
     facts = {**facts, "codecs": _versions(rows), "settings": settings, "table_rows": len(rows), "table_seconds": {name: round(float(value), 1) for name, value in times.items()}}
+    before = _before(out / "run.json")
+    _record(out / "run.json", facts, before)
     complete, sentences = complete_settings(rows)
     for sentence in sentences:
         say(sentence)
@@ -72,11 +74,15 @@ def write_outputs(
             contact_sheet(cases[0], out / "contact_sheet.png")
             write_report(out / "report.html", f"Rate and distortion: {dataset[:1].upper() + dataset[1:]}", dataset, means, bd, cases, facts)
 
-    before = _before(out / "run.json")
-    absent = {name: why for name, why in before.get("absent", {}).items() if name not in facts["codecs"]} | facts["absent"]
     this_run = _with_shares(facts["this_run"], shown_s, time.perf_counter() - began - shown_s)
-    runs = [*before.get("runs", []), *([this_run] if this_run["rows"] else [])]
-    (out / "run.json").write_text(run_metadata(**{**facts, "absent": absent, "this_run": this_run, "runs": runs}))
+    _record(out / "run.json", {**facts, "this_run": this_run}, before)
+
+
+def _record(path: Path, facts: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    """Write run.json: facts, and of `before` the runs that measured rows and the codecs that were absent."""
+    absent = {name: why for name, why in before.get("absent", {}).items() if name not in facts["codecs"]} | facts["absent"]
+    runs = [*before.get("runs", []), *([facts["this_run"]] if facts["this_run"]["rows"] else [])]
+    path.write_text(run_metadata(**{**facts, "absent": absent, "runs": runs}))
 
 
 def _with_shares(this_run: Mapping[str, Any], showcase_s: float, outputs_s: float) -> dict[str, Any]:

@@ -170,8 +170,8 @@ def run(options: argparse.Namespace) -> int:
         ]  # fmt: skip
         processes = min(options.jobs, max(len(jobs), 1))
         started = time.perf_counter()
-        # pandas and matplotlib, which the workers need not load: read while this process waits for them
-        threading.Thread(target=import_module, args=("benchmarks.outputs",), daemon=True).start()
+        if processes > 1:  # pandas and matplotlib, which the workers need not load: read while this process waits for them
+            threading.Thread(target=import_module, args=("benchmarks.outputs",), daemon=True).start()
         failures, busy_s = measure(jobs, plan, processes, table)
         measured = time.perf_counter()
         measuring_s = measured - started
