@@ -45,7 +45,7 @@ def main() -> None:
     torch.set_num_threads(1)
     c = codec.load(threads=1)
     path = args.out / "effort.csv"
-    version = f"codec {codec.__version__}, model {c.model_id}, tables {c._model.table_hash:08x}"
+    version = f"codec {codec.__version__}, {c.decoder_id('vq')}"
     rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
     rows = [r for r in rows if r["version"] == version]
     have = {(r["image_hash"], r["effort"], r["quality"]) for r in rows}

@@ -23,11 +23,11 @@ Row = dict[str, Any]
 
 
 def version() -> str:
-    """The semantic decoder that is measured, with the hash of its weights."""
+    """The semantic decoder that is measured, with the hash of its weights and the defaults of its sampler."""
     c = codec.load()
     if "ldm" not in c.decoders():
         raise BenchmarkError("there are no weights of the ldm decoder")
-    return f"codec {codec.__version__}, model {c.model_id}, ldm {c.weights_hash('ldm')}"
+    return f"codec {codec.__version__}, {c.decoder_id('ldm')}"
 
 
 def pictures(folder: Path | None, limit: int | None, every: int) -> list[SourceImage]:

@@ -40,7 +40,7 @@ from codec.restore import TOLERANCE, Options
 QUALITIES = (20.0, 40.0, 50.0)  # about .01, .03 and .06 bits/dim on photographs
 KNOBS: dict[str, tuple[float, ...]] = {
     "steps": (1, 2, 4, 8, 16, 50), "guidance": (0, 0.5, 1, 1.5, 2, 3), "realism": (0, 0.25, 0.5, 0.75, 1), "consistency": (0, 1),
-    "stop": (0.05, 1, 2, 4, 8),
+    "stop": (0.05, 1, 2, 4, 8, 14),
 }  # fmt: skip
 _TYPES = {"steps": int, "guidance": float, "realism": float, "consistency": bool, "stop": float}
 

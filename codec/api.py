@@ -48,9 +48,10 @@ class Codec:
         """Names of the decoders that have weights here."""
         return ("vq", *zoo.restorers(self.model_id))
 
-    def weights_hash(self, decoder: str) -> str:
-        """First 8 hexadecimal digits of the SHA-256 of the weights of a decoder other than vq."""
-        return zoo.weights_hash(decoder, self.model_id)
+    def decoder_id(self, decoder: str) -> str:
+        """What decides the pictures of a decoder: model, name, hash of the weights it uses, and the sampler's defaults."""
+        sampler = f", {restore.STEPS} steps to {restore.STOP:g}" if decoder == "ldm" else ""
+        return f"model {self.model_id}, {decoder} {zoo.weights_hash(decoder, self.model_id)}{sampler}"
 
     def encode(
         self,

@@ -15,9 +15,13 @@ from codec.tiles import spans
 from codec.zoo import PerceptualModel
 
 #: rounds at efforts 1..9
-ROUNDS = (0, 1, 2, 3, 4, 5, 6, 8, 12)
+ROUNDS = (0, 1, 2, 3, 4, 5, 6, 8, 16)
 TILE = 32  # positions a side: gradients take much more memory than a picture
-DAMPING = 0.5  # share of the new target in each round
+
+
+def damping(turn: int, rounds: int) -> float:
+    """Share of the new target in a round: bold at first, then falling so that the walk comes to rest."""
+    return 0.7 if turn < 2 else 0.5 * (1 - 0.75 * turn / rounds)
 
 
 def refine(
@@ -39,7 +43,7 @@ def refine(
         if cost < best_cost:
             best, best_cost = v, cost
         target = v_hat.sub_(gradient.div_(2 * w))
-        v = torch.lerp(v, target, DAMPING)
+        v = torch.lerp(v, target, damping(turn, rounds))
         del sent_v, v_hat, gradient, target  # the quantiser needs the room
         step(0.5 + 0.5 * (turn + 1) / (rounds + 1))
     return best

@@ -9,7 +9,7 @@ import torch
 from codec.models.transforms import PATCH
 
 TILE = 64  # positions of y a side
-HALO = 8  # positions of context on each inner side; analysis and synthesis see less than 7
+HALO = 8  # positions of context on each inner side; analysis sees less than 7, synthesis with its filter at most 7
 
 
 def spans(n: int, tile: int | None = None) -> Iterator[tuple[int, int, int, int]]:

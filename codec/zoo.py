@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,7 @@ from codec.errors import CodecError, UnsupportedError
 from codec.latents import LatentCoder
 from codec.models.config import VQVAEConfig, model_config
 from codec.models.denoiser import DenoiserConfig
+from codec.models.filter import Filter
 from codec.models.semantic import Semantic
 from codec.models.trellis import TRELLISES
 from codec.models.vqvae import VQVAE
@@ -26,6 +28,7 @@ DEFAULT = 1
 FILES = {1: "vqvae-1.safetensors"}  # model id -> file of the perceptual stage
 RESTORERS = ("ldm", "gan", "perceptual")  # decoders of the semantic stage; their weights are NAME-ID.safetensors, and belong to one perceptual model
 _FLOAT32 = ("lapped", "klt", "gain", "sd", "tokens")  # parts kept in float32; the other networks are float16
+_FILTER = "g_s.filter."
 _INTEGER = "integer."  # prefix of the arrays that decide what bits mean; their hash is in every file
 
 
@@ -80,6 +83,17 @@ def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") ->
     return PerceptualModel(model_id, hash_arrays(integers), config, model, coder)
 
 
+def write_filter(source: Path, out: Path, net: Filter, width: int, blocks: int) -> None:
+    """Stores the model of ``source`` with another filter behind g_s; everything else, and so every file, stays as it is."""
+    with safe_open(source, "numpy") as f:
+        meta, arrays = f.metadata(), {k: f.get_tensor(k) for k in f.keys() if not k.startswith(_FILTER)}
+    for name, value in net.state_dict().items():
+        arrays[_FILTER + name] = value.detach().cpu().contiguous().numpy().astype(np.float16)
+    config = {**json.loads(meta["config"]), "filter_width": width, "filter_blocks": blocks}
+    save_file(arrays, out.with_suffix(".new"), {**meta, "config": json.dumps(config)})
+    os.replace(out.with_suffix(".new"), out)
+
+
 @torch.no_grad()
 def _restore_prior(model: VQVAE, integers: dict[str, np.ndarray]) -> None:
     """Sets the float prior to the values of the integer one."""
@@ -118,9 +132,10 @@ def restorers(model_id: int) -> tuple[str, ...]:
     return tuple(name for name in RESTORERS if _weights(f"{name}-{model_id}.safetensors").is_file())
 
 
-def weights_hash(name: str, model_id: int) -> str:
-    """First 8 hexadecimal digits of the SHA-256 of a semantic decoder's weights."""
-    return hashlib.sha256(_weights(f"{name}-{model_id}.safetensors").read_bytes()).hexdigest()[:8]
+def weights_hash(decoder: str, model_id: int) -> str:
+    """First 8 hexadecimal digits of the SHA-256 of the weights that a decoder ("vq" or one of RESTORERS) uses: the model's, then its own."""
+    own = () if decoder == "vq" else (f"{decoder}-{model_id}.safetensors",)
+    return hashlib.sha256(b"".join(_weights(name).read_bytes() for name in (FILES[model_id], *own))).hexdigest()[:8]
 
 
 def load_restorer(name: str, model_id: int, device: torch.device | str = "cpu") -> Semantic:
@@ -130,20 +145,25 @@ def load_restorer(name: str, model_id: int, device: torch.device | str = "cpu") 
     return read_semantic(_weights(f"{name}-{model_id}.safetensors"), device)
 
 
+def find(model: str | int) -> tuple[Path, int]:
+    """File and id of a model; see ``load``."""
+    if isinstance(model, str) and model != "default" and not model.isdigit():
+        path = Path(model)
+        if not path.is_file():
+            raise CodecError(f"there is no model file {model}")
+        return path, 0
+    number = DEFAULT if model == "default" else int(model)
+    if number not in FILES:
+        raise UnsupportedError(f"model {number} is not known to this version (it has {', '.join(map(str, FILES))})")
+    return _weights(FILES[number]), number
+
+
 def load(model: str | int = "default", device: torch.device | str = "cpu") -> PerceptualModel:
     """``model``: "default", an id, or the path of a file written by ``write_model`` (an experiment; its id is 0).
 
     Raises UnsupportedError for an id this version does not have, CodecError for a file that is no model.
     """
-    if isinstance(model, str) and model != "default" and not model.isdigit():
-        path, number = Path(model), 0
-        if not path.is_file():
-            raise CodecError(f"there is no model file {model}")
-    else:
-        number = DEFAULT if model == "default" else int(model)
-        if number not in FILES:
-            raise UnsupportedError(f"model {number} is not known to this version (it has {', '.join(map(str, FILES))})")
-        path = _weights(FILES[number])
+    path, number = find(model)
     try:
         return read_model(path, number, device)
     except (OSError, KeyError, ValueError, SafetensorError) as error:

@@ -50,8 +50,8 @@ class Ours:
             raise CodecAbsent(f"there are no weights for the {decoder} decoder")
         import codec
 
-        weights = f" {self._codec.weights_hash(decoder)}" if decoder != "vq" and hasattr(self._codec, "weights_hash") else ""
-        self.version = f"codec {codec.__version__}, model {self._codec.model_id}, {decoder}{weights}, effort {effort}"
+        known = self._codec.decoder_id(decoder) if hasattr(self._codec, "decoder_id") else f"model {self._codec.model_id}, {decoder}"
+        self.version = f"codec {codec.__version__}, {known}, effort {effort}"
 
     def encode(self, image: Image8, setting: float) -> bytes:
         return self._codec.encode(image, quality=float(setting), effort=self._effort)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from codec.layers.block import Block
 from codec.layers.lapped import Lapped
 from codec.models.config import VQVAEConfig
+from codec.models.filter import Filter
 
 PATCH = 16  # pixels a side that one position of y stands for
 
@@ -60,12 +61,17 @@ class Synthesis(nn.Module):
         self.body8 = nn.Sequential(*[Block(w8) for _ in range(config.dec8)])
         self.head = nn.Conv2d(w8, 192, 1)
         self.lapped8 = Lapped(8)
+        self.filter = Filter(config.filter_width, config.filter_blocks, w8) if config.filter_blocks else None
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
 
     def linear(self, y_hat: torch.Tensor) -> torch.Tensor:
         return self.lapped(F.pixel_shuffle(self.klt(y_hat), PATCH))
 
-    def nonlinear(self, y_norm: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    def features(self, y_norm: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """What the nonlinear path knows of the picture, (B, width8, 2h, 2w)."""
         h = self.body16(self.stem(y_norm) + self.level16(level))
-        h = self.body8(F.pixel_shuffle(self.up(h), 2) + self.level8(level))
-        return F.pixel_shuffle(self.head(h), 8)
+        return self.body8(F.pixel_shuffle(self.up(h), 2) + self.level8(level))
+
+    def picture(self, y_hat: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """x_hat before the filter."""
+        return self.linear(y_hat) + self.lapped8(F.pixel_shuffle(self.head(features), 8).float())

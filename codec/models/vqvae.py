@@ -51,10 +51,14 @@ class VQVAE(nn.Module):
         extra = self.g_a.nonlinear(x, level_features(level, self.config.anchors))
         return y_linear + extra.float() * self.sd, tokens
 
-    def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        """y_hat (B, C, h, w) -> x_hat (B, 3, 16h, 16w) in 0..1, not clipped."""
-        extra = self.g_s.nonlinear(y_hat / self.sd, level_features(level, self.config.anchors))
-        return self.g_s.linear(y_hat) + self.g_s.lapped8(extra.float()) + 0.5
+    def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor, filtered: bool = True) -> torch.Tensor:
+        """y_hat (B, C, h, w) -> x_hat (B, 3, 16h, 16w) in 0..1, not clipped. filtered: repair what the quantisation of the level does; not for latents that were never quantised."""
+        powers = level_features(level, self.config.anchors)
+        features = self.g_s.features(y_hat / self.sd, powers)
+        x = self.g_s.picture(y_hat, features)
+        if filtered and self.g_s.filter is not None:
+            x = x + self.g_s.filter(x, features, powers)
+        return x + 0.5
 
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> TrainingOutput:
         """Training pass: rounding with a straight-through gradient for what decoder and prior see, additive uniform noise for

@@ -1,4 +1,6 @@
-"""Exponential moving average of weights."""
+"""Exponential moving average of weights, and Muon for 1x1 convolutions."""
+
+from collections.abc import Iterable
 
 import torch
 import torch.nn as nn
@@ -24,3 +26,34 @@ class Ema:
             held = live.detach().clone()
             live.copy_(mean)
             mean.copy_(held)
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose steps are made orthogonal (Jordan et al. 2024), for matrices and 1x1 convolutions: Newton-Schulz iterations of degree 5.
+
+    torch.optim.Muon does the same to matrices in bfloat16, which takes 14 times as long on a CPU without such arithmetic.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                mean = self.state[p].setdefault("mean", torch.zeros_like(p)).mul_(group["momentum"]).add_(p.grad)
+                u = orthogonal(torch.add(p.grad, mean, alpha=group["momentum"]).flatten(1))
+                p.add_(u.view_as(p), alpha=-group["lr"] * max(1.0, u.shape[0] / u.shape[1]) ** 0.5)
+
+
+def orthogonal(g: torch.Tensor) -> torch.Tensor:
+    """(m, n) -> about U V^T of its singular value decomposition U S V^T (singular values 0.7 to 1.2)."""
+    x = g / (g.norm() + 1e-7)
+    tall = x.shape[0] > x.shape[1]
+    x = x.t() if tall else x
+    for _ in range(5):
+        a = x @ x.t()
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x.t() if tall else x

@@ -104,7 +104,7 @@ PHOTOGRAPHS = "1,218 openly licensed photographs (461 megapixels), each also at 
 def stage(folder: Path) -> dict:
     """What the manifest says of one run: command, settings, and steps, seconds and loss curve up to its checkpoint (a run that was killed logged more than it kept)."""
     state = torch.load(folder / "last.pt", weights_only=True)
-    kinds = {"discriminator": "train_gan", "codeword": "train_diffusion", "trellis": "adapt"}  # by what only such a run's checkpoint has
+    kinds = {"discriminator": "train_gan", "codeword": "train_diffusion", "trellis": "adapt", "filter": "train_filter"}  # by what only such a run's checkpoint has
     command = next((name for key, name in kinds.items() if key in state), "train")
     with open(folder / "log.csv", newline="") as f:
         rows = [row for row in csv.DictReader(f) if int(row["step"]) <= state["step"]]
@@ -126,6 +126,14 @@ def write_manifest(weights: Path, section: str, key: str, values: dict) -> None:
     manifest = json.loads(path.read_text()) if path.exists() else {}
     manifest.setdefault(section, {})[key] = {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), **values}
     path.write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def record_filter(weights: Path, model_id: int, folder: Path, hardware: str) -> None:
+    """Notes in manifest.json that a model has the filter of a run: its hash, and the run as the last stage."""
+    entry = json.loads((weights.parent / "manifest.json").read_text())["models"][str(model_id)]
+    found = stage(folder) | ({"hardware": hardware} if hardware else {})
+    entry["stages"] = [s for s in entry["stages"] if s["command"] != found["command"]] + [found]
+    write_manifest(weights, "models", str(model_id), {k: v for k, v in entry.items() if k not in ("file", "sha256")})
 
 
 def record(args: argparse.Namespace) -> None:

@@ -57,7 +57,7 @@ def losses(
     if features is None:
         return elbo, torch.zeros_like(elbo)
     top = torch.full((len(r),), vqvae.config.anchors - 1.0)
-    x_hat = vqvae.synthesise((batch.condition.y_c + scale * denoised).contiguous(memory_format=torch.channels_last), top)
+    x_hat = vqvae.synthesise((batch.condition.y_c + scale * denoised).contiguous(memory_format=torch.channels_last), top, filtered=False)
     return elbo, features(x_hat, batch.x)
 
 

@@ -65,7 +65,7 @@ class Generator(nn.Module):
         return self.synthesise(condition.y_c + self.net.scales(condition.task) * self.net.generate(z, condition))
 
     def synthesise(self, y: torch.Tensor) -> torch.Tensor:
-        return self._vqvae[0].synthesise(y.contiguous(memory_format=torch.channels_last), self._top.expand(len(y)))
+        return self._vqvae[0].synthesise(y.contiguous(memory_format=torch.channels_last), self._top.expand(len(y)), filtered=False)
 
 
 def noise_like(batch: Batch, config: GanConfig) -> torch.Tensor:

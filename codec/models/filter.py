@@ -1,0 +1,39 @@
+"""Filter in the pixel domain behind g_s: repairs what quantisation does to edges that the fixed grid of the transform does not follow."""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+from codec.layers.block import Block
+
+GRID = 16  # pixels a side of the transform's grid: errors depend on the place in it
+FACTOR = 4  # the filter works at 1/4 resolution
+
+
+class Filter(nn.Module):
+    """Residual network over the decoded picture, with the features that g_s has of it; the counterpart of the loop filters of HEVC and VVC.
+
+    Every layer but one bias map is the same at every place, so that it learns from few pictures.
+    """
+
+    def __init__(self, width: int, blocks: int, features: int) -> None:
+        """features: channels of g_s at 1/8 resolution."""
+        super().__init__()
+        values = FACTOR * FACTOR
+        self.stem = nn.Conv2d(3 * values, width, 1)
+        self.features = nn.Conv2d(features * values // 64, width, 1, bias=False)
+        self.level = nn.Conv2d(3, width, 1, bias=False)
+        self.place = nn.Parameter(torch.zeros(1, width, GRID // FACTOR, GRID // FACTOR))
+        self.body = nn.Sequential(*[Block(width) for _ in range(blocks)])
+        self.head = nn.Conv2d(width, 3 * values, 1)
+        nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: torch.Tensor, features: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """x (B, 3, H, W) in about -0.5..0.5, H and W multiples of 16; features (B, C, H/8, W/8); level (B, 3, 1, 1) -> correction (B, 3, H, W)."""
+        place = self.place.repeat(1, 1, x.shape[2] // GRID, x.shape[3] // GRID)
+        h = self.stem(F.pixel_unshuffle(x, FACTOR)) + self.features(F.pixel_shuffle(features, 8 // FACTOR)) + self.level(level) + place
+        searching = h.requires_grad and not self.place.requires_grad  # an encoder's search over large tiles: what a block keeps for its gradient is computed again
+        for block in self.body:
+            h = checkpoint(block, h, use_reentrant=False) if searching else block(h)
+        return F.pixel_shuffle(self.head(h), FACTOR)
