@@ -24,7 +24,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from benchmarks import quantizers, typeset
 from benchmarks.decoder_figures import perceptual_curves, plane, progressive, sweeps
 from benchmarks.plots import draw_figures
-from benchmarks.style import COLUMN, PAGE, RC, SERIES
+from benchmarks.style import COLUMN, PAGE, RC, SERIES, SERIES_MARKERS
 
 RATE_METRICS = ("rmse", "ms_ssim", "sqz_dist")  # of the figures with all codecs
 
@@ -117,6 +117,20 @@ def ablations(results: Path) -> plt.Figure:
     return figure
 
 
+def filters(results: Path) -> plt.Figure:
+    """Squared error of held-out crops that the filter takes away, against the time it was trained."""
+    table = pd.read_csv(results / "filter.csv", dtype={"level": str})
+    table = table[table.level == "all"]
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.5), layout="constrained")
+    for k, (run, rows) in enumerate(table.groupby("run", sort=False)):
+        axes.plot(rows.seconds / 60, rows.change_percent, marker=SERIES_MARKERS[k], color=SERIES[k], label=run)
+    axes.axhline(0, color="#000000", linewidth=0.8, linestyle=":")
+    axes.set_xlabel("minutes of one core")
+    axes.set_ylabel("change of the squared error, %")
+    axes.legend()
+    return figure
+
+
 def training(results: Path) -> plt.Figure:
     """Loss of the shipped weights: the stages of each network one after the other, each with a loss of its own."""
     manifest = json.loads((resources.files("codec") / "weights" / "manifest.json").read_text())
@@ -143,7 +157,7 @@ def training(results: Path) -> plt.Figure:
 
 FIGURES: dict[str, Callable[[Path], plt.Figure]] = {
     "decoders": perceptual_curves, "distortion_perception": plane, "progressive": progressive, "sweeps": sweeps, "speed": speed,
-    "effort": effort, "ablations": ablations, "training": training,
+    "effort": effort, "ablations": ablations, "filter": filters, "training": training,
 }  # fmt: skip
 
 

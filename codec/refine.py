@@ -20,7 +20,9 @@ TILE = 32  # positions a side: gradients take much more memory than a picture
 
 
 def damping(turn: int, rounds: int) -> float:
-    """Share of the new target in a round: bold at first, then falling so that the walk comes to rest."""
+    """Share of the new target in a round: a short walk keeps its pace, a long one is bold at first and comes to rest."""
+    if rounds < 5:
+        return 0.5
     return 0.7 if turn < 2 else 0.5 * (1 - 0.75 * turn / rounds)
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from benchmarks import figures, quantizers, typeset
+from benchmarks import figures, filters, quantizers, typeset
 from benchmarks.bdrate import mean_curve
 
 COMMITTED = Path(__file__).parents[2] / "results"
@@ -134,6 +134,27 @@ def test_sweeps(built) -> None:
         for axes, knob in zip(row, ("steps", "guidance", "realism"), strict=True):
             for _, rows in table[table.knob == knob].groupby("quality"):
                 same(curves(axes)[f"{rows.bits_per_dim.mean():.3f} bits/dim"], rows.value, rows[metric])
+
+
+def test_filter(built) -> None:
+    results, _, kept = built
+    table = pd.read_csv(results / "filter.csv", dtype={"level": str})
+    found = curves(kept["filter"].axes[0])
+    for run, rows in table[table.level == "all"].groupby("run"):
+        same(found[run], rows.seconds / 60, rows.change_percent)
+
+
+def test_filter_table_is_what_the_runs_wrote(tmp_path, monkeypatch) -> None:
+    for k, name in enumerate("ab"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "validation.csv").write_text(f"step,all,level_1.50,seconds\n10,-{k}.5,-1,60\n20,-3,-2,120\n")
+    monkeypatch.setattr("sys.argv", ["filters", "--results", str(tmp_path), f"x=1={tmp_path / 'a'}", f"y={tmp_path / 'b'}"])
+    filters.main()
+    table = pd.read_csv(tmp_path / "filter.csv", dtype={"level": str}).set_index(["run", "step", "level"])
+    assert len(table) == 8 and table.change_percent["y", 10, "all"] == -1.5 and table.seconds["x=1", 20, "1.50"] == 120
+    monkeypatch.setattr("sys.argv", ["filters", "--results", str(tmp_path), f"z={tmp_path}"])
+    with pytest.raises(SystemExit, match="no validation.csv"):
+        filters.main()
 
 
 def test_speed_effort_and_ablations(built) -> None:
