@@ -14,6 +14,7 @@ from benchmarks import contact, semantic, sweep, upscaling
 from benchmarks.errors import BenchmarkError
 from benchmarks.metrics import rmse
 from codec._compat import import_torchvision
+from codec.restore import STEPS
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list:
     """Two pictures that are too small for MS-SSIM, and few values."""
     monkeypatch.setattr(semantic, "METRICS", ("sqz_dist",))
-    monkeypatch.setattr(sweep, "KNOBS", {"steps": (1, 4), "realism": (0, 1), "consistency": (0, 1)})
+    monkeypatch.setattr(sweep, "KNOBS", {"steps": (1, STEPS), "realism": (0, 1), "consistency": (0, 1)})
     return semantic.pictures(folder, None, 1)
 
 
@@ -52,8 +53,8 @@ def test_sweep(images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.
     assert len(rows) == 2 * 6 and not rows.duplicated(["knob", "value", "quality", "image_hash"]).any()
     assert rows.groupby("image").bytes.nunique().eq(1).all()  # one file for all values
     one = rows[rows.image == "a.png"].set_index(["knob", "value"])
-    assert one.rmse[("steps", 4.0)] == one.rmse[("realism", 1.0)] == one.rmse[("consistency", 1.0)]  # the defaults
-    assert one.rmse[("steps", 1.0)] != one.rmse[("steps", 4.0)]
+    assert one.rmse[("steps", float(STEPS))] == one.rmse[("realism", 1.0)] == one.rmse[("consistency", 1.0)]  # the defaults
+    assert one.rmse[("steps", 1.0)] != one.rmse[("steps", float(STEPS))]
     x = np.asarray(Image.open(images[0].path))
     c = codec.load(threads=1)
     assert one.rmse[("realism", 0.0)] == pytest.approx(rmse(x, c.decode_array(c.encode(x, quality=20))), rel=1e-5)
