@@ -22,7 +22,7 @@ from codec.models.semantic import UPSCALES, Condition, Semantic, thumbnail
 from codec.models.vqvae import VQVAE
 
 SAMPLERS = ("dpmpp_2m", "heun", "ancestral")
-STEPS = 2  # default: the fewest whose pictures are within 2 % of those of 50 in every metric (results/semantic/sweep_mean.csv)
+STEPS = 2  # default: the fewest whose pictures are within 2 % of those of 50 in every metric (results/held-out/sweep_mean.csv)
 SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
 STOP = 8.0  # noise level of the sampler's last estimate: what a small network adds below it is grain more than detail (results/held-out/sweep_mean.csv)
 TOLERANCE = 0.75  # steps that a latent of the sample may be away from what was sent

@@ -83,13 +83,13 @@ def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") ->
     return PerceptualModel(model_id, hash_arrays(integers), config, model, coder)
 
 
-def write_filter(source: Path, out: Path, net: Filter, width: int, blocks: int) -> None:
+def write_filter(source: Path, out: Path, net: Filter) -> None:
     """Stores the model of ``source`` with another filter behind g_s; everything else, and so every file, stays as it is."""
     with safe_open(source, "numpy") as f:
         meta, arrays = f.metadata(), {k: f.get_tensor(k) for k in f.keys() if not k.startswith(_FILTER)}
     for name, value in net.state_dict().items():
         arrays[_FILTER + name] = value.detach().cpu().contiguous().numpy().astype(np.float16)
-    config = {**json.loads(meta["config"]), "filter_width": width, "filter_blocks": blocks}
+    config = {**json.loads(meta["config"]), "filter_width": net.stem.out_channels, "filter_blocks": len(net.body)}
     save_file(arrays, out.with_suffix(".new"), {**meta, "config": json.dumps(config)})
     os.replace(out.with_suffix(".new"), out)
 

@@ -65,7 +65,7 @@ def test_shipping_a_filter_keeps_tables_and_files_and_changes_the_picture(weight
     import codec
 
     out = tmp_path / "filtered.safetensors"
-    zoo.write_filter(weights, out, random_filter(), 16, 2)
+    zoo.write_filter(weights, out, random_filter())
     plain, filtered = zoo.load(str(weights)), zoo.load(str(out))
     assert plain.table_hash == filtered.table_hash
     picture = np.asarray(photo)[:96, :128]
@@ -76,7 +76,7 @@ def test_shipping_a_filter_keeps_tables_and_files_and_changes_the_picture(weight
     y = torch.randn(1, CONFIG.channels, 4, 6)
     level = torch.tensor([3.0])
     assert torch.equal(filtered.vqvae.synthesise(y, level, filtered=False), plain.vqvae.synthesise(y, level))
-    zoo.write_filter(out, tmp_path / "again.safetensors", random_filter(8, 1), 8, 1)  # another one in its place
+    zoo.write_filter(out, tmp_path / "again.safetensors", random_filter(8, 1))  # another one in its place
     assert zoo.load(str(tmp_path / "again.safetensors")).vqvae.g_s.filter.stem.out_channels == 8
 
 
@@ -85,7 +85,7 @@ def test_no_seams_with_a_filter(weights, photo, tmp_path, monkeypatch):
     from codec import tiles
 
     out = tmp_path / "filtered.safetensors"
-    zoo.write_filter(weights, out, random_filter(16, 6), 16, 6)
+    zoo.write_filter(weights, out, random_filter(16, 6))
     model = codec.load(str(out))
     data = model.encode(np.asarray(photo)[:256, :512], quality=60)
     whole = model.decode_array(data)

@@ -8,30 +8,26 @@ with a larger number. Validation crops come from held-out photographs.
 from __future__ import annotations
 
 import argparse
-import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from codec import zoo
 from codec.bitstream.container import MAX_LEVEL
-from codec.models.ratecontrol import error_weight
 from codec.models.semantic import UPSCALES, thumbnail
 from codec.training.data import Photos
+from codec.training.shards import CROP, VALIDATION, Shard, stream, to_float
 
-CROP = 384
 LEVEL_POWER = 1.3  # qualities are drawn as u ** LEVEL_POWER: more of the low ones, where the semantic decoder matters
-VALIDATION = "validation.safetensors"
 
 
 @dataclass(frozen=True)
-class Latents:
+class Latents(Shard):
     """N crops of S x S pixels, h = S / 16. Float16 unless said otherwise.
 
     x (N, S, S, 3) uint8; y (N, C, h, h): latents at the top level; decoded (N, C, h, h): those of the decoded picture, whose stream had quality
@@ -49,18 +45,6 @@ class Latents:
     factor: np.ndarray
     thumbnail: np.ndarray
 
-    def save(self, path: Path) -> None:
-        save_file({f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}, path.with_suffix(".new"))
-        os.replace(path.with_suffix(".new"), path)
-
-    @classmethod
-    def load(cls, path: Path) -> Latents:
-        return cls(**load_file(path))
-
-    @classmethod
-    def join(cls, parts: list[Latents]) -> Latents:
-        return cls(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)})
-
 
 def enlarge(pixels: np.ndarray, factor: int) -> np.ndarray:
     """(H, W, 3) uint8 made smaller by ``factor`` and enlarged again, both bicubic, as ``codec upscale`` gets it."""
@@ -69,27 +53,16 @@ def enlarge(pixels: np.ndarray, factor: int) -> np.ndarray:
     return np.asarray(small.resize(picture.size, Image.Resampling.BICUBIC))
 
 
-def to_float(pixels: np.ndarray) -> torch.Tensor:
-    """(H, W, 3) uint8 -> (1, 3, H, W) in 0..1."""
-    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].float() / 255
-
-
 @torch.no_grad()
 def describe(model: zoo.PerceptualModel, pixels: np.ndarray, level: int, factor: int) -> Latents:
     """One crop (S, S, 3) uint8, integer level of its stream, factor of its enlargement -> Latents with N = 1."""
-    net, top = model.vqvae, torch.tensor([model.config.anchors - 1.0])
-    position = torch.tensor([level / MAX_LEVEL * (model.config.anchors - 1)])
-    x = to_float(pixels)
-    y, tokens = net.analyse(x, position)
-    v = y * torch.exp2(net.interpolate(net.log2_gain, position))
-    bits, v_hat = model.coder.measure(v[0].numpy(), tokens[0].numpy(), level, error_weight(net, position))
-    y_hat = torch.from_numpy(v_hat)[None].float() / 256 * torch.exp2(net.interpolate(net.log2_igain, position))
-    x_hat = (net.synthesise(y_hat, position).clamp(0, 1) * 255).round() / 255
+    net, top, sent = model.vqvae, torch.tensor([model.config.anchors - 1.0]), stream(model, pixels, level)
+    x_hat = (net.synthesise(sent.y_hat, sent.position).clamp(0, 1) * 255).round() / 255
     bigger = to_float(enlarge(pixels, factor))
-    at_top = [net.analyse(p, top)[0].half().numpy() for p in (x, x_hat, bigger)]
+    at_top = [net.analyse(p, top)[0].half().numpy() for p in (to_float(pixels), x_hat, bigger)]
     return Latents(
-        x=pixels[None], y=at_top[0], decoded=at_top[1], level=position.numpy(), tokens=tokens.int().numpy(),
-        bits_per_dim=np.array([bits / pixels.size], np.float32), enlarged=at_top[2], factor=np.array([factor], np.int32), thumbnail=thumbnail(bigger).half().numpy(),
+        x=pixels[None], y=at_top[0], decoded=at_top[1], level=sent.position.numpy(), tokens=sent.tokens.int().numpy(),
+        bits_per_dim=np.array([sent.bits / pixels.size], np.float32), enlarged=at_top[2], factor=np.array([factor], np.int32), thumbnail=thumbnail(bigger).half().numpy(),
     )
 
 

@@ -16,7 +16,8 @@ from codec import zoo
 from codec.models.context import Context
 from codec.models.denoiser import DenoiserConfig
 from codec.models.semantic import UPSCALES, Condition, Semantic
-from codec.training.latents import VALIDATION, Latents
+from codec.training.latents import Latents
+from codec.training.shards import VALIDATION
 
 SCALE_SHARDS = 12  # shards that the scales of the residual are measured on
 

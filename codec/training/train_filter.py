@@ -20,9 +20,10 @@ from tqdm import tqdm
 from codec import zoo
 from codec.models.filter import GRID, Filter
 from codec.models.transforms import level_features
-from codec.training.decoded import VALIDATION, Decoded
+from codec.training.decoded import Decoded
 from codec.training.optim import Ema, Muon
 from codec.training.restore import configure
+from codec.training.shards import VALIDATION
 from codec.training.ship import record_filter
 from codec.training.train import Run
 
@@ -164,7 +165,7 @@ def main() -> None:
     config, model = configure(FilterConfig(), args.config, args.settings), zoo.load(args.model)
     net = train(config, Store(args.decoded), model.config.anchors, args.out, args.stop_at)
     if args.weights:
-        zoo.write_filter(zoo.find(args.model)[0], args.weights, net, config.width, config.blocks)
+        zoo.write_filter(zoo.find(args.model)[0], args.weights, net)
         if args.id:
             record_filter(args.weights, args.id, args.out, args.hardware)
 

@@ -157,6 +157,15 @@ def test_filter_table_is_what_the_runs_wrote(tmp_path, monkeypatch) -> None:
         filters.main()
 
 
+def test_filter_is_compared_on_the_same_files() -> None:
+    rows = pd.DataFrame([(h, str(q), 100 * q, 0.01 * q, 20 / q) for h in "abc" for q in (1, 2, 4, 8)], columns=["image_hash", "setting", "bytes", "bits_per_dim", "rmse"])
+    found = filters.compared(rows, rows.assign(rmse=0.9 * rows.rmse))
+    np.testing.assert_allclose(found.rmse_after, 0.9 * found.rmse_before)
+    np.testing.assert_allclose(found.bd_rate_percent, -10, atol=0.2)  # rate and error are inverse here
+    with pytest.raises(SystemExit, match="not the same"):
+        filters.compared(rows, rows.assign(bytes=rows.bytes + 1))
+
+
 def test_speed_effort_and_ablations(built) -> None:
     results, _, kept = built
     speed = pd.read_csv(results / "speed.csv")
