@@ -3,6 +3,7 @@
 import torch
 import torch.nn as nn
 
+from codec.training import optim
 from codec.training.optim import Muon, orthogonal
 
 
@@ -28,3 +29,18 @@ def test_same_walk_as_torch():
     moved, expected = ours.detach()[:, :, 0, 0] - start, theirs.detach() - start
     assert moved.norm() > 0.1
     assert (moved - expected).norm() < 0.05 * expected.norm()
+
+
+def test_processes_share_the_iterations(monkeypatch):
+    torch.manual_seed(0)
+    shapes = ((8, 8), (16, 8), (8, 16))
+    params, seen = [nn.Parameter(torch.randn(*s, 1, 1)) for s in shapes], []
+    for p in params:
+        p.grad = torch.randn_like(p)
+    monkeypatch.setattr(optim.dist, "all_reduce", lambda flat: seen.append(flat.clone()))
+    for rank in (0, 1):
+        monkeypatch.setattr(optim, "rank_and_world", lambda rank=rank: (rank, 2))
+        Muon(params, lr=0.0).step()
+    assert not (seen[0] * seen[1]).any()
+    expected = torch.cat([orthogonal(p.grad.flatten(1)).flatten() for p in params])
+    assert torch.allclose(seen[0] + seen[1], expected, atol=1e-4)

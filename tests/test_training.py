@@ -98,7 +98,7 @@ def test_logs_and_validation_are_written(whole):
 def test_two_processes_train_one_model(folder, whole):
     shutil.copytree(folder / "data", folder / "ddp" / "data")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29631", "-m", "codec.training.train"]
-    command += ["--data", folder / "photos", "--out", folder / "ddp" / "run", "--config", folder / "config.toml"]
+    command += ["--data", folder / "photos", "--out", folder / "ddp" / "run", "--config", folder / "config.toml", "lr_muon=0.01"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     got = state(folder / "ddp" / "run")
@@ -125,6 +125,28 @@ def test_adapt_and_ship_give_a_model_that_codes(folder, whole, tmp_path):
     begun = train(replace(load_config(folder / "config.toml", {}), lr=0.0), folder / "photos", folder / "begun", stop_at=1, begin=partial(begin_with, out))
     for name, p in begun.named_parameters():
         assert torch.equal(p, dict(shipped.vqvae.named_parameters())[name]), name
+
+
+def test_adapting_stopped_and_resumed_ends_in_the_same_state(folder, whole):
+    config = AdaptConfig(steps=4, batch=2, crop=64, refresh=2, save=1, bf16=False, trellis="tcq4")
+    for name, stops in (("once", (None,)), ("twice", (1, 3, None))):
+        for stop in stops:
+            adapt(config, load_base(whole / "last.pt")[0], Photos(folder / "photos", folder / "data"), folder / name, stop)
+    a, b = state(folder / "once"), state(folder / "twice")
+    assert a["step"] == b["step"] == 4
+    for part in ("model", "sender"):
+        assert all(torch.equal(value, b[part][name]) for name, value in a[part].items())
+    assert all(torch.equal(x, y) for x, y in zip(a["ema"], b["ema"], strict=True))
+
+
+def test_muon_moves_the_inner_matrices_and_a_run_with_it_resumes(folder, whole):
+    config = load_config(folder / "config.toml", {"lr_muon": "0.01"})
+    for name, stops in (("muon", (None,)), ("muon-parts", (3, None))):
+        for stop in stops:
+            train(config, folder / "photos", folder / name, stop)
+    a, b, adam = (state(folder / name)["model"] for name in ("muon", "muon-parts", "whole"))
+    assert all(torch.equal(value, b[name]) for name, value in a.items())
+    assert not torch.equal(a["g_a.body8.0.f.weight"], adam["g_a.body8.0.f.weight"])
 
 
 def test_changed_tables_change_the_hash(folder, whole, tmp_path):

@@ -2,7 +2,7 @@
 
     python -m codec.training.adapt --data DIR --base RUN/last.pt --out DIR [NAME=VALUE ...]
 
-The encoder's decisions are made inside the loop with the tables of the moment, which are counted from those decisions. Symbols are
+Killed and started again with the same --out, it goes on where it was. The encoder's decisions are made inside the loop with the tables of the moment, which are counted from those decisions. Symbols are
 held fixed in the gradients: mu moves the reconstruction, log sigma moves along the tables, mu's rate is that of a Gaussian.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +29,17 @@ from codec.training import start
 from codec.training.data import Photos
 from codec.training.losses import rate_distortion
 from codec.training.optim import Ema
+from codec.training.processes import place
+from codec.training.restore import configure
 from codec.training.tables import Counts, analytic_tables
 from codec.training.train import Run, draw_levels, load_base
 
+COUNTS = ("magnitude", "error", "number")
 
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """steps, batch, crop, seed: as in TrainConfig; lr: of prior and synthesis; lr_linear, lr_gain: factors; trellis: quantiser; refresh: steps between new tables; ema: decay."""
+    """steps, batch, crop, bf16, save, seed: as in TrainConfig; lr: of prior and synthesis; lr_linear, lr_gain: factors; trellis: quantiser; refresh: steps between new tables; ema: decay."""
 
     steps: int = 4000
     batch: int = 4
@@ -48,6 +51,7 @@ class AdaptConfig:
     trellis: str = "tcq8"
     refresh: int = 100
     ema: float = 0.998
+    bf16: bool = True
     save: int = 500
     seed: int = 1
 
@@ -62,6 +66,16 @@ class Sender:
     def use(self, tables: LatentTables) -> None:
         self.tables, self.bits = tables, tables.bits()
         self.slope_bits = torch.from_numpy(self._smooth(self.bits))
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Counts and tables, for a checkpoint."""
+        arrays = {name: getattr(self.counts, name) for name in COUNTS} | self.tables.flat()
+        return {name: torch.from_numpy(a.copy()) for name, a in arrays.items()}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        for name in COUNTS:
+            getattr(self.counts, name)[:] = state[name].numpy()
+        self.use(LatentTables.from_flat({name: t.numpy() for name, t in state.items()}))
 
     @staticmethod
     def _smooth(bits: np.ndarray) -> np.ndarray:
@@ -80,7 +94,8 @@ class Sender:
 
 def adapt_step(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor, bf16: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """-> loss, bits/dim (B,) at the tables of the moment (tokens not included), MSE (B,); adds to the sender's counts."""
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+    device = x.device
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         with torch.no_grad():
             y, tokens = model.analyse(x, level)
             gain = torch.exp2(model.interpolate(model.log2_gain, level))
@@ -93,18 +108,18 @@ def adapt_step(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tenso
             rows, columns = mask[0, 0].nonzero(as_tuple=True)
             v_, mu_, ls_ = (t[:, :, rows, columns].transpose(1, 2).flatten(0, 1) for t in (part, mu, ls))  # (B P, C)
             octave = (ls_ - LOG2_SCALE_MIN) * PER_OCTAVE
-            scale = (octave.detach() + 0.5).floor().clamp(0, SCALES - 1).int().numpy()
+            scale = (octave.detach() + 0.5).floor().clamp(0, SCALES - 1).int().cpu().numpy()
             weights = weight[:, group.start : group.stop].repeat(len(rows), 0)
-            symbols, table, values = sender.send((v_ - mu_).detach().numpy(), scale, weights)
-            q = torch.from_numpy(symbols.clip(-MAX_SYMBOL, MAX_SYMBOL)).long() + MAX_SYMBOL
-            kind = torch.from_numpy(table % KINDS)
+            symbols, table, values = sender.send((v_ - mu_).detach().cpu().numpy(), scale, weights)
+            q = torch.from_numpy(symbols.clip(-MAX_SYMBOL, MAX_SYMBOL)).to(device).long() + MAX_SYMBOL
+            kind, slope_bits = torch.from_numpy(table % KINDS).to(device), sender.slope_bits.to(device)
             low = octave.detach().floor().clamp(0, SCALES - 2).long()
             f = (octave - low).clamp(0, 1)
-            bits = torch.lerp(sender.slope_bits[low * KINDS + kind, q], sender.slope_bits[(low + 1) * KINDS + kind, q], f)
+            bits = torch.lerp(slope_bits[low * KINDS + kind, q], slope_bits[(low + 1) * KINDS + kind, q], f)
             noisy = gaussian_bits(v_ + torch.rand_like(v_) - 0.5, mu_, ls_.detach())
             rates.append((bits + noisy - noisy.detach()).view(len(part), -1).sum(1))
             out = torch.zeros_like(part)
-            out[:, :, rows, columns] = (mu_ + torch.from_numpy(values)).view(len(part), len(rows), -1).transpose(1, 2)
+            out[:, :, rows, columns] = (mu_ + torch.from_numpy(values).to(device)).view(len(part), len(rows), -1).transpose(1, 2)
             return out
 
         out = model.prior(v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize)
@@ -112,9 +127,9 @@ def adapt_step(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tenso
     return rate_distortion(x, x_hat, torch.stack(rates).sum(0), lam)
 
 
-def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path) -> Sender:
-    """Tunes ``model`` in place (averaged weights at the end) and returns the sender with its last tables."""
-    run = Run(folder, config, True)
+def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_at: int | None = None) -> Sender:
+    """Runs or resumes a training: tunes ``model`` in place, where it is (averaged weights at the end), and returns the sender with its last tables."""
+    run, device = Run(folder, config, True), model.sd.device
     for p in model.parameters():
         p.requires_grad_(False)
     model.log2_igain.requires_grad_(True)
@@ -124,31 +139,40 @@ def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path) -> Se
     rest = [*model.prior.parameters(), *(p for n, p in model.g_s.named_parameters() if "lapped" not in n and "klt" not in n)]
     groups = [(rest, 1.0), (linear, config.lr_linear), ([model.log2_igain], config.lr_gain)]
     opt = torch.optim.Adam([{"params": p, "lr": config.lr * f, "peak": config.lr * f} for p, f in groups], betas=(0.9, 0.98), fused=True)
-    ema, sender = Ema(model, config.ema), Sender(TRELLISES[config.trellis], analytic_tables())
-    t0, seen = time.perf_counter(), []
-    bar = tqdm(range(config.steps), disable=None)
+    sender, state = Sender(TRELLISES[config.trellis], analytic_tables()), run.load()
+    if state is not None:
+        model.load_state_dict(state["model"]), opt.load_state_dict(state["optimiser"]), sender.restore(state["sender"])
+    ema = Ema(model, config.ema)
+    if state is not None:
+        ema.mean = [m.to(device, copy=True) for m in state["ema"]]
+    first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
+    t0, spent, seen = time.perf_counter(), 0.0 if state is None else state["seconds"], []
+    bar = tqdm(range(first, last), initial=first, total=last, disable=None)
     for step in bar:
         rng = np.random.default_rng((config.seed, step))
         torch.manual_seed(int(rng.integers(2**62)))
-        x = start.to_tensor(photos.crops(rng, config.batch, config.crop))
-        level, lam = draw_levels(rng, config.batch, model.config)
+        x = start.to_tensor(photos.crops(rng, config.batch, config.crop)).to(device)
+        level, lam = (t.to(device) for t in draw_levels(rng, config.batch, model.config))
         for group in opt.param_groups:
             group["lr"] = group["peak"] * min(1.0, (step + 1) / config.warmup) * (1 - step / config.steps)
-        loss, bpd, mse = adapt_step(model, sender, x, level, lam)
+        loss, bpd, mse = adapt_step(model, sender, x, level, lam, config.bf16)
         opt.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         opt.step()
         ema.update(step)
         seen.append(loss.item())
-        if (step + 1) % config.refresh == 0 or step + 1 in (10, 30):
+        done, seconds = step + 1, spent + time.perf_counter() - t0
+        if fresh := done % config.refresh == 0 or done in (10, 30):
             sender.use(sender.counts.tables())
             sender.counts.decay(0.8)
-            run.row("log", step + 1, {"loss": float(np.mean(seen)), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "seconds": time.perf_counter() - t0})
+        if fresh or done == last:
+            run.row("log", done, {"loss": float(np.mean(seen)), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "seconds": seconds})
             bar.set_postfix(loss=f"{np.mean(seen):.3f}")
             seen = []
-        if (step + 1) % config.save == 0 or step + 1 == config.steps:
-            run.save({"config": dataclasses.asdict(model.config), "trellis": config.trellis, "step": step + 1, "seconds": time.perf_counter() - t0, "model": model.state_dict(), "ema": ema.mean})
+        if done % config.save == 0 or done == last:
+            run.save({"config": dataclasses.asdict(model.config), "trellis": config.trellis, "step": done, "seconds": seconds,
+                      "model": model.state_dict(), "ema": ema.mean, "optimiser": opt.state_dict(), "sender": sender.state()})  # fmt: skip
     ema.swap()
     return sender
 
@@ -157,15 +181,16 @@ def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.adapt", description=__doc__.split("\n")[0])
     ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
     ap.add_argument("--base", type=Path, required=True, help="last.pt of a run of codec.training.train")
-    ap.add_argument("--out", type=Path, required=True)
+    ap.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
+    ap.add_argument("--config", type=Path, help="TOML file with settings")
+    ap.add_argument("--stop-at", type=int, help="stop after this step (the schedule stays that of the whole run)")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_args()
-    torch.set_num_threads(args.threads)
-    types = {f.name: {"int": int, "float": float, "str": str}[f.type] for f in fields(AdaptConfig)}
-    config = replace(AdaptConfig(), **{k: types[k](v) for k, v in (s.split("=", 1) for s in args.settings)})
+    config = configure(AdaptConfig(), args.config, args.settings)
     model, _ = load_base(args.base)
-    adapt(config, model, Photos(args.data, args.out.parent / "data"), args.out)
+    with place(args.threads) as device:
+        adapt(config, model.to(device), Photos(args.data, args.out.parent / "data"), args.out, args.stop_at)
 
 
 if __name__ == "__main__":

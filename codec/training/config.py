@@ -12,7 +12,7 @@ class TrainConfig:
     """One run of the perceptual stage.
 
     steps: optimiser steps; batch: crops per step over all processes; crop: their side in pixels, 0 < crop_late: side
-    in the last part of the run, which starts at ``late`` (fraction of the steps); lr: of Adam; lr_linear: factor for lapped filters and KLT; lr_gain: factor for step
+    in the last part of the run, which starts at ``late`` (fraction of the steps); lr: of Adam; lr_muon: of Muon for the 1x1 convolutions between hidden layers of g_a and g_s (0: Adam for them too); lr_linear: factor for lapped filters and KLT; lr_gain: factor for step
     sizes; warmup: steps; ema: decay; clip: gradient norm; bf16: autocast of the networks; start_crops: crops that
     the start values are computed from; validate, save: steps between.
     """
@@ -23,6 +23,7 @@ class TrainConfig:
     crop_late: int = 256
     late: float = 0.85
     lr: float = 2e-3
+    lr_muon: float = 0.0
     lr_linear: float = 0.01
     lr_gain: float = 0.2
     warmup: int = 300

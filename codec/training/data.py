@@ -80,7 +80,9 @@ class Photos:
         return self._bytes[e.offset : e.offset + e.height * e.width * 3].reshape(e.height, e.width, 3)
 
     def crops(self, rng: np.random.Generator, count: int, size: int) -> np.ndarray:
-        """(count, size, size, 3) uint8: random pictures of the training split by area, random places, random mirror images."""
+        """(count, size, size, 3) uint8: random pictures of the training split by area, random places, random mirror images. Raises SystemExit where none is large enough."""
+        if all(min(e.height, e.width) < size for e in self.train):
+            raise SystemExit(f"no photograph for training has {size} pixels a side")
         if not hasattr(self, "_area"):
             area = np.array([float(e.height * e.width) for e in self.train])
             self._area = np.cumsum(area) / area.sum()

@@ -3,7 +3,10 @@
 from collections.abc import Iterable
 
 import torch
+import torch.distributed as dist
 import torch.nn as nn
+
+from codec.training.processes import rank_and_world
 
 
 class Ema:
@@ -31,7 +34,8 @@ class Ema:
 class Muon(torch.optim.Optimizer):
     """Momentum whose steps are made orthogonal (Jordan et al. 2024), for matrices and 1x1 convolutions: Newton-Schulz iterations of degree 5.
 
-    torch.optim.Muon does the same to matrices in bfloat16, which takes 14 times as long on a CPU without such arithmetic.
+    torch.optim.Muon does the same to matrices in bfloat16, which takes 14 times as long on a CPU without such arithmetic. Several processes share the iterations:
+    each does those of some of the matrices.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
@@ -39,12 +43,19 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
+        rank, world = rank_and_world()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
+            live = [p for p in group["params"] if p.grad is not None]
+            directions = []
+            for k, p in enumerate(live):
                 mean = self.state[p].setdefault("mean", torch.zeros_like(p)).mul_(group["momentum"]).add_(p.grad)
-                u = orthogonal(torch.add(p.grad, mean, alpha=group["momentum"]).flatten(1))
+                g = torch.add(p.grad, mean, alpha=group["momentum"]).flatten(1)
+                directions.append(orthogonal(g) if k % world == rank else torch.zeros_like(g))
+            if world > 1 and live:
+                flat = torch.cat([u.flatten() for u in directions])
+                dist.all_reduce(flat)
+                directions = [f.view(len(u), -1) for f, u in zip(flat.split([u.numel() for u in directions]), directions, strict=True)]
+            for p, u in zip(live, directions, strict=True):
                 p.add_(u.view_as(p), alpha=-group["lr"] * max(1.0, u.shape[0] / u.shape[1]) ** 0.5)
 
 

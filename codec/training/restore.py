@@ -48,11 +48,19 @@ class RestoreConfig:
     model: DenoiserConfig = field(default_factory=lambda: DenoiserConfig(width=256, heads=4))
 
 
+def _value(text: str) -> Any:
+    """As in TOML, but a word needs no quotes."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
 def configure(config: Any, path: Path | None, overrides: list[str]) -> Any:
     """Dataclass of settings -> the same with those of a TOML file, then NAME=VALUE overrides. An unknown name raises SystemExit with the names that exist."""
     given: dict[str, Any] = tomllib.loads(path.read_text()) if path else {}
     model = given.pop("model", None)
-    given |= {k: tomllib.loads(f"v = {v}")["v"] for k, v in (s.split("=", 1) for s in overrides)}
+    given |= {k: _value(v) for k, v in (s.split("=", 1) for s in overrides)}
     known = {f.name for f in fields(config)} - {"model"}
     if wrong := set(given) - known:
         raise SystemExit(f"unknown setting {sorted(wrong)[0]!r}; there are: {', '.join(sorted(known))}")
@@ -69,7 +77,7 @@ class Batch:
 
 
 class Store:
-    """Shards of cached latents, read piece by piece from disk."""
+    """Shards of cached latents, read piece by piece from disk; batches lie where the network is that they are drawn for."""
 
     def __init__(self, folder: Path, model: zoo.PerceptualModel) -> None:
         self.paths = sorted(folder.glob("shard-*.safetensors"))
@@ -79,7 +87,7 @@ class Store:
         self.anchors = model.config.anchors
         self._open = [safe_open(p, "numpy") for p in self.paths]
         self._counts = [f.get_slice("level").get_shape()[0] for f in self._open]
-        self._centroids = model.vqvae.tokens.centroids(model.vqvae.sd)
+        self._centroids = model.vqvae.tokens.centroids(model.vqvae.sd).cpu()
 
     def draw(self, rng: np.random.Generator, config: RestoreConfig, net: Semantic) -> Batch:
         """Random windows of random crops; each is a decoded stream or an enlargement."""
@@ -117,10 +125,12 @@ class Store:
 
     def _batch(self, pieces: list[dict[str, np.ndarray]], net: Semantic, with_context: bool) -> Batch:
         t = {k: torch.from_numpy(np.concatenate([p[k] for p in pieces])) for k in pieces[0]}
+        centroids = self._centroids[t.pop("tokens").long()].permute(0, 3, 1, 2)
+        t = {k: v.to(net.sd.device) for k, v in t.items()}
         task = t["task"].float()
         context = None
         if with_context:
-            stream = net.hyper(self._centroids[t["tokens"].long()].permute(0, 3, 1, 2))
+            stream = net.hyper(centroids.to(net.sd.device))
             picture = net.picture(t["thumbnail"].float())
             context = Context(torch.where(t["enlarged"][:, None, None], picture.values, stream.values), stream.positions)
         return Batch(t["x"].permute(0, 3, 1, 2).float() / 255, t["y"].float(), Condition(t["y_c"].float(), task, context))
@@ -159,7 +169,7 @@ def learning_rate(step: int, config: RestoreConfig) -> float:
 @torch.no_grad()
 def start_from(net: Semantic, checkpoint: Path, keep_head: bool = False) -> None:
     """Averaged weights of another run, as far as it has them; without keep_head the last layers start at 0."""
-    state = torch.load(checkpoint, weights_only=True)
+    state = torch.load(checkpoint, weights_only=True, map_location=net.sd.device)
     buffers = {name for name, _ in net.named_buffers()}
     means = dict(zip((name for name in state["model"] if name not in buffers), state["ema"], strict=True))
     for name, p in net.named_parameters():

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
@@ -27,7 +26,8 @@ from codec.training import start
 from codec.training.config import TrainConfig, load_config
 from codec.training.data import Photos
 from codec.training.losses import rate_distortion
-from codec.training.optim import Ema
+from codec.training.optim import Ema, Muon
+from codec.training.processes import place, rank_and_world
 from codec.zoo import read_model
 
 
@@ -37,14 +37,19 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return min(1.0, (step + 1) / config.warmup) * min(1.0, (1 - done) / 0.6)
 
 
-def optimiser(model: VQVAE, config: TrainConfig) -> torch.optim.Adam:
-    """Adam in three groups: networks, linear part (which must hardly move), step sizes."""
-    linear, gains, rest = [], [], []
+def optimisers(model: VQVAE, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Adam in three groups: networks, linear part (which must hardly move), step sizes; and Muon for the 1x1 convolutions between hidden layers of g_a and g_s, if it has a rate."""
+    linear, gains, hidden, rest = [], [], [], []
     for name, p in model.named_parameters():
-        (linear if "lapped" in name or "klt" in name else gains if "gain" in name else rest).append(p)
+        inside = name.startswith("g_") and any(part in name for part in ("body", ".up.", ".down.")) and p.ndim == 4 and p.shape[2:] == (1, 1)
+        (linear if "lapped" in name or "klt" in name else gains if "gain" in name else hidden if inside and config.lr_muon else rest).append(p)
     groups = [(rest, 1.0), (linear, config.lr_linear), (gains, config.lr_gain)]
-    rates = [{"params": p, "lr": config.lr * f, "peak": config.lr * f} for p, f in groups]
-    return torch.optim.Adam(rates, betas=(0.9, 0.98), fused=True)
+    found: list[torch.optim.Optimizer] = [torch.optim.Adam([{"params": p, "lr": config.lr * f} for p, f in groups], betas=(0.9, 0.98), fused=True)]
+    if hidden:
+        found.append(Muon(hidden, config.lr_muon))
+    for group in (g for opt in found for g in opt.param_groups):
+        group["peak"] = group["lr"]
+    return found
 
 
 def draw_levels(rng: np.random.Generator, count: int, model: VQVAEConfig) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,7 +67,7 @@ def begin_with(weights: Path, model: VQVAE, photos: Photos, config: TrainConfig)
 
 def load_base(path: Path) -> tuple[VQVAE, dict]:
     """Checkpoint of a run -> model with averaged weights, and the state it came from."""
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location="cpu")
     model = VQVAE(model_config(state["config"])).to(memory_format=torch.channels_last)
     model.load_state_dict(state["model"])
     with torch.no_grad():
@@ -75,11 +80,12 @@ def load_base(path: Path) -> tuple[VQVAE, dict]:
 def validate(model: VQVAE, crops: torch.Tensor, levels: list[float]) -> list[tuple[float, float, float]]:
     """-> (level, bits/dim, RMSE 0..255), means over pictures; rounding, 8-bit pixels, Gaussian rate estimate."""
     model.eval()
-    rows = []
+    rows, device = [], model.sd.device
     for level in levels:
         rate, rmse = [], []
-        for x in crops.split(8):
-            out = model(x, torch.full((len(x),), level))
+        for part in crops.split(8):
+            x = part.to(device)
+            out = model(x, torch.full((len(x),), level, device=device))
             rate += (out.bits / x[0].numel()).tolist()
             error = (out.x_hat.clamp(0, 1) * 255).round() - x * 255
             rmse += error.square().mean((1, 2, 3)).sqrt().tolist()
@@ -108,7 +114,7 @@ class Run:
 
     def load(self) -> dict | None:
         path = self.folder / "last.pt"
-        return torch.load(path, weights_only=True) if path.exists() else None
+        return torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
 
     def row(self, name: str, step: int, values: dict[str, float]) -> None:
         if not self.main:
@@ -132,10 +138,10 @@ def start_values(model: VQVAE, photos: Photos, config: TrainConfig) -> None:
 
 
 def train(
-    config: TrainConfig, data: Path, folder: Path, stop_at: int | None = None, begin: Callable[[VQVAE, Photos, TrainConfig], None] = start_values
+    config: TrainConfig, data: Path, folder: Path, stop_at: int | None = None, begin: Callable[[VQVAE, Photos, TrainConfig], None] = start_values, device: torch.device | str = "cpu"
 ) -> VQVAE:
-    """Runs to ``config.steps`` (or ``stop_at``) and returns the averaged model; ``begin`` sets the start values of a new run."""
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    """Runs to ``config.steps`` (or ``stop_at``) and returns the averaged model on ``device``; ``begin`` sets the start values of a new run."""
+    rank, world = rank_and_world()
     photos = Photos(data, folder.parent / "data")
     torch.manual_seed(config.seed)
     model = VQVAE(config.model).to(memory_format=torch.channels_last)
@@ -143,10 +149,12 @@ def train(
     state = run.load()
     if state is None:
         begin(model, photos, config)
-    opt, ema, first = optimiser(model, config), Ema(model, config.ema), 0
+    model.to(device)
+    opts, ema, first = optimisers(model, config), Ema(model, config.ema), 0
     if state is not None:
         model.load_state_dict(state["model"])
-        opt.load_state_dict(state["optimiser"])
+        for opt, saved in zip(opts, state["optimisers"], strict=True):
+            opt.load_state_dict(saved)
         for mean, saved in zip(ema.mean, state["ema"], strict=True):
             mean.copy_(saved)
         first = state["step"]
@@ -162,20 +170,21 @@ def train(
         count = max(1, count // world)
         rng = np.random.default_rng((config.seed, step, rank))
         torch.manual_seed(int(rng.integers(2**62)))
-        x = start.to_tensor(photos.crops(rng, count, size))
-        level, lam = draw_levels(rng, count, config.model)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bf16):
+        x = start.to_tensor(photos.crops(rng, count, size)).to(device)
+        level, lam = (t.to(device) for t in draw_levels(rng, count, config.model))
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=config.bf16):
             out = wrapped(x, level)
         loss, bpd, mse = rate_distortion(x, out.x_hat, out.bits, lam)
-        opt.zero_grad(set_to_none=True)
-        for group in opt.param_groups:
+        model.zero_grad(set_to_none=True)
+        for group in (g for opt in opts for g in opt.param_groups):
             group["lr"] = group["peak"] * learning_rate(step, config)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        opt.step()
+        for opt in opts:
+            opt.step()
         ema.update(step)
         done = step + 1
-        if done % 50 == 0:
+        if done % 50 == 0 or done == last:
             seconds = spent + time.perf_counter() - t0
             run.row("log", done, {"loss": loss.item(), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "grad_norm": norm.item(), "seconds": seconds})
             bar.set_postfix(loss=f"{loss.item():.3f}")
@@ -186,7 +195,7 @@ def train(
                     run.row("validation", done, {"level": level_, "bits_per_dim": rate, "rmse": rmse, "seconds": spent + time.perf_counter() - t0})
             ema.swap()
         if done % config.save == 0 or done == last:
-            run.save({"config": dataclasses.asdict(config.model), "step": done, "seconds": spent + time.perf_counter() - t0, "model": model.state_dict(), "ema": ema.mean, "optimiser": opt.state_dict()})
+            run.save({"config": dataclasses.asdict(config.model), "step": done, "seconds": spent + time.perf_counter() - t0, "model": model.state_dict(), "ema": ema.mean, "optimisers": [opt.state_dict() for opt in opts]})
     ema.swap()
     return model
 
@@ -196,18 +205,16 @@ def main() -> None:
     ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
     ap.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
     ap.add_argument("--config", type=Path, help="TOML file with settings")
-    ap.add_argument("--begin", type=Path, help="weights file of the same configuration to start from")
+    ap.add_argument("--begin", type=Path, help="weights file to start from, whose shape the model then has")
     ap.add_argument("--stop-at", type=int, help="stop after this step (the schedule stays that of the whole run)")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_args()
-    torch.set_num_threads(args.threads)
-    if "RANK" in os.environ:
-        dist.init_process_group("gloo")
     config = load_config(args.config, dict(s.split("=", 1) for s in args.settings))
-    train(config, args.data, args.out, args.stop_at, partial(begin_with, args.begin) if args.begin else start_values)
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    if args.begin:
+        config = dataclasses.replace(config, model=read_model(args.begin, 0).config)
+    with place(args.threads) as device:
+        train(config, args.data, args.out, args.stop_at, partial(begin_with, args.begin) if args.begin else start_values, device)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
@@ -24,6 +22,7 @@ from codec.models.semantic import Semantic
 from codec.models.vqvae import VQVAE
 from codec.training.features import FeatureLoss
 from codec.training.optim import Ema
+from codec.training.processes import place, rank_and_world
 from codec.training.restore import Batch, RestoreConfig, Store, channel_weight, configure, learning_rate, start_from
 from codec.training.train import Run
 
@@ -56,7 +55,7 @@ def losses(
     elbo = loss_weight(sigma, config.weight_limit) * ((denoised - r).square() * channel_weight(net, task, config.channel_power)).mean((1, 2, 3))
     if features is None:
         return elbo, torch.zeros_like(elbo)
-    top = torch.full((len(r),), vqvae.config.anchors - 1.0)
+    top = torch.full((len(r),), vqvae.config.anchors - 1.0, device=r.device)
     x_hat = vqvae.synthesise((batch.condition.y_c + scale * denoised).contiguous(memory_format=torch.channels_last), top, filtered=False)
     return elbo, features(x_hat, batch.x)
 
@@ -72,7 +71,7 @@ def validate(net: Semantic, store: Store, config: DiffusionConfig) -> dict[str, 
             for batch in store.validation(config, net, enlarged):
                 task = batch.condition.task
                 r = (batch.y - batch.condition.y_c) / net.scales(task)
-                sigma, noise = torch.full((len(r),), s), torch.randn(r.shape, generator=g)
+                sigma, noise = r.new_full((len(r),), s), torch.randn(r.shape, generator=g).to(r.device)
                 w = channel_weight(net, task, config.channel_power)
                 d = denoise(r + s * noise, sigma, condition=batch.condition)
                 errors += ((d - r).square() * w).mean((1, 2, 3)).tolist()
@@ -83,10 +82,11 @@ def validate(net: Semantic, store: Store, config: DiffusionConfig) -> dict[str, 
 
 
 def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None = None, begin: Path | None = None, features: FeatureLoss | None = None) -> Semantic:
-    """Runs or resumes a training; returns the network with averaged weights. begin: checkpoint whose averaged weights a new run starts from; features: needed if config.feature is above 0."""
-    world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    """Runs or resumes a training; returns the network with averaged weights, on the device of the store's model. begin: checkpoint whose averaged weights a new run starts from; features: needed if config.feature is above 0."""
+    rank, world = rank_and_world()
     torch.manual_seed(config.seed)
-    net = Semantic(config.model, store.anchors, store.model.vqvae.tokens.codebook.shape[1])
+    device = store.model.vqvae.sd.device
+    net = Semantic(config.model, store.anchors, store.model.vqvae.tokens.codebook.shape[1]).to(device)
     run = Run(out, config, rank == 0)
     opt = torch.optim.Adam(net.parameters(), lr=config.lr, betas=(0.9, 0.99), fused=True)
     state = run.load()
@@ -99,7 +99,7 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
         opt.load_state_dict(state["optimiser"])
     ema = Ema(net, config.ema)
     if state is not None:
-        ema.mean = [m.clone() for m in state["ema"]]
+        ema.mean = [m.to(device, copy=True) for m in state["ema"]]
     wrapped = DistributedDataParallel(net, find_unused_parameters=True) if world > 1 else net
     denoise, first, last = Preconditioned(wrapped), 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
     t0, spent, seen = time.perf_counter(), 0.0 if state is None else state["seconds"], []
@@ -110,7 +110,7 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
         batch = store.draw(rng, config, net)
         u = (torch.arange(config.batch) + torch.rand(config.batch)) / config.batch
         sigma = draw_sigmas(u.clamp(1e-4, 1 - 1e-4), config.sigma_mean, config.sigma_deviation, config.sigma_min, config.sigma_max)
-        elbo, distance = losses(denoise, net, store.model.vqvae, batch, torch.randn(batch.y.shape), sigma, features if config.feature else None, config)
+        elbo, distance = losses(denoise, net, store.model.vqvae, batch, torch.randn(batch.y.shape).to(device), sigma.to(device), features if config.feature else None, config)
         loss = (elbo + config.feature * distance).mean()
         opt.zero_grad(set_to_none=True)
         for group in opt.param_groups:
@@ -121,7 +121,7 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
         ema.update(step)
         seen.append([v.mean().item() for v in (loss, elbo, distance)])
         done, seconds = step + 1, spent + time.perf_counter() - t0
-        if done % 50 == 0:
+        if done % 50 == 0 or done == last:
             run.row("log", done, {**dict(zip(("loss", "elbo", "distance"), np.mean(seen, 0).tolist(), strict=True)), "grad_norm": norm.item(), "seconds": seconds})
             bar.set_postfix(loss=f"{np.mean(seen, 0)[0]:.3f}")
             seen = []
@@ -148,16 +148,12 @@ def main() -> None:
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_args()
-    torch.set_num_threads(args.threads)
-    if "RANK" in os.environ:
-        dist.init_process_group("gloo")
     config = configure(DiffusionConfig(), args.config, args.settings)
     if config.feature and args.feature_weights is None:
         ap.error("feature above 0 needs --feature-weights")
-    features = FeatureLoss(args.feature_weights) if config.feature else None
-    train(config, Store(args.latents, zoo.load(args.model)), args.out, args.stop_at, args.begin, features)
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    with place(args.threads) as device:
+        features = FeatureLoss(args.feature_weights).to(device) if config.feature else None
+        train(config, Store(args.latents, zoo.load(args.model, device)), args.out, args.stop_at, args.begin, features)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from codec.models.filter import GRID, Filter
 from codec.models.transforms import level_features
 from codec.training.decoded import Decoded
 from codec.training.optim import Ema, Muon
+from codec.training.processes import place
 from codec.training.restore import configure
 from codec.training.shards import VALIDATION
 from codec.training.ship import record_filter
@@ -76,9 +77,10 @@ class Store:
 
 def errors(net: Filter, batch: Decoded, anchors: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared error (B,) of each crop with the filter, and without; pixels in 0..1, not clipped."""
-    x, x_hat, features = (torch.from_numpy(a).float().contiguous(memory_format=torch.channels_last) for a in (batch.x, batch.x_hat, batch.features))
+    device = net.place.device
+    x, x_hat, features = (torch.from_numpy(a).to(device).float().contiguous(memory_format=torch.channels_last) for a in (batch.x, batch.x_hat, batch.features))
     x = x / 255
-    out = x_hat + net(x_hat - 0.5, features, level_features(torch.from_numpy(batch.level).float(), anchors))
+    out = x_hat + net(x_hat - 0.5, features, level_features(torch.from_numpy(batch.level).to(device).float(), anchors))
     return (out - x).square().mean((1, 2, 3)), (x_hat - x).square().mean((1, 2, 3))
 
 
@@ -105,10 +107,10 @@ def validate(net: Filter, store: Store, anchors: int) -> dict[str, float]:
     return {name: 100 * float(np.expm1(values.mean())) for name, values in rows.items()}
 
 
-def train(config: FilterConfig, store: Store, anchors: int, out: Path, stop_at: int | None = None) -> Filter:
-    """Runs or resumes a training; returns the filter with averaged weights."""
+def train(config: FilterConfig, store: Store, anchors: int, out: Path, stop_at: int | None = None, device: torch.device | str = "cpu") -> Filter:
+    """Runs or resumes a training; returns the filter with averaged weights, on ``device``."""
     torch.manual_seed(config.seed)
-    net = Filter(config.width, config.blocks, store.features).to(memory_format=torch.channels_last)
+    net = Filter(config.width, config.blocks, store.features).to(device, memory_format=torch.channels_last)
     run, curve = Run(out, config, True), usual(store, anchors)
     matrices = [p for name, p in net.body.named_parameters() if p.ndim == 4 and p.shape[2:] == (1, 1)]
     rest = [p for p in net.parameters() if not any(p is m for m in matrices)]
@@ -116,7 +118,7 @@ def train(config: FilterConfig, store: Store, anchors: int, out: Path, stop_at: 
     ema, state = Ema(net, config.ema), run.load()
     if state is not None:
         net.load_state_dict(state["model"]), muon.load_state_dict(state["muon"]), adam.load_state_dict(state["adam"])
-        ema.mean = [m.clone() for m in state["ema"]]
+        ema.mean = [m.to(device, copy=True) for m in state["ema"]]
     first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
     t0, spent, seen = time.perf_counter(), 0.0 if state is None else state["seconds"], []
     bar = tqdm(range(first, last), initial=first, total=last, disable=None)
@@ -125,7 +127,7 @@ def train(config: FilterConfig, store: Store, anchors: int, out: Path, stop_at: 
         for opt, peak in ((muon, config.lr), (adam, config.lr_rest)):
             opt.param_groups[0]["lr"] = peak * min(1.0, (step + 1) / config.warmup) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
         after, before = errors(net, batch, anchors)
-        loss = (after * torch.from_numpy(np.exp(-np.polyval(curve, batch.level))).float()).mean()
+        loss = (after * torch.from_numpy(np.exp(-np.polyval(curve, batch.level))).to(after)).mean()
         net.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(rest, config.clip)
@@ -161,9 +163,9 @@ def main() -> None:
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_args()
-    torch.set_num_threads(args.threads)
     config, model = configure(FilterConfig(), args.config, args.settings), zoo.load(args.model)
-    net = train(config, Store(args.decoded), model.config.anchors, args.out, args.stop_at)
+    with place(args.threads) as device:
+        net = train(config, Store(args.decoded), model.config.anchors, args.out, args.stop_at, device)
     if args.weights:
         zoo.write_filter(zoo.find(args.model)[0], args.weights, net)
         if args.id:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn as nn
 import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -28,6 +26,7 @@ from codec.models.transforms import PATCH
 from codec.models.vqvae import VQVAE
 from codec.training.features import FeatureLoss
 from codec.training.optim import Ema
+from codec.training.processes import place, rank_and_world
 from codec.training.restore import Batch, RestoreConfig, Store, configure, learning_rate, start_from
 from codec.training.train import Run
 
@@ -57,7 +56,7 @@ class Generator(nn.Module):
 
     def __init__(self, net: Semantic, vqvae: VQVAE) -> None:
         super().__init__()
-        self.net, self._top = net, torch.tensor([vqvae.config.anchors - 1.0])
+        self.net, self._top = net, vqvae.config.anchors - 1.0
         self._vqvae = [vqvae]  # frozen: no part of this module's parameters
 
     def forward(self, z: torch.Tensor, condition: Condition) -> torch.Tensor:
@@ -65,11 +64,11 @@ class Generator(nn.Module):
         return self.synthesise(condition.y_c + self.net.scales(condition.task) * self.net.generate(z, condition))
 
     def synthesise(self, y: torch.Tensor) -> torch.Tensor:
-        return self._vqvae[0].synthesise(y.contiguous(memory_format=torch.channels_last), self._top.expand(len(y)), filtered=False)
+        return self._vqvae[0].synthesise(y.contiguous(memory_format=torch.channels_last), y.new_full((len(y),), self._top), filtered=False)
 
 
 def noise_like(batch: Batch, config: GanConfig) -> torch.Tensor:
-    return torch.randn(batch.y.shape) if config.adversarial else torch.zeros(batch.y.shape)
+    return torch.randn(batch.y.shape).to(batch.y.device) if config.adversarial else torch.zeros_like(batch.y)
 
 
 def distortion(x_hat: torch.Tensor, batch: Batch, features: FeatureLoss, config: GanConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -98,18 +97,19 @@ def validate(generator: Generator, store: Store, features: FeatureLoss, config: 
 
 
 def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, stop_at: int | None = None, begin: Path | None = None) -> Semantic:
-    """Runs or resumes a training; returns the network with averaged weights. begin: checkpoint whose averaged weights a new run starts from."""
-    world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    """Runs or resumes a training; returns the network with averaged weights, on the device of the store's model. begin: checkpoint whose averaged weights a new run starts from."""
+    rank, world = rank_and_world()
     torch.manual_seed(config.seed)
-    net = Semantic(config.model, store.anchors, store.model.vqvae.tokens.codebook.shape[1])
-    judge = Discriminator(dataclasses.replace(config.discriminator, channels=config.model.channels)).to(memory_format=torch.channels_last)
+    device = store.model.vqvae.sd.device
+    net = Semantic(config.model, store.anchors, store.model.vqvae.tokens.codebook.shape[1]).to(device)
+    judge = Discriminator(dataclasses.replace(config.discriminator, channels=config.model.channels)).to(device, memory_format=torch.channels_last)
     run = Run(out, config, rank == 0)
     opt = torch.optim.Adam(net.parameters(), lr=config.lr, betas=(0.9, 0.99), fused=True)
     judge_opt = torch.optim.Adam(judge.parameters(), lr=config.lr_discriminator, betas=(0.5, 0.99), fused=True)
     state = run.load()
     if state is None:
         if begin is not None:
-            one_pass = "discriminator" in torch.load(begin, weights_only=True)
+            one_pass = "discriminator" in torch.load(begin, weights_only=True, map_location="cpu")
             start_from(net, begin, keep_head=one_pass)  # the head of a diffusion run means something else
             if config.adversarial and one_pass:  # without noise its scale was never trained, and stands at 1
                 with torch.no_grad():
@@ -120,7 +120,7 @@ def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, sto
         opt.load_state_dict(state["optimiser"]), judge_opt.load_state_dict(state["discriminator_optimiser"])
     ema = Ema(net, config.ema)
     if state is not None:
-        ema.mean = [m.clone() for m in state["ema"]]
+        ema.mean = [m.to(device, copy=True) for m in state["ema"]]
     generator = Generator(net, store.model.vqvae)
     whole, critic = (DistributedDataParallel(m, find_unused_parameters=True) if world > 1 else m for m in (generator, judge))
     first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
@@ -134,7 +134,7 @@ def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, sto
             group["lr"] = config.lr * learning_rate(step, config)
         x_hat = whole(noise_like(batch, config), batch.condition)
         loss, mse, distance = distortion(x_hat, batch, features, config)
-        loss, adversarial, judged = loss.mean(), torch.zeros(()), torch.zeros(())
+        loss, adversarial, judged = loss.mean(), loss.new_zeros(()), loss.new_zeros(())
         if config.adversarial:
             judge.requires_grad_(False)
             known = net.normalised(batch.condition.y_c)
@@ -153,7 +153,7 @@ def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, sto
             judge_opt.step()
         seen.append([v.item() for v in (loss, mse.mean(), distance.mean(), adversarial, judged)])
         done, seconds = step + 1, spent + time.perf_counter() - t0
-        if done % 50 == 0:
+        if done % 50 == 0 or done == last:
             run.row("log", done, {**dict(zip(("loss", "relative_mse", "distance", "adversarial", "discriminator"), np.mean(seen, 0).tolist(), strict=True)), "seconds": seconds})
             bar.set_postfix(loss=f"{np.mean(seen, 0)[0]:.3f}")
             seen = []
@@ -180,13 +180,9 @@ def main() -> None:
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_args()
-    torch.set_num_threads(args.threads)
-    if "RANK" in os.environ:
-        dist.init_process_group("gloo")
-    features = FeatureLoss(args.feature_weights)
-    train(configure(GanConfig(), args.config, args.settings), Store(args.latents, zoo.load(args.model)), features, args.out, args.stop_at, args.begin)
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    with place(args.threads) as device:
+        store, features = Store(args.latents, zoo.load(args.model, device)), FeatureLoss(args.feature_weights).to(device)
+        train(configure(GanConfig(), args.config, args.settings), store, features, args.out, args.stop_at, args.begin)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,89 @@
+"""Trains everything, from photographs to a folder of shipped weights, one stage after the other:
+
+    python -m codec.training.everything --data PHOTOS --runs DIR --weights DIR --id N --feature-weights FILE [--recipe DIR] [--begin FILE]
+
+Every stage is a command of its own with a TOML file of the recipe. Killed and started again, it goes on where it was; started with another recipe or other photographs, it needs other folders.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+RECIPE = Path(__file__).with_name("recipe")
+DECODERS = ("ldm", "perceptual", "gan")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """command: of codec.training, with its arguments; target: a file that means that the stage is finished, None for a training, which knows itself."""
+
+    command: str
+    arguments: tuple[str | Path | int, ...]
+    target: Path | None = None
+
+    def run(self) -> None:
+        if self.target is None or not self.target.exists():
+            print(f"codec.training.{self.command}", *self.arguments, file=sys.stderr, flush=True)
+            subprocess.run([sys.executable, "-m", f"codec.training.{self.command}", *map(str, self.arguments)], check=True)
+
+
+def stages(args: argparse.Namespace) -> list[Stage]:
+    """All of a recipe, in order."""
+    runs, base, latents = args.runs, args.weights / f"vqvae-{args.id}.safetensors", args.runs / "latents"
+    data, threads = ("--data", args.data), ("--threads", args.threads)
+
+    def config(name: str) -> tuple[str, Path]:
+        return "--config", args.recipe / f"{name}.toml"
+
+    def decoder(command: str, name: str, *more: str | Path) -> Stage:
+        return Stage(command, ("--latents", latents, "--out", runs / name, "--model", base, "--feature-weights", args.feature_weights, *config(name), *threads, *more))
+
+    found = [
+        Stage("train", (*data, "--out", runs / "base", *config("train"), *threads, *(("--begin", args.begin) if args.begin else ()))),
+        Stage("adapt", (*data, "--base", runs / "base" / "last.pt", "--out", runs / "adapted", *config("adapt"), *threads)),
+        Stage("ship", (*data, "--base", runs / "base", "--adapted", runs / "adapted" / "last.pt", "--out", base, "--id", args.id, "--crops", args.crops, "--hardware", args.hardware), base),
+        Stage("latents", (*data, "--out", latents, "--model", base, "--shards", args.shards, "--size", args.size)),
+        decoder("train_diffusion", "ldm"),
+        decoder("train_gan", "perceptual"),
+        decoder("train_gan", "gan", "--begin", runs / "perceptual" / "last.pt"),
+    ]
+    for name in DECODERS:
+        before = (runs / "perceptual",) if name == "gan" else ()
+        out = args.weights / f"{name}-{args.id}.safetensors"
+        found.append(Stage("ship_semantic", ("--runs", *before, runs / name, "--out", out, "--hardware", args.hardware), out))
+    return found
+
+
+def arguments() -> argparse.Namespace:
+    ap = argparse.ArgumentParser(prog="codec.training.everything", description=__doc__.split("\n")[0])
+    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
+    ap.add_argument("--runs", type=Path, required=True, help="folder for checkpoints, logs and latents; what is found there is resumed")
+    ap.add_argument("--weights", type=Path, required=True, help="folder for weights and manifest (codec/weights ships them)")
+    ap.add_argument("--id", type=int, required=True, help="model id of the weights")
+    ap.add_argument("--feature-weights", type=Path, required=True, help="safetensors file with SqueezeNet 1.1")
+    ap.add_argument("--recipe", type=Path, default=RECIPE, help="folder with train, adapt, ldm, perceptual and gan.toml")
+    ap.add_argument("--begin", type=Path, help="weights file to start from, whose shape the model then has")
+    ap.add_argument("--shards", type=int, default=40, help="shards of latents")
+    ap.add_argument("--size", type=int, default=64, help="crops in each shard")
+    ap.add_argument("--crops", type=int, default=200, help="crops that the tables are counted on")
+    ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
+    ap.add_argument("--threads", type=int, default=1)
+    return ap.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    args.weights.mkdir(parents=True, exist_ok=True)
+    try:
+        for stage in stages(args):
+            stage.run()
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"{error.cmd[2]} failed; started again, this goes on from there") from None
+
+
+if __name__ == "__main__":
+    main()
