@@ -131,6 +131,21 @@ def filters(results: Path) -> plt.Figure:
     return figure
 
 
+def compute(results: Path) -> plt.Figure:
+    """What training bought: BD-rate on held-out photographs against the first point, and on Kodak against BPG, by processor hours."""
+    table = pd.read_csv(results / "training.csv")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.5), layout="constrained")
+    left.plot(table.hours, table.held_out_percent, marker=SERIES_MARKERS[0], color=SERIES[0])
+    left.set_ylabel("held-out photographs: BD-rate\nagainst the first point, %")
+    right.plot(table.hours, table.kodak_percent, marker=SERIES_MARKERS[1], color=SERIES[1])
+    right.fill_between(table.hours, table.kodak_low, table.kodak_high, color=SERIES[1], alpha=0.2, linewidth=0)
+    right.set_ylabel("Kodak (estimate): BD-rate\nagainst BPG 4:4:4, %")
+    for axes in (left, right):
+        axes.axhline(0, color="#000000", linewidth=0.8, linestyle=":")
+        axes.set_xlabel("processor hours")
+    return figure
+
+
 def training(results: Path) -> plt.Figure:
     """Loss of the shipped weights: the stages of each network one after the other, each with a loss of its own."""
     manifest = json.loads((resources.files("codec") / "weights" / "manifest.json").read_text())
@@ -157,7 +172,7 @@ def training(results: Path) -> plt.Figure:
 
 FIGURES: dict[str, Callable[[Path], plt.Figure]] = {
     "decoders": perceptual_curves, "distortion_perception": plane, "progressive": progressive, "sweeps": sweeps, "speed": speed,
-    "effort": effort, "ablations": ablations, "filter": filters, "training": training,
+    "effort": effort, "ablations": ablations, "filter": filters, "compute": compute, "training": training,
 }  # fmt: skip
 
 

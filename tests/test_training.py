@@ -16,14 +16,14 @@ from PIL import Image
 
 from codec import zoo
 from codec.layers.lapped import Lapped, lapped_matrix
-from codec.training import ablate, held_out, start
+from codec.training import ablate, curve, held_out, start
 from codec.models.vqvae import VQVAE
 from codec.training.adapt import AdaptConfig, adapt
 from codec.training.config import TrainConfig, load_config
 from codec.training.data import Photos
 from codec.training.losses import rate_distortion
 from codec.training.ship import ship
-from codec.training.train import begin_with, load_base, train
+from codec.training.train import begin_with, load_base, load_kept, train
 
 CONFIG = """
 steps = 6
@@ -95,6 +95,27 @@ def test_logs_and_validation_are_written(whole):
     assert json.loads((whole / "config.json").read_text())["batch"] == 4
 
 
+def test_kept_weights_are_the_averaged_ones_and_give_a_curve(folder, tmp_path, monkeypatch):
+    config = load_config(folder / "config.toml", {"validate": "3", "keep": "3", "lr_muon": "0.01"})
+    model = train(config, folder / "photos", folder / "kept")
+    kept, facts = load_kept(folder / "kept" / "step-000006.pt")
+    assert facts["step"] == 6 and facts["seconds"] > 0
+    for name, value in model.state_dict().items():
+        assert torch.equal(kept.state_dict()[name], value.half().float() if value.is_floating_point() else value), name
+    command = ["curve", "--run", folder / "kept", "--images", folder / "photos", "--every", "2", "--out", tmp_path / "points.csv"]
+    monkeypatch.setattr("sys.argv", [str(word) for word in command])
+    curve.main()
+    text = (tmp_path / "points.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert len(rows) == 2 * 2 * 8 and {int(r["step"]) for r in rows} == {3, 6}
+    for name in {r["image"] for r in rows}:
+        rates = [float(r["bits_per_dim"]) for r in rows if r["image"] == name and r["step"] == "6"]
+        assert rates == sorted(rates) and rates[0] > 0
+    monkeypatch.setattr(curve, "measure", lambda *_: pytest.fail("measured again"))
+    curve.main()
+    assert (tmp_path / "points.csv").read_text() == text
+
+
 def test_two_processes_train_one_model(folder, whole):
     shutil.copytree(folder / "data", folder / "ddp" / "data")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29631", "-m", "codec.training.train"]
@@ -104,6 +125,10 @@ def test_two_processes_train_one_model(folder, whole):
     got = state(folder / "ddp" / "run")
     assert got["step"] == 6
     alone = state(whole)
+    adapted = ["--data", folder / "photos", "--base", folder / "ddp" / "run" / "last.pt", "--out", folder / "ddp" / "adapted", "steps=2", "batch=2", "crop=64", "refresh=1", "bf16=false"]
+    done = subprocess.run([*command[:8], "codec.training.adapt", *adapted], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert state(folder / "ddp" / "adapted")["step"] == 2
     moved = [n for n, v in got["model"].items() if "body" in n and not torch.equal(v, alone["model"][n])]
     assert moved and all(v.isfinite().all() for v in got["model"].values() if v.is_floating_point())
 

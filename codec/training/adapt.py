@@ -2,7 +2,7 @@
 
     python -m codec.training.adapt --data DIR --base RUN/last.pt --out DIR [NAME=VALUE ...]
 
-Killed and started again with the same --out, it goes on where it was. The encoder's decisions are made inside the loop with the tables of the moment, which are counted from those decisions. Symbols are
+Under torchrun it runs on several processes. Killed and started again with the same --out, it goes on where it was. The encoder's decisions are made inside the loop with the tables of the moment, which are counted from those decisions. Symbols are
 held fixed in the gradients: mu moves the reconstruction, log sigma moves along the tables, mu's rate is that of a Gaussian.
 """
 
@@ -29,7 +29,7 @@ from codec.training import start
 from codec.training.data import Photos
 from codec.training.losses import rate_distortion
 from codec.training.optim import Ema
-from codec.training.processes import place
+from codec.training.processes import average, place, rank_and_world
 from codec.training.restore import configure
 from codec.training.tables import Counts, analytic_tables
 from codec.training.train import Run, draw_levels, load_base
@@ -62,6 +62,16 @@ class Sender:
     def __init__(self, trellis: Trellis, tables: LatentTables) -> None:
         self.trellis, self.counts = trellis, Counts()
         self.use(tables)
+
+    def count(self, device: torch.device) -> None:
+        """Takes the tables of what all processes have sent, and forgets a part of it."""
+        held = [torch.from_numpy(getattr(self.counts, name)) for name in COUNTS]
+        means = [t.to(device) for t in held]
+        average(means)
+        for t, mean in zip(held, means, strict=True):
+            t.copy_(mean)
+        self.use(self.counts.tables())
+        self.counts.decay(0.8)
 
     def use(self, tables: LatentTables) -> None:
         self.tables, self.bits = tables, tables.bits()
@@ -117,9 +127,9 @@ def adapt_step(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tenso
             f = (octave - low).clamp(0, 1)
             bits = torch.lerp(slope_bits[low * KINDS + kind, q], slope_bits[(low + 1) * KINDS + kind, q], f)
             noisy = gaussian_bits(v_ + torch.rand_like(v_) - 0.5, mu_, ls_.detach())
-            rates.append((bits + noisy - noisy.detach()).view(len(part), -1).sum(1))
+            rates.append((bits + noisy - noisy.detach()).reshape(len(part), -1).sum(1))
             out = torch.zeros_like(part)
-            out[:, :, rows, columns] = (mu_ + torch.from_numpy(values).to(device)).view(len(part), len(rows), -1).transpose(1, 2)
+            out[:, :, rows, columns] = (mu_ + torch.from_numpy(values).to(device)).reshape(len(part), len(rows), -1).transpose(1, 2)
             return out
 
         out = model.prior(v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize)
@@ -129,7 +139,8 @@ def adapt_step(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tenso
 
 def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_at: int | None = None) -> Sender:
     """Runs or resumes a training: tunes ``model`` in place, where it is (averaged weights at the end), and returns the sender with its last tables."""
-    run, device = Run(folder, config, True), model.sd.device
+    rank, world = rank_and_world()
+    run, device = Run(folder, config, rank == 0), model.sd.device
     for p in model.parameters():
         p.requires_grad_(False)
     model.log2_igain.requires_grad_(True)
@@ -146,26 +157,27 @@ def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_
     if state is not None:
         ema.mean = [m.to(device, copy=True) for m in state["ema"]]
     first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
-    t0, spent, seen = time.perf_counter(), 0.0 if state is None else state["seconds"], []
-    bar = tqdm(range(first, last), initial=first, total=last, disable=None)
+    t0, spent, seen = time.process_time(), 0.0 if state is None else state["seconds"], []
+    bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
     for step in bar:
-        rng = np.random.default_rng((config.seed, step))
+        rng = np.random.default_rng((config.seed, step, rank))
         torch.manual_seed(int(rng.integers(2**62)))
-        x = start.to_tensor(photos.crops(rng, config.batch, config.crop)).to(device)
-        level, lam = (t.to(device) for t in draw_levels(rng, config.batch, model.config))
+        count = max(1, config.batch // world)
+        x = start.to_tensor(photos.crops(rng, count, config.crop)).to(device)
+        level, lam = (t.to(device) for t in draw_levels(rng, count, model.config))
         for group in opt.param_groups:
             group["lr"] = group["peak"] * min(1.0, (step + 1) / config.warmup) * (1 - step / config.steps)
         loss, bpd, mse = adapt_step(model, sender, x, level, lam, config.bf16)
         opt.zero_grad(set_to_none=True)
         loss.backward()
+        average(p.grad for p in model.parameters() if p.grad is not None)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         opt.step()
         ema.update(step)
         seen.append(loss.item())
-        done, seconds = step + 1, spent + time.perf_counter() - t0
+        done, seconds = step + 1, spent + (time.process_time() - t0) * world
         if fresh := done % config.refresh == 0 or done in (10, 30):
-            sender.use(sender.counts.tables())
-            sender.counts.decay(0.8)
+            sender.count(device)
         if fresh or done == last:
             run.row("log", done, {"loss": float(np.mean(seen)), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "seconds": seconds})
             bar.set_postfix(loss=f"{np.mean(seen):.3f}")

@@ -14,7 +14,8 @@ class TrainConfig:
     steps: optimiser steps; batch: crops per step over all processes; crop: their side in pixels, 0 < crop_late: side
     in the last part of the run, which starts at ``late`` (fraction of the steps); lr: of Adam; lr_muon: of Muon for the 1x1 convolutions between hidden layers of g_a and g_s (0: Adam for them too); lr_linear: factor for lapped filters and KLT; lr_gain: factor for step
     sizes; warmup: steps; ema: decay; clip: gradient norm; bf16: autocast of the networks; start_crops: crops that
-    the start values are computed from; validate, save: steps between.
+    the start values are computed from; validate, save: steps between; keep: steps between weights that
+    are kept for a curve (a multiple of validate; 0: none).
     """
 
     steps: int = 30000
@@ -34,6 +35,7 @@ class TrainConfig:
     start_crops: int = 1500
     validate: int = 1000
     save: int = 500
+    keep: int = 0
     model: VQVAEConfig = field(default_factory=VQVAEConfig)
 
 

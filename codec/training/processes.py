@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.distributed as dist
@@ -27,3 +27,14 @@ def place(threads: int) -> Iterator[torch.device]:
 def rank_and_world() -> tuple[int, int]:
     """Number of this process and how many there are."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+@torch.no_grad()
+def average(tensors: Iterable[torch.Tensor]) -> None:
+    """Replaces tensors by their means over all processes, in place; they lie where the group can reach them."""
+    if (world := rank_and_world()[1]) > 1:
+        given = list(tensors)
+        flat = torch.cat([t.flatten() for t in given])
+        dist.all_reduce(flat)
+        for t, mean in zip(given, flat.div_(world).split([t.numel() for t in given]), strict=True):
+            t.copy_(mean.view_as(t))

@@ -76,6 +76,14 @@ def load_base(path: Path) -> tuple[VQVAE, dict]:
     return model, state
 
 
+def load_kept(path: Path) -> tuple[VQVAE, dict]:
+    """What ``Run.keep`` wrote -> model, and what is said of it: step and seconds."""
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    model = VQVAE(model_config(state["config"])).to(memory_format=torch.channels_last)
+    model.load_state_dict(state.pop("model"))
+    return model, state
+
+
 @torch.no_grad()
 def validate(model: VQVAE, crops: torch.Tensor, levels: list[float]) -> list[tuple[float, float, float]]:
     """-> (level, bits/dim, RMSE 0..255), means over pictures; rounding, 8-bit pixels, Gaussian rate estimate."""
@@ -111,6 +119,11 @@ class Run:
         if self.main:
             torch.save(state, self.folder / "last.pt.new")
             os.replace(self.folder / "last.pt.new", self.folder / "last.pt")
+
+    def keep(self, model: VQVAE, config: VQVAEConfig, step: int, seconds: float) -> None:
+        """Weights of a moment, in half precision, for ``load_kept``."""
+        weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+        torch.save({"config": dataclasses.asdict(config), "step": step, "seconds": seconds, "model": weights}, self.folder / f"step-{step:06d}.pt")
 
     def load(self) -> dict | None:
         path = self.folder / "last.pt"
@@ -161,7 +174,12 @@ def train(
     wrapped = DistributedDataParallel(model) if world > 1 else model
     crops = start.to_tensor(photos.validation_crops(32, 256))
     last = min(config.steps, stop_at or config.steps)
-    t0, spent = time.perf_counter(), 0.0 if state is None else state["seconds"]
+    t0, spent = time.process_time(), 0.0 if state is None else state["seconds"]
+
+    def clock() -> float:
+        """Processor seconds of the run, of all processes."""
+        return spent + (time.process_time() - t0) * world
+
     bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
     for step in bar:
         late = step >= config.late * config.steps
@@ -185,17 +203,19 @@ def train(
         ema.update(step)
         done = step + 1
         if done % 50 == 0 or done == last:
-            seconds = spent + time.perf_counter() - t0
-            run.row("log", done, {"loss": loss.item(), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "grad_norm": norm.item(), "seconds": seconds})
+            run.row("log", done, {"loss": loss.item(), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "grad_norm": norm.item(), "seconds": clock()})
             bar.set_postfix(loss=f"{loss.item():.3f}")
         if done % config.validate == 0 or done == config.steps:
             ema.swap()
             if rank == 0:
+                if config.keep and done % config.keep == 0:
+                    run.keep(model, config.model, done, clock())
                 for level_, rate, rmse in validate(model, crops, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]):
-                    run.row("validation", done, {"level": level_, "bits_per_dim": rate, "rmse": rmse, "seconds": spent + time.perf_counter() - t0})
+                    run.row("validation", done, {"level": level_, "bits_per_dim": rate, "rmse": rmse, "seconds": clock()})
             ema.swap()
         if done % config.save == 0 or done == last:
-            run.save({"config": dataclasses.asdict(config.model), "step": done, "seconds": spent + time.perf_counter() - t0, "model": model.state_dict(), "ema": ema.mean, "optimisers": [opt.state_dict() for opt in opts]})
+            state = {"config": dataclasses.asdict(config.model), "step": done, "seconds": clock(), "model": model.state_dict(), "ema": ema.mean}
+            run.save(state | {"optimisers": [opt.state_dict() for opt in opts]})
     ema.swap()
     return model
 

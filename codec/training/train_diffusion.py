@@ -102,7 +102,7 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
         ema.mean = [m.to(device, copy=True) for m in state["ema"]]
     wrapped = DistributedDataParallel(net, find_unused_parameters=True) if world > 1 else net
     denoise, first, last = Preconditioned(wrapped), 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
-    t0, spent, seen = time.perf_counter(), 0.0 if state is None else state["seconds"], []
+    t0, spent, seen = time.process_time(), 0.0 if state is None else state["seconds"], []
     bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
     for step in bar:
         rng = np.random.default_rng((config.seed, step, rank))
@@ -120,7 +120,7 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
         opt.step()
         ema.update(step)
         seen.append([v.mean().item() for v in (loss, elbo, distance)])
-        done, seconds = step + 1, spent + time.perf_counter() - t0
+        done, seconds = step + 1, spent + (time.process_time() - t0) * world
         if done % 50 == 0 or done == last:
             run.row("log", done, {**dict(zip(("loss", "elbo", "distance"), np.mean(seen, 0).tolist(), strict=True)), "grad_norm": norm.item(), "seconds": seconds})
             bar.set_postfix(loss=f"{np.mean(seen, 0)[0]:.3f}")

@@ -120,7 +120,7 @@ def train(config: FilterConfig, store: Store, anchors: int, out: Path, stop_at: 
         net.load_state_dict(state["model"]), muon.load_state_dict(state["muon"]), adam.load_state_dict(state["adam"])
         ema.mean = [m.to(device, copy=True) for m in state["ema"]]
     first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
-    t0, spent, seen = time.perf_counter(), 0.0 if state is None else state["seconds"], []
+    t0, spent, seen = time.process_time(), 0.0 if state is None else state["seconds"], []
     bar = tqdm(range(first, last), initial=first, total=last, disable=None)
     for step in bar:
         batch = store.draw(np.random.default_rng((config.seed, step)), config.batch, config.crop)
@@ -135,7 +135,7 @@ def train(config: FilterConfig, store: Store, anchors: int, out: Path, stop_at: 
         adam.step()
         ema.update(step)
         seen.append([loss.item(), 100 * (after / before).log().mean().item()])
-        done, seconds = step + 1, spent + time.perf_counter() - t0
+        done, seconds = step + 1, spent + time.process_time() - t0
         if done % 100 == 0 or done == last:
             run.row("log", done, {**dict(zip(("loss", "change"), np.mean(seen, 0).tolist(), strict=True)), "seconds": seconds})
             bar.set_postfix(change=f"{np.mean(seen, 0)[1]:.2f} %")

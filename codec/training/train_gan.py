@@ -124,7 +124,7 @@ def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, sto
     generator = Generator(net, store.model.vqvae)
     whole, critic = (DistributedDataParallel(m, find_unused_parameters=True) if world > 1 else m for m in (generator, judge))
     first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
-    t0, spent, seen = time.perf_counter(), 0.0 if state is None else state["seconds"], []
+    t0, spent, seen = time.process_time(), 0.0 if state is None else state["seconds"], []
     bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
     for step in bar:
         rng = np.random.default_rng((config.seed, step, rank))
@@ -152,7 +152,7 @@ def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, sto
             judged.backward()
             judge_opt.step()
         seen.append([v.item() for v in (loss, mse.mean(), distance.mean(), adversarial, judged)])
-        done, seconds = step + 1, spent + time.perf_counter() - t0
+        done, seconds = step + 1, spent + (time.process_time() - t0) * world
         if done % 50 == 0 or done == last:
             run.row("log", done, {**dict(zip(("loss", "relative_mse", "distance", "adversarial", "discriminator"), np.mean(seen, 0).tolist(), strict=True)), "seconds": seconds})
             bar.set_postfix(loss=f"{np.mean(seen, 0)[0]:.3f}")

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from benchmarks import figures, filters, quantizers, typeset
+from benchmarks import figures, filters, quantizers, training_curve, typeset
 from benchmarks.bdrate import mean_curve
 
 COMMITTED = Path(__file__).parents[2] / "results"
@@ -164,6 +164,29 @@ def test_filter_is_compared_on_the_same_files() -> None:
     np.testing.assert_allclose(found.bd_rate_percent, -10, atol=0.2)  # rate and error are inverse here
     with pytest.raises(SystemExit, match="not the same"):
         filters.compared(rows, rows.assign(bytes=rows.bytes + 1))
+
+
+def test_compute_is_set_against_the_anchor_and_the_first_point(built, tmp_path, monkeypatch) -> None:
+    results, _, kept = built
+    table = pd.read_csv(results / "training.csv")
+    for axes, column in zip(kept["compute"].axes, ("held_out_percent", "kodak_percent"), strict=True):
+        same((axes.lines[0].get_xdata(), axes.lines[0].get_ydata()), table.hours, table[column])
+    levels, rate = np.arange(4), np.array([0.01, 0.03, 0.1, 0.3])
+    validation = pd.concat([pd.DataFrame({"step": s, "level": levels, "bits_per_dim": f * rate, "rmse": 20 - 5 * levels, "seconds": 36 * s}) for s, f in ((50, 1.0), (100, 0.9))])
+    points = pd.concat([validation.assign(image=name) for name in ("a.png", "b.png")])
+    anchor = points[points.step == 50].assign(codec="bpg-444", setting=lambda t: t.level.astype(str), image_hash="x", bits_per_dim=lambda t: t.bits_per_dim / 1.25)
+    (tmp_path / "kodak").mkdir()
+    for frame, name in ((validation, "validation"), (points, "training_points"), (anchor, "kodak/rd")):
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    monkeypatch.setattr("sys.argv", ["training_curve", "--run", str(tmp_path), "--results", str(tmp_path)])
+    training_curve.main()
+    found = pd.read_csv(tmp_path / "training.csv").set_index("step")
+    assert found.hours[100] == 1 and found.images[100] == 2
+    np.testing.assert_allclose(found.held_out_percent, [0, -10], atol=1e-3)
+    np.testing.assert_allclose(found.kodak_percent, [25, 12.5], atol=1e-3)
+    (tmp_path / "training_points.csv").unlink()
+    with pytest.raises(SystemExit, match="training_points.csv"):
+        training_curve.main()
 
 
 def test_speed_effort_and_ablations(built) -> None:
