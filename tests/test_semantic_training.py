@@ -17,7 +17,8 @@ from codec.models.discriminator import Discriminator, DiscriminatorConfig
 from codec.models.semantic import Semantic
 from codec.training import latents, nll, ship_semantic, train_diffusion, train_gan
 from codec.training.features import FeatureLoss
-from codec.training.restore import Store, configure, start_from
+from codec.training.config import configure
+from codec.training.restore import Store, start_from
 from tests.small import CONFIG, small_coder, small_model
 
 SHAPE = DenoiserConfig(channels=CONFIG.channels, width=16, blocks=2, kernel=3, attend=1, heads=2, context=8, embedding=16)

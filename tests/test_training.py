@@ -19,7 +19,7 @@ from codec.layers.lapped import Lapped, lapped_matrix
 from codec.training import ablate, curve, held_out, start
 from codec.models.vqvae import VQVAE
 from codec.training.adapt import AdaptConfig, adapt
-from codec.training.config import TrainConfig, load_config
+from codec.training.config import TrainConfig, configure
 from codec.training.data import Photos
 from codec.training.losses import rate_distortion
 from codec.training.ship import ship
@@ -68,7 +68,7 @@ def folder(tmp_path_factory) -> Path:
 def whole(folder) -> Path:
     """A run of 6 steps without a break."""
     torch.set_num_threads(1)
-    train(load_config(folder / "config.toml", {}), folder / "photos", folder / "whole")
+    train(configure(TrainConfig(), folder / "config.toml", []), folder / "photos", folder / "whole")
     return folder / "whole"
 
 
@@ -77,7 +77,7 @@ def state(run: Path) -> dict:
 
 
 def test_a_run_that_was_stopped_ends_in_the_same_state(folder, whole):
-    config = load_config(folder / "config.toml", {})
+    config = configure(TrainConfig(), folder / "config.toml", [])
     for stop in (2, 4, None):
         train(config, folder / "photos", folder / "parts", stop)
     a, b = state(whole), state(folder / "parts")
@@ -96,7 +96,7 @@ def test_logs_and_validation_are_written(whole):
 
 
 def test_kept_weights_are_the_averaged_ones_and_give_a_curve(folder, tmp_path, monkeypatch):
-    config = load_config(folder / "config.toml", {"validate": "3", "keep": "3", "lr_muon": "0.01"})
+    config = configure(TrainConfig(), folder / "config.toml", ["validate=3", "keep=3", "lr_muon=0.01"])
     model = train(config, folder / "photos", folder / "kept")
     kept, facts = load_kept(folder / "kept" / "step-000006.pt")
     assert facts["step"] == 6 and facts["seconds"] > 0
@@ -147,7 +147,7 @@ def test_adapt_and_ship_give_a_model_that_codes(folder, whole, tmp_path):
     v, tokens = rng.normal(0, 2, (24, 4, 6)).astype(np.float32), rng.integers(0, 32, (2, 3))
     sent = again.coder.encode(v, tokens, 3000, np.full(24, 8, np.float32))
     assert (shipped.coder.decode(tuple(sent.sections), 4, 6, 3000)[1] == sent.v_hat).all()
-    begun = train(replace(load_config(folder / "config.toml", {}), lr=0.0), folder / "photos", folder / "begun", stop_at=1, begin=partial(begin_with, out))
+    begun = train(replace(configure(TrainConfig(), folder / "config.toml", []), lr=0.0), folder / "photos", folder / "begun", stop_at=1, begin=partial(begin_with, out))
     for name, p in begun.named_parameters():
         assert torch.equal(p, dict(shipped.vqvae.named_parameters())[name]), name
 
@@ -165,7 +165,7 @@ def test_adapting_stopped_and_resumed_ends_in_the_same_state(folder, whole):
 
 
 def test_muon_moves_the_inner_matrices_and_a_run_with_it_resumes(folder, whole):
-    config = load_config(folder / "config.toml", {"lr_muon": "0.01"})
+    config = configure(TrainConfig(), folder / "config.toml", ["lr_muon=0.01"])
     for name, stops in (("muon", (None,)), ("muon-parts", (3, None))):
         for stop in stops:
             train(config, folder / "photos", folder / name, stop)
@@ -203,7 +203,7 @@ def test_a_cache_of_other_photographs_is_refused(folder, tmp_path):
 
 def test_unknown_settings_are_refused(folder):
     with pytest.raises(SystemExit, match="unknown setting 'stepz'"):
-        load_config(folder / "config.toml", {"stepz": "3"})
+        configure(TrainConfig(), folder / "config.toml", ["stepz=3"])
 
 
 def test_lapped_filter_is_undone_by_the_inverse_matrix():
@@ -244,8 +244,8 @@ def test_loss_weighs_rate_against_error():
 
 
 def test_overrides_are_typed(folder):
-    config = load_config(folder / "config.toml", {"lr": "0.5", "bf16": "false"})
-    assert config == replace(load_config(folder / "config.toml", {}), lr=0.5, bf16=False)
+    config = configure(TrainConfig(), folder / "config.toml", ["lr=0.5", "bf16=false"])
+    assert config == replace(configure(TrainConfig(), folder / "config.toml", []), lr=0.5, bf16=False)
 
 
 def test_every_ablation_is_a_model_that_trains():
@@ -259,7 +259,7 @@ def test_every_ablation_is_a_model_that_trains():
 
 
 def test_ablations_are_measured_once(folder):
-    config = load_config(folder / "config.toml", {"start_crops": "60"})
+    config = configure(TrainConfig(), folder / "config.toml", ["start_crops=60"])
     tiny = [v for v in ablate.VARIANTS if v.name in (ablate.BASELINE, "random transforms", "KLT of plain blocks")]
     for _ in range(2):
         ablate.run(tiny, config, 6, folder / "photos", folder, folder / "out", 1)

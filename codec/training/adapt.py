@@ -8,7 +8,6 @@ held fixed in the gradients: mu moves the reconstruction, log sigma moves along 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import time
 from dataclasses import dataclass
@@ -26,11 +25,11 @@ from codec.models.transforms import level_features
 from codec.models.trellis import TRELLISES, UNIT, Trellis, assign, reconstruct
 from codec.models.vqvae import VQVAE
 from codec.training import start
+from codec.training.config import configure, options
 from codec.training.data import Photos
 from codec.training.losses import rate_distortion
 from codec.training.optim import Ema
 from codec.training.processes import average, place, rank_and_world
-from codec.training.restore import configure
 from codec.training.tables import Counts, analytic_tables
 from codec.training.train import Run, draw_levels, load_base
 
@@ -190,14 +189,9 @@ def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="codec.training.adapt", description=__doc__.split("\n")[0])
+    ap = options("adapt", __doc__)
     ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
     ap.add_argument("--base", type=Path, required=True, help="last.pt of a run of codec.training.train")
-    ap.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
-    ap.add_argument("--config", type=Path, help="TOML file with settings")
-    ap.add_argument("--stop-at", type=int, help="stop after this step (the schedule stays that of the whole run)")
-    ap.add_argument("--threads", type=int, default=1)
-    ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_args()
     config = configure(AdaptConfig(), args.config, args.settings)
     model, _ = load_base(args.base)

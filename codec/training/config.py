@@ -1,8 +1,10 @@
-"""Configuration of a training run: a dataclass, read from TOML, every field settable on the command line."""
+"""Configuration of a training run: a dataclass, read from TOML, every field settable on the command line; and the options that all trainings have."""
 
+import argparse
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from codec.models.config import Group, VQVAEConfig
 
@@ -39,18 +41,34 @@ class TrainConfig:
     model: VQVAEConfig = field(default_factory=VQVAEConfig)
 
 
-def load_config(path: Path | None, overrides: dict[str, str]) -> TrainConfig:
-    """TOML file (or the defaults), then NAME=VALUE overrides; groups of the model are [start, stop, passes]. An unknown name raises SystemExit with the names that exist."""
-    given: dict[str, object] = tomllib.loads(path.read_text()) if path else {}
+def configure(config: Any, path: Path | None, overrides: list[str]) -> Any:
+    """Dataclass of settings -> the same with those of a TOML file, then NAME=VALUE overrides; the table [model] sets fields of its model (groups are [start, stop, passes]). An unknown name
+    raises SystemExit with the names that exist."""
+    given: dict[str, Any] = tomllib.loads(path.read_text()) if path else {}
     model = given.pop("model", {})
     if "groups" in model:
         model["groups"] = tuple(Group(*g) for g in model["groups"])
-    config = replace(TrainConfig(model=VQVAEConfig(**model)), **_checked(given))
-    return replace(config, **_checked({k: tomllib.loads(f"v = {v}")["v"] for k, v in overrides.items()}))
-
-
-def _checked(values: dict[str, object]) -> dict[str, object]:
-    known = {f.name for f in fields(TrainConfig)} - {"model"}
-    if wrong := set(values) - known:
+    given |= {k: _value(v) for k, v in (s.split("=", 1) for s in overrides)}
+    known = {f.name for f in fields(config)} - {"model"}
+    if wrong := set(given) - known:
         raise SystemExit(f"unknown setting {sorted(wrong)[0]!r}; there are: {', '.join(sorted(known))}")
-    return values
+    return replace(config, **given, **({"model": replace(config.model, **model)} if model else {}))
+
+
+def _value(text: str) -> Any:
+    """As in TOML, but a word needs no quotes."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def options(command: str, description: str) -> argparse.ArgumentParser:
+    """Parser with what all trainings have."""
+    ap = argparse.ArgumentParser(prog=f"codec.training.{command}", description=description.split("\n")[0])
+    ap.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
+    ap.add_argument("--config", type=Path, help="TOML file with settings")
+    ap.add_argument("--stop-at", type=int, help="stop after this step (the schedule stays that of the whole run)")
+    ap.add_argument("--threads", type=int, default=1)
+    ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
+    return ap

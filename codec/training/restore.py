@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +45,6 @@ class RestoreConfig:
     validate: int = 500
     save: int = 250
     model: DenoiserConfig = field(default_factory=lambda: DenoiserConfig(width=256, heads=4))
-
-
-def _value(text: str) -> Any:
-    """As in TOML, but a word needs no quotes."""
-    try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def configure(config: Any, path: Path | None, overrides: list[str]) -> Any:
-    """Dataclass of settings -> the same with those of a TOML file, then NAME=VALUE overrides. An unknown name raises SystemExit with the names that exist."""
-    given: dict[str, Any] = tomllib.loads(path.read_text()) if path else {}
-    model = given.pop("model", None)
-    given |= {k: _value(v) for k, v in (s.split("=", 1) for s in overrides)}
-    known = {f.name for f in fields(config)} - {"model"}
-    if wrong := set(given) - known:
-        raise SystemExit(f"unknown setting {sorted(wrong)[0]!r}; there are: {', '.join(sorted(known))}")
-    return replace(config, **given, **({"model": replace(config.model, **model)} if model else {}))
 
 
 @dataclass(frozen=True)

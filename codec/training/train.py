@@ -4,7 +4,6 @@ Under torchrun it runs on several processes (DDP). Killed and started again with
 with the same numbers as if it had not been killed: every step draws its crops and noise from a seed of its own.
 """
 
-import argparse
 import contextlib
 import csv
 import dataclasses
@@ -23,7 +22,7 @@ from tqdm import tqdm
 from codec.models.config import VQVAEConfig, model_config
 from codec.models.vqvae import VQVAE
 from codec.training import start
-from codec.training.config import TrainConfig, load_config
+from codec.training.config import TrainConfig, configure, options
 from codec.training.data import Photos
 from codec.training.losses import rate_distortion
 from codec.training.optim import Ema, Muon
@@ -221,16 +220,11 @@ def train(
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="codec.training.train", description=__doc__.split("\n")[0])
+    ap = options("train", __doc__)
     ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
-    ap.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
-    ap.add_argument("--config", type=Path, help="TOML file with settings")
     ap.add_argument("--begin", type=Path, help="weights file to start from, whose shape the model then has")
-    ap.add_argument("--stop-at", type=int, help="stop after this step (the schedule stays that of the whole run)")
-    ap.add_argument("--threads", type=int, default=1)
-    ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_args()
-    config = load_config(args.config, dict(s.split("=", 1) for s in args.settings))
+    config = configure(TrainConfig(), args.config, args.settings)
     if args.begin:
         config = dataclasses.replace(config, model=read_model(args.begin, 0).config)
     with place(args.threads) as device:

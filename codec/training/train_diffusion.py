@@ -5,7 +5,6 @@ The latents come from codec.training.latents. Under torchrun it runs on several 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import time
 from dataclasses import dataclass
@@ -20,10 +19,11 @@ from codec import zoo
 from codec.diffusion.precondition import Preconditioned, draw_sigmas, loss_weight
 from codec.models.semantic import Semantic
 from codec.models.vqvae import VQVAE
+from codec.training.config import configure, options
 from codec.training.features import FeatureLoss
 from codec.training.optim import Ema
 from codec.training.processes import place, rank_and_world
-from codec.training.restore import Batch, RestoreConfig, Store, channel_weight, configure, learning_rate, start_from
+from codec.training.restore import Batch, RestoreConfig, Store, channel_weight, learning_rate, start_from
 from codec.training.train import Run
 
 VALIDATION_SIGMAS = (10.0, 1.5, 0.3)
@@ -137,16 +137,11 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="codec.training.train_diffusion", description=__doc__.split("\n")[0])
+    ap = options("train_diffusion", __doc__)
     ap.add_argument("--latents", type=Path, required=True, help="folder made by codec.training.latents")
-    ap.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
     ap.add_argument("--feature-weights", type=Path, help="safetensors file with SqueezeNet 1.1, for feature above 0")
     ap.add_argument("--model", default="default", help="perceptual model that the latents are of")
     ap.add_argument("--begin", type=Path, help="last.pt of another run, to start from its weights")
-    ap.add_argument("--config", type=Path, help="TOML file with settings")
-    ap.add_argument("--stop-at", type=int, help="stop after this step (the schedule stays that of the whole run)")
-    ap.add_argument("--threads", type=int, default=1)
-    ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_args()
     config = configure(DiffusionConfig(), args.config, args.settings)
     if config.feature and args.feature_weights is None:

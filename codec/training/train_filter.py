@@ -5,7 +5,6 @@ Everything else stays as it is, and so do all files: only their pictures are bet
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 import time
@@ -20,10 +19,10 @@ from tqdm import tqdm
 from codec import zoo
 from codec.models.filter import GRID, Filter
 from codec.models.transforms import level_features
+from codec.training.config import configure, options
 from codec.training.decoded import Decoded
 from codec.training.optim import Ema, Muon
 from codec.training.processes import place
-from codec.training.restore import configure
 from codec.training.shards import VALIDATION
 from codec.training.ship import record_filter
 from codec.training.train import Run
@@ -151,17 +150,12 @@ def train(config: FilterConfig, store: Store, anchors: int, out: Path, stop_at: 
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="codec.training.train_filter", description=__doc__.split("\n")[0])
+    ap = options("train_filter", __doc__)
     ap.add_argument("--decoded", type=Path, required=True, help="folder made by codec.training.decoded")
-    ap.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
     ap.add_argument("--model", default="default", help="perceptual model that the pictures are of")
     ap.add_argument("--weights", type=Path, help="weights file to write: the model with its filter")
     ap.add_argument("--id", type=int, default=0, help="model id in the manifest beside the weights file (0: no manifest)")
     ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
-    ap.add_argument("--config", type=Path, help="TOML file with settings")
-    ap.add_argument("--stop-at", type=int, help="stop after this step (the schedule stays that of the whole run)")
-    ap.add_argument("--threads", type=int, default=1)
-    ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_args()
     config, model = configure(FilterConfig(), args.config, args.settings), zoo.load(args.model)
     with place(args.threads) as device:

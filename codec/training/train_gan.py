@@ -6,7 +6,6 @@ decoder used once, so that they have its size, and the frozen synthesis transfor
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import time
 from dataclasses import dataclass
@@ -24,10 +23,11 @@ from codec.models.discriminator import Discriminator, DiscriminatorConfig
 from codec.models.semantic import Condition, Semantic
 from codec.models.transforms import PATCH
 from codec.models.vqvae import VQVAE
+from codec.training.config import configure, options
 from codec.training.features import FeatureLoss
 from codec.training.optim import Ema
 from codec.training.processes import place, rank_and_world
-from codec.training.restore import Batch, RestoreConfig, Store, configure, learning_rate, start_from
+from codec.training.restore import Batch, RestoreConfig, Store, learning_rate, start_from
 from codec.training.train import Run
 
 
@@ -169,16 +169,11 @@ def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, sto
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="codec.training.train_gan", description=__doc__.split("\n")[0])
+    ap = options("train_gan", __doc__)
     ap.add_argument("--latents", type=Path, required=True, help="folder made by codec.training.latents")
-    ap.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
     ap.add_argument("--feature-weights", type=Path, required=True, help="safetensors file with SqueezeNet 1.1")
     ap.add_argument("--model", default="default", help="perceptual model that the latents are of")
     ap.add_argument("--begin", type=Path, help="last.pt of another run, to start from its weights")
-    ap.add_argument("--config", type=Path, help="TOML file with settings")
-    ap.add_argument("--stop-at", type=int, help="stop after this step (the schedule stays that of the whole run)")
-    ap.add_argument("--threads", type=int, default=1)
-    ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_args()
     with place(args.threads) as device:
         store, features = Store(args.latents, zoo.load(args.model, device)), FeatureLoss(args.feature_weights).to(device)
