@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def whole(folder) -> Path:
 
 
 def state(run: Path) -> dict:
-    return torch.load(run / "last.pt", weights_only=True)
+    return torch.load(run / "last.pt", weights_only=True, map_location="cpu")
 
 
 def test_a_run_that_was_stopped_ends_in_the_same_state(folder, whole):
@@ -120,13 +121,14 @@ def test_two_processes_train_one_model(folder, whole):
     shutil.copytree(folder / "data", folder / "ddp" / "data")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29631", "-m", "codec.training.train"]
     command += ["--data", folder / "photos", "--out", folder / "ddp" / "run", "--config", folder / "config.toml", "lr_muon=0.01"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    on_cpu = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=on_cpu)
     assert done.returncode == 0, done.stderr[-2000:]
     got = state(folder / "ddp" / "run")
     assert got["step"] == 6
     alone = state(whole)
     adapted = ["--data", folder / "photos", "--base", folder / "ddp" / "run" / "last.pt", "--out", folder / "ddp" / "adapted", "steps=2", "batch=2", "crop=64", "refresh=1", "bf16=false"]
-    done = subprocess.run([*command[:8], "codec.training.adapt", *adapted], capture_output=True, text=True, timeout=240)
+    done = subprocess.run([*command[:8], "codec.training.adapt", *adapted], capture_output=True, text=True, timeout=240, env=on_cpu)
     assert done.returncode == 0, done.stderr[-2000:]
     assert state(folder / "ddp" / "adapted")["step"] == 2
     moved = [n for n, v in got["model"].items() if "body" in n and not torch.equal(v, alone["model"][n])]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -61,7 +62,8 @@ class Photos:
     def _build(source: Path, cache: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True)
         entries, offset = [], 0
-        with open(cache / "photos.u8", "wb") as out:
+        pixels_file, index_file = cache / f"photos.u8.{os.getpid()}", cache / f"index.json.{os.getpid()}"  # several processes may come here at once
+        with open(pixels_file, "wb") as out:
             for photo, (name, picture) in enumerate(read_pictures(source)):
                 for scale in SCALES:
                     w, h = round(picture.width * scale), round(picture.height * scale)
@@ -72,8 +74,10 @@ class Photos:
                     entries.append(asdict(Entry(photo, name, scale, offset, h, w)))
                     offset += pixels.size
         if not entries:
+            pixels_file.unlink()
             raise SystemExit(f"no photographs of at least {MIN_SIDE} pixels a side in {source}")
-        (cache / "index.json").write_text(json.dumps({"source": source.name, "entries": entries}))
+        index_file.write_text(json.dumps({"source": source.name, "entries": entries}))
+        os.replace(pixels_file, cache / "photos.u8"), os.replace(index_file, cache / "index.json")
 
     def pixels(self, e: Entry) -> np.ndarray:
         """(H, W, 3) uint8 view."""

@@ -8,6 +8,7 @@ Every stage is a command of its own with a TOML file of the recipe. Killed and s
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -77,6 +78,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SystemExit("codec.training.everything runs in one process")
     args.weights.mkdir(parents=True, exist_ok=True)
     try:
         for stage in stages(args):

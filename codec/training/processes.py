@@ -9,10 +9,18 @@ import torch.distributed as dist
 
 
 @contextlib.contextmanager
-def place(threads: int) -> Iterator[torch.device]:
-    """Sets the threads and joins the group of torchrun, if there is one; gives the device of this process: a CUDA card where there is one, else the CPU."""
+def place(threads: int, alone: str = "") -> Iterator[torch.device]:
+    """Sets the threads and joins the group of torchrun, if there is one; gives the device of this process: a CUDA card where there is one, else the CPU.
+
+    alone: name of a command that has no use for several processes. Raises SystemExit with one sentence under torchrun then, and where there are fewer cards than processes.
+    """
+    if alone and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SystemExit(f"{alone} runs in one process")
     torch.set_num_threads(threads)
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
+    local, cards = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if 0 < cards <= local:
+        raise SystemExit(f"there are {cards} cards, fewer than processes")
+    device = torch.device("cuda", local) if cards else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if "RANK" in os.environ:

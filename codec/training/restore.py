@@ -25,7 +25,7 @@ SCALE_SHARDS = 12  # shards that the scales of the residual are measured on
 class RestoreConfig:
     """One training of the semantic stage.
 
-    steps: optimiser steps; batch: crops per step; window: side of a crop in latent positions (even); lr, warmup, ema, clip, seed: of the optimiser; decay: share of the steps over
+    steps: optimiser steps; batch: crops per step over all processes; window: side of a crop in latent positions (even); lr, warmup, ema, clip, seed: of the optimiser; decay: share of the steps over
     which the learning rate falls to 0 at the end; upscale: share of crops that are enlargements instead of decoded streams; drop: share of steps without context tokens;
     channel_power: errors of a channel weigh as its scale to this power; model: of the network.
     """

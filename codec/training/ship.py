@@ -103,7 +103,7 @@ PHOTOGRAPHS = "1,218 openly licensed photographs (461 megapixels), each also at 
 
 def stage(folder: Path) -> dict:
     """What the manifest says of one run: command, settings, and steps, seconds and loss curve up to its checkpoint (a run that was killed logged more than it kept)."""
-    state = torch.load(folder / "last.pt", weights_only=True)
+    state = torch.load(folder / "last.pt", weights_only=True, map_location="cpu")
     kinds = {"discriminator": "train_gan", "codeword": "train_diffusion", "trellis": "adapt", "filter": "train_filter"}  # by what only such a run's checkpoint has
     command = next((name for key, name in kinds.items() if key in state), "train")
     with open(folder / "log.csv", newline="") as f:

@@ -20,7 +20,7 @@ from codec.zoo import write_semantic
 @torch.no_grad()
 def averaged(checkpoint: Path) -> Semantic:
     """last.pt of a run -> network with averaged weights."""
-    state = torch.load(checkpoint, weights_only=True)
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
     net = Semantic(DenoiserConfig(**state["config"]), state["anchors"], state["codeword"])
     net.load_state_dict(state["model"])
     for p, mean in zip(net.parameters(), state["ema"], strict=True):

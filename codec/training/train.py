@@ -1,7 +1,7 @@
 """Trains the perceptual stage: python -m codec.training.train --data DIR --out DIR [--config FILE] [NAME=VALUE ...]
 
 Under torchrun it runs on several processes (DDP). Killed and started again with the same --out, it goes on where it was,
-with the same numbers as if it had not been killed: every step draws its crops and noise from a seed of its own.
+on a CPU with the same numbers as if it had not been killed: every step draws its crops and noise from a seed of its own.
 """
 
 import contextlib

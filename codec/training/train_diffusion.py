@@ -85,7 +85,7 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
     """Runs or resumes a training; returns the network with averaged weights, on the device of the store's model. begin: checkpoint whose averaged weights a new run starts from; features: needed if config.feature is above 0."""
     rank, world = rank_and_world()
     torch.manual_seed(config.seed)
-    device = store.model.vqvae.sd.device
+    device, mine = store.model.vqvae.sd.device, dataclasses.replace(config, batch=max(1, config.batch // world))
     net = Semantic(config.model, store.anchors, store.model.vqvae.tokens.codebook.shape[1]).to(device)
     run = Run(out, config, rank == 0)
     opt = torch.optim.Adam(net.parameters(), lr=config.lr, betas=(0.9, 0.99), fused=True)
@@ -107,8 +107,8 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
     for step in bar:
         rng = np.random.default_rng((config.seed, step, rank))
         torch.manual_seed(int(rng.integers(2**62)))
-        batch = store.draw(rng, config, net)
-        u = (torch.arange(config.batch) + torch.rand(config.batch)) / config.batch
+        batch = store.draw(rng, mine, net)
+        u = (torch.arange(mine.batch) + torch.rand(mine.batch)) / mine.batch
         sigma = draw_sigmas(u.clamp(1e-4, 1 - 1e-4), config.sigma_mean, config.sigma_deviation, config.sigma_min, config.sigma_max)
         elbo, distance = losses(denoise, net, store.model.vqvae, batch, torch.randn(batch.y.shape).to(device), sigma.to(device), features if config.feature else None, config)
         loss = (elbo + config.feature * distance).mean()
@@ -119,11 +119,12 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
         norm = torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip)
         opt.step()
         ema.update(step)
-        seen.append([v.mean().item() for v in (loss, elbo, distance)])
+        seen.append(torch.stack([v.mean() for v in (loss.detach(), elbo.detach(), distance.detach())]))
         done, seconds = step + 1, spent + (time.process_time() - t0) * world
         if done % 50 == 0 or done == last:
-            run.row("log", done, {**dict(zip(("loss", "elbo", "distance"), np.mean(seen, 0).tolist(), strict=True)), "grad_norm": norm.item(), "seconds": seconds})
-            bar.set_postfix(loss=f"{np.mean(seen, 0)[0]:.3f}")
+            means = torch.stack(seen).mean(0).tolist()
+            run.row("log", done, {**dict(zip(("loss", "elbo", "distance"), means, strict=True)), "grad_norm": norm.item(), "seconds": seconds})
+            bar.set_postfix(loss=f"{means[0]:.3f}")
             seen = []
         if rank == 0 and (done % config.validate == 0 or done == config.steps):
             ema.swap()

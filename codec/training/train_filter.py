@@ -158,7 +158,7 @@ def main() -> None:
     ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
     args = ap.parse_args()
     config, model = configure(FilterConfig(), args.config, args.settings), zoo.load(args.model)
-    with place(args.threads) as device:
+    with place(args.threads, alone="codec.training.train_filter") as device:
         net = train(config, Store(args.decoded), model.config.anchors, args.out, args.stop_at, device)
     if args.weights:
         zoo.write_filter(zoo.find(args.model)[0], args.weights, net)

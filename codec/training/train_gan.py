@@ -100,7 +100,7 @@ def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, sto
     """Runs or resumes a training; returns the network with averaged weights, on the device of the store's model. begin: checkpoint whose averaged weights a new run starts from."""
     rank, world = rank_and_world()
     torch.manual_seed(config.seed)
-    device = store.model.vqvae.sd.device
+    device, mine = store.model.vqvae.sd.device, dataclasses.replace(config, batch=max(1, config.batch // world))
     net = Semantic(config.model, store.anchors, store.model.vqvae.tokens.codebook.shape[1]).to(device)
     judge = Discriminator(dataclasses.replace(config.discriminator, channels=config.model.channels)).to(device, memory_format=torch.channels_last)
     run = Run(out, config, rank == 0)
@@ -129,7 +129,7 @@ def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, sto
     for step in bar:
         rng = np.random.default_rng((config.seed, step, rank))
         torch.manual_seed(int(rng.integers(2**62)))
-        batch = store.draw(rng, config, net)
+        batch = store.draw(rng, mine, net)
         for group in opt.param_groups:
             group["lr"] = config.lr * learning_rate(step, config)
         x_hat = whole(noise_like(batch, config), batch.condition)
@@ -151,11 +151,12 @@ def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, sto
             judge_opt.zero_grad(set_to_none=True)
             judged.backward()
             judge_opt.step()
-        seen.append([v.item() for v in (loss, mse.mean(), distance.mean(), adversarial, judged)])
+        seen.append(torch.stack([v.detach() for v in (loss, mse.mean(), distance.mean(), adversarial, judged)]))
         done, seconds = step + 1, spent + (time.process_time() - t0) * world
         if done % 50 == 0 or done == last:
-            run.row("log", done, {**dict(zip(("loss", "relative_mse", "distance", "adversarial", "discriminator"), np.mean(seen, 0).tolist(), strict=True)), "seconds": seconds})
-            bar.set_postfix(loss=f"{np.mean(seen, 0)[0]:.3f}")
+            means = torch.stack(seen).mean(0).tolist()
+            run.row("log", done, {**dict(zip(("loss", "relative_mse", "distance", "adversarial", "discriminator"), means, strict=True)), "seconds": seconds})
+            bar.set_postfix(loss=f"{means[0]:.3f}")
             seen = []
         if rank == 0 and (done % config.validate == 0 or done == config.steps):
             ema.swap()
