@@ -132,11 +132,11 @@ def filters(results: Path) -> plt.Figure:
 
 
 def compute(results: Path) -> plt.Figure:
-    """What training bought: BD-rate on held-out photographs against the first point, and on Kodak against BPG, by processor hours."""
+    """What training bought: BD-rate on held-out photographs against the first validation, and on Kodak against BPG, by processor hours."""
     table = pd.read_csv(results / "training.csv")
     figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.5), layout="constrained")
     left.plot(table.hours, table.held_out_percent, marker=SERIES_MARKERS[0], color=SERIES[0])
-    left.set_ylabel("held-out photographs: BD-rate\nagainst the first point, %")
+    left.set_ylabel("held-out photographs: BD-rate\nagainst the first validation, %")
     right.plot(table.hours, table.kodak_percent, marker=SERIES_MARKERS[1], color=SERIES[1])
     right.fill_between(table.hours, table.kodak_low, table.kodak_high, color=SERIES[1], alpha=0.2, linewidth=0)
     right.set_ylabel("Kodak (estimate): BD-rate\nagainst BPG 4:4:4, %")
