@@ -136,7 +136,7 @@ def compute(results: Path) -> plt.Figure:
     table = pd.read_csv(results / "training.csv")
     figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.5), layout="constrained")
     left.plot(table.hours, table.held_out_percent, marker=SERIES_MARKERS[0], color=SERIES[0])
-    left.set_ylabel("held-out photographs: BD-rate\nagainst the first validation, %")
+    left.set_ylabel("held-out photographs: BD-rate\nagainst the first point, %")
     right.plot(table.hours, table.kodak_percent, marker=SERIES_MARKERS[1], color=SERIES[1])
     right.fill_between(table.hours, table.kodak_low, table.kodak_high, color=SERIES[1], alpha=0.2, linewidth=0)
     right.set_ylabel("Kodak (estimate): BD-rate\nagainst BPG 4:4:4, %")

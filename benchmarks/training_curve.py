@@ -47,7 +47,7 @@ def main() -> None:
     if missing := [path for path in sources.values() if not path.is_file()]:
         sys.exit(f"training_curve: there is no {missing[0]}")
     validation, points, rd = (pd.read_csv(path, dtype={"setting": str}) for path in sources.values())
-    table = held_out(validation).merge(against(points, rd), on="step")
+    table = held_out(validation).merge(against(points, rd), on="step", how="left")
     table.insert(1, "hours", table.pop("seconds") / 3600)
     table.to_csv(args.results / "training.csv", index=False, float_format="%.5g", lineterminator="\n")
     print(table.to_string(index=False))

@@ -2,8 +2,9 @@
 
     python -m codec.training.adapt --data DIR --base RUN/last.pt --out DIR [NAME=VALUE ...]
 
-Under torchrun it runs on several processes. Killed and started again with the same --out, it goes on where it was. The encoder's decisions are made inside the loop with the tables of the moment, which are counted from those decisions. Symbols are
-held fixed in the gradients: mu moves the reconstruction, log sigma moves along the tables, mu's rate is that of a Gaussian.
+Under torchrun it runs on several processes. Killed and started again with the same --out, it goes on where it was. The encoder's
+decisions are made inside the loop with the tables of the moment, which are counted from those decisions. Symbols are held fixed in
+the gradients: mu moves the reconstruction, log sigma moves along the tables, mu's rate is that of a Gaussian.
 """
 
 from __future__ import annotations

@@ -20,14 +20,18 @@ DECODERS = ("ldm", "perceptual", "gan")
 
 @dataclass(frozen=True)
 class Stage:
-    """command: of codec.training, with its arguments; target: a file that means that the stage is finished, None for a training, which knows itself."""
+    """command: of codec.training, with its arguments; target: a file that means that the stage is finished if it is newer than its source, None for a command that knows itself."""
 
     command: str
     arguments: tuple[str | Path | int, ...]
     target: Path | None = None
+    source: Path | None = None
+
+    def finished(self) -> bool:
+        return self.target is not None and self.target.exists() and self.target.stat().st_mtime >= self.source.stat().st_mtime
 
     def run(self) -> None:
-        if self.target is None or not self.target.exists():
+        if not self.finished():
             print(f"codec.training.{self.command}", *self.arguments, file=sys.stderr, flush=True)
             subprocess.run([sys.executable, "-m", f"codec.training.{self.command}", *map(str, self.arguments)], check=True)
 
@@ -46,7 +50,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
     found = [
         Stage("train", (*data, "--out", runs / "base", *config("train"), *threads, *(("--begin", args.begin) if args.begin else ()))),
         Stage("adapt", (*data, "--base", runs / "base" / "last.pt", "--out", runs / "adapted", *config("adapt"), *threads)),
-        Stage("ship", (*data, "--base", runs / "base", "--adapted", runs / "adapted" / "last.pt", "--out", base, "--id", args.id, "--crops", args.crops, "--hardware", args.hardware), base),
+        Stage("ship", (*data, "--base", runs / "base", "--adapted", runs / "adapted" / "last.pt", "--out", base, "--id", args.id, "--crops", args.crops, "--hardware", args.hardware), base, runs / "adapted" / "last.pt"),
         Stage("latents", (*data, "--out", latents, "--model", base, "--shards", args.shards, "--size", args.size)),
         decoder("train_diffusion", "ldm"),
         decoder("train_gan", "perceptual"),
@@ -55,7 +59,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
     for name in DECODERS:
         before = (runs / "perceptual",) if name == "gan" else ()
         out = args.weights / f"{name}-{args.id}.safetensors"
-        found.append(Stage("ship_semantic", ("--runs", *before, runs / name, "--out", out, "--hardware", args.hardware), out))
+        found.append(Stage("ship_semantic", ("--runs", *before, runs / name, "--out", out, "--hardware", args.hardware), out, runs / name / "last.pt"))
     return found
 
 

@@ -119,10 +119,10 @@ class Run:
             torch.save(state, self.folder / "last.pt.new")
             os.replace(self.folder / "last.pt.new", self.folder / "last.pt")
 
-    def keep(self, model: VQVAE, config: VQVAEConfig, step: int, seconds: float) -> None:
+    def keep(self, model: VQVAE, step: int, seconds: float) -> None:
         """Weights of a moment, in half precision, for ``load_kept``."""
         weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
-        torch.save({"config": dataclasses.asdict(config), "step": step, "seconds": seconds, "model": weights}, self.folder / f"step-{step:06d}.pt")
+        torch.save({"config": dataclasses.asdict(model.config), "step": step, "seconds": seconds, "model": weights}, self.folder / f"step-{step:06d}.pt")
 
     def load(self) -> dict | None:
         path = self.folder / "last.pt"
@@ -208,7 +208,7 @@ def train(
             ema.swap()
             if rank == 0:
                 if config.keep and done % config.keep == 0:
-                    run.keep(model, config.model, done, clock())
+                    run.keep(model, done, clock())
                 for level_, rate, rmse in validate(model, crops, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]):
                     run.row("validation", done, {"level": level_, "bits_per_dim": rate, "rmse": rmse, "seconds": clock()})
             ema.swap()
