@@ -34,7 +34,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class BdResult:
-    """One codec against one anchor. Intervals are 95 % bootstrap intervals of the mean over images."""
+    """One codec against one anchor. Intervals are 95 % bootstrap intervals of the mean over images; ms_ssim_rate: BD-rate by MS-SSIM in dB, NaN where it was not measured."""
 
     codec: str
     anchor: str
@@ -46,6 +46,9 @@ class BdResult:
     bd_rmse_low: float
     bd_rmse_high: float
     bd_rate_of_means_percent: float
+    ms_ssim_rate_percent: float
+    ms_ssim_rate_low: float
+    ms_ssim_rate_high: float
 
 
 def mean_gap(x_anchor: ArrayLike, y_anchor: ArrayLike, x_test: ArrayLike, y_test: ArrayLike) -> float:
@@ -91,13 +94,24 @@ def image_curves(table: pd.DataFrame) -> dict[str, Curve]:
     return {str(digest): Curve(group.bits_per_dim.to_numpy(), group.rmse.to_numpy()) for digest, group in rows.groupby("image_hash")}
 
 
-def compare(codec: str, test: Mapping[str, Curve], anchor_name: str, anchor: Mapping[str, Curve], means: tuple[Curve, Curve]) -> BdResult:
-    """BD numbers of one codec: per image, then mean and interval; and of the mean curves (test, anchor)."""
-    shared = sorted(set(test) & set(anchor))
-    rates = [bd_rate(anchor[image], test[image]) for image in shared]
-    errors = [bd_rmse(anchor[image], test[image]) for image in shared]
-    used = int(np.isfinite(rates).sum())
-    return BdResult(codec, anchor_name, used, *bootstrap(rates), *bootstrap(errors), bd_rate(means[1], means[0]))
+def structural(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that have MS-SSIM, with the error whose PSNR is MS-SSIM in dB, -10 log10(1 - MS-SSIM), in place of RMSE."""
+    return table.assign(rmse=255 * np.sqrt(1 - table.ms_ssim)).dropna(subset="rmse") if "ms_ssim" in table else table.head(0)
+
+
+def rates(test: Mapping[str, Curve], anchor: Mapping[str, Curve]) -> list[float]:
+    """BD-rate of every image that both have."""
+    return [bd_rate(anchor[image], test[image]) for image in sorted(set(test) & set(anchor))]
+
+
+def compare(codec: str, test: pd.DataFrame, anchor_name: str, anchor: pd.DataFrame) -> BdResult:
+    """BD numbers of the rows of one codec against those of another: per image, then mean and interval; and of the mean curves."""
+    ours, theirs = image_curves(test), image_curves(anchor)
+    by_error = rates(ours, theirs)
+    errors = [bd_rmse(theirs[image], ours[image]) for image in sorted(set(ours) & set(theirs))]
+    by_structure = rates(image_curves(structural(test)), image_curves(structural(anchor)))
+    of_means = bd_rate(mean_curve(anchor), mean_curve(test))
+    return BdResult(codec, anchor_name, int(np.isfinite(by_error).sum()), *bootstrap(by_error), *bootstrap(errors), of_means, *bootstrap(by_structure))
 
 
 def bd_table(table: pd.DataFrame, anchor: str) -> pd.DataFrame:
@@ -105,9 +119,8 @@ def bd_table(table: pd.DataFrame, anchor: str) -> pd.DataFrame:
     names = list(dict.fromkeys(table.codec))
     if anchor not in names:
         raise BenchmarkError(f"the anchor codec {anchor!r} is not in the table ({', '.join(names)})")
-    curves = {name: image_curves(table[table.codec == name]) for name in names}
-    means = {name: mean_curve(table[table.codec == name]) for name in names}
-    results = [compare(name, curves[name], anchor, curves[anchor], (means[name], means[anchor])) for name in names]
+    rows = {name: table[table.codec == name] for name in names}
+    results = [compare(name, rows[name], anchor, rows[anchor]) for name in names]
     return pd.DataFrame(results).sort_values("bd_rate_percent", kind="stable").reset_index(drop=True)
 
 

@@ -1,7 +1,8 @@
 """What the encoder's search buys: python benchmarks/effort.py --images DIR [--every N] [--out results]
 
 Writes OUT/effort.csv (bytes, RMSE and processor seconds of encoding for each picture, effort and quality), OUT/effort_bd.csv (BD-rate by RMSE of each effort against effort 1, with 95 % bootstrap
-intervals over pictures) and OUT/effort.json (pictures, machine, versions). Run again, it measures what is missing.
+intervals over pictures; the same against BPG 4:4:4, whose rows on the same pictures are those of OUT/kodak/rd.csv) and OUT/effort.json (pictures, machine, versions). Run again, it measures what
+is missing.
 """
 
 import argparse
@@ -26,13 +27,23 @@ from benchmarks.table import write_rows
 QUALITIES = (20.0, 45.0, 70.0, 92.0)
 
 
-def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """rows of effort.csv -> one row for each effort."""
-    named = rows.assign(codec=[f"effort {e}" for e in rows.effort], setting=rows.quality)
-    bd = bd_table(named, "effort 1")
-    bd["effort"] = [int(name.split()[1]) for name in bd.codec]
-    seconds = rows.groupby("effort").cpu_s.mean()
-    return bd.assign(cpu_s=bd.effort.map(seconds))[["effort", "images", "cpu_s", "bd_rate_percent", "bd_rate_low", "bd_rate_high"]].sort_values("effort").round(3)
+ANCHOR = "bpg-444"
+
+
+def summary(rows: pd.DataFrame, others: pd.DataFrame | None) -> pd.DataFrame:
+    """rows of effort.csv, of which pictures with all efforts and qualities count, and rd.csv of other codecs -> one row for each effort."""
+    whole = rows.groupby("image_hash").size().pipe(lambda n: n[n == n.max()].index)
+    rows = rows[rows.image_hash.isin(whole)]
+    named = rows.assign(codec=[f"effort {e}" for e in rows.effort], setting=rows.quality.astype(str))
+    found = bd_table(named, "effort 1").assign(effort=lambda t: [int(name.split()[1]) for name in t.codec]).set_index("effort")
+    found["cpu_s"] = rows.groupby("effort").cpu_s.mean()
+    columns = ["images", "cpu_s", "bd_rate_percent", "bd_rate_low", "bd_rate_high"]
+    if others is not None:
+        anchor = others[(others.codec == ANCHOR) & others.image_hash.isin(rows.image_hash)]
+        against = bd_table(pd.concat([named, anchor]), ANCHOR).set_index("codec").loc[list(found.codec), columns[2:]].set_index(found.index)
+        against.columns = [f"bpg_{name}" for name in against]
+        found, columns = found.join(against), [*columns, *against]
+    return found[columns].sort_index().round(3).reset_index()
 
 
 def main() -> None:
@@ -59,10 +70,11 @@ def main() -> None:
         rows.append({"image": image.name, "image_hash": image.digest, "effort": effort, "quality": quality, "version": version, "bytes": len(data), "bits_per_dim": round(8 * len(data) / x.size, 7),
                      "rmse": round(rmse(x, c.decode_array(data)), 5), "cpu_s": round(seconds, 2)})  # fmt: skip
         write_rows(path, list(rows[0]), rows)
-    found = summary(pd.DataFrame(rows))
+    rd = args.out / "kodak" / "rd.csv"
+    found = summary(pd.DataFrame(rows), pd.read_csv(rd, dtype={"setting": str}) if rd.is_file() else None)
     found.to_csv(args.out / "effort_bd.csv", index=False, lineterminator="\n")
     pictures = sorted({r["image"] for r in rows})
-    note = f"{len(pictures)} pictures, every {args.every}th of the folder; processor seconds of one thread beside other work"
+    note = f"{len(pictures)} pictures; processor seconds of one thread beside other work"
     facts = {"folder": args.images.resolve().name, "note": note, "pictures": pictures, "qualities": QUALITIES, "version": version}
     (args.out / "effort.json").write_text(run_metadata(**facts))
     print(found.to_string(index=False))

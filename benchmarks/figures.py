@@ -117,32 +117,23 @@ def ablations(results: Path) -> plt.Figure:
     return figure
 
 
-def filters(results: Path) -> plt.Figure:
-    """Squared error of held-out crops that the filter takes away, against the time it was trained."""
-    table = pd.read_csv(results / "filter.csv", dtype={"level": str})
-    table = table[table.level == "all"]
-    figure, axes = plt.subplots(figsize=(COLUMN, 2.5), layout="constrained")
-    for k, (run, rows) in enumerate(table.groupby("run", sort=False)):
-        axes.plot(rows.seconds / 60, rows.change_percent, marker=SERIES_MARKERS[k], color=SERIES[k], label=run)
-    axes.axhline(0, color="#000000", linewidth=0.8, linestyle=":")
-    axes.set_xlabel("minutes of one core")
-    axes.set_ylabel("change of the squared error, %")
-    axes.legend()
-    return figure
-
-
 def compute(results: Path) -> plt.Figure:
-    """What training bought: BD-rate on held-out photographs against the first validation, and on Kodak against BPG, by processor hours."""
+    """What training bought, run after run: BD-rate on held-out photographs against the first validation of all, and on Kodak against BPG, by what the networks have seen."""
     table = pd.read_csv(results / "training.csv")
     figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.5), layout="constrained")
-    left.plot(table.hours, table.held_out_percent, marker=SERIES_MARKERS[0], color=SERIES[0])
+    for k, (name, rows) in enumerate(table.groupby("run", sort=False)):
+        look = {"marker": SERIES_MARKERS[k], "color": SERIES[k]}
+        left.plot(rows.megapixels, rows.held_out_percent, label=name, **look)
+        known = rows.dropna(subset="kodak_percent")
+        right.plot(known.megapixels, known.kodak_percent, label=name, **look)
+        right.fill_between(known.megapixels, known.kodak_low, known.kodak_high, color=SERIES[k], alpha=0.2, linewidth=0)
     left.set_ylabel("held-out photographs: BD-rate\nagainst the first point, %")
-    right.plot(table.hours, table.kodak_percent, marker=SERIES_MARKERS[1], color=SERIES[1])
-    right.fill_between(table.hours, table.kodak_low, table.kodak_high, color=SERIES[1], alpha=0.2, linewidth=0)
     right.set_ylabel("Kodak (estimate): BD-rate\nagainst BPG 4:4:4, %")
+    left.legend()
     for axes in (left, right):
         axes.axhline(0, color="#000000", linewidth=0.8, linestyle=":")
-        axes.set_xlabel("processor hours")
+        axes.set_xscale("log")
+        axes.set_xlabel("megapixels seen")
     return figure
 
 
@@ -172,7 +163,7 @@ def training(results: Path) -> plt.Figure:
 
 FIGURES: dict[str, Callable[[Path], plt.Figure]] = {
     "decoders": perceptual_curves, "distortion_perception": plane, "progressive": progressive, "sweeps": sweeps, "speed": speed,
-    "effort": effort, "ablations": ablations, "filter": filters, "compute": compute, "training": training,
+    "effort": effort, "ablations": ablations, "compute": compute, "training": training,
 }  # fmt: skip
 
 

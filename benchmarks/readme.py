@@ -71,17 +71,12 @@ def speed(results: Path) -> pd.DataFrame:
 
 def effort(results: Path) -> pd.DataFrame:
     e = pd.read_csv(results / "effort_bd.csv")
-    return pd.DataFrame({"effort": e.effort, "pictures": e.images, "processor seconds": e.cpu_s.round(1), "BD-rate against effort 1, %": [f"{r.bd_rate_percent:+.1f} ({r.bd_rate_low:+.1f} to {r.bd_rate_high:+.1f})" for r in e.itertuples()]})
 
+    def change(row: pd.Series, prefix: str) -> str:
+        return "{:+.1f} ({:+.1f} to {:+.1f})".format(*(getattr(row, f"{prefix}bd_rate_{name}") for name in ("percent", "low", "high")))
 
-def filter_behind(results: Path) -> pd.DataFrame:
-    """RMSE of the same files without and with the filter; the last row is the BD-rate."""
-    f = pd.read_csv(results / "filter_bd.csv")
-    f = f[f.setting.isin(range(0, 101, 20))]
-    first = f.iloc[0]
-    rows = [(f"{r.bits_per_dim:.3f}", f"{r.rmse_before:.2f}", f"{r.rmse_after:.2f}") for r in f.itertuples()]
-    bd = f"{first.bd_rate_percent:+.1f} ({first.bd_rate_low:+.1f} to {first.bd_rate_high:+.1f})"
-    return pd.DataFrame([*rows, ("BD-rate, %", "0", bd)], columns=["bits/dim", "RMSE without", "RMSE with the filter"])
+    return pd.DataFrame({"effort": e.effort, "pictures": e.images, "processor seconds": e.cpu_s.round(1), "BD-rate against effort 1, %": [change(r, "") for r in e.itertuples()],
+                         "BD-rate against bpg-444, %": [change(r, "bpg_") for r in e.itertuples()]})  # fmt: skip
 
 
 def upscaling(results: Path) -> pd.DataFrame:
@@ -90,7 +85,7 @@ def upscaling(results: Path) -> pd.DataFrame:
     return u[["scale", "method"]].assign(**{LIST_NAMES.get(name, name): [f"{value:.{n}f}" for value in u[name]] for name, n in digits.items()})
 
 
-TABLES: dict[str, Callable[[Path], pd.DataFrame]] = {"kodak": kodak, "decoders": decoders, "quantisers": quantisers, "speed": speed, "effort": effort, "filter": filter_behind, "upscaling": upscaling}
+TABLES: dict[str, Callable[[Path], pd.DataFrame]] = {"kodak": kodak, "decoders": decoders, "quantisers": quantisers, "speed": speed, "effort": effort, "upscaling": upscaling}
 
 
 def filled(text: str, results: Path) -> str:

@@ -1,10 +1,12 @@
-"""What compute bought: python benchmarks/training_curve.py --run DIR [--results results]
+"""What compute bought: python benchmarks/training_curve.py NAME=DIR=POINTS [NAME=DIR=POINTS ...] [--results results]
 
-DIR: folder of codec.training.train. From its validation.csv, RESULTS/training_points.csv (written by codec.training.curve on Kodak) and RESULTS/kodak/rd.csv it writes RESULTS/training.csv:
-processor hours, BD-rate on held-out photographs against the first validation, and BD-rate on Kodak against BPG with its interval. Both are estimates (rounding, Gaussian rates): no files.
+DIR: folder of codec.training.train, each begun from the run before; POINTS: file in RESULTS that codec.training.curve made of its kept weights on Kodak. From their validation.csv, the points
+and RESULTS/kodak/rd.csv it writes RESULTS/training.csv: megapixels of crops that the networks have seen since the first run began, hours (of processors or cards), BD-rate on held-out
+photographs against the first validation of all, and BD-rate on Kodak against BPG with its interval. Both are estimates (rounding, Gaussian rates): no files.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -18,12 +20,22 @@ from benchmarks.bdrate import Curve, bd_rate, bd_table
 ANCHOR = "bpg-444"
 
 
-def held_out(validation: pd.DataFrame) -> pd.DataFrame:
-    """step, seconds, held_out_percent: mean curves against that of the first step, tokens not included."""
-    curves = {step: Curve(rows.bits_per_dim.to_numpy(), rows.rmse.to_numpy()) for step, rows in validation.drop_duplicates(["step", "level"], keep="last").groupby("step")}
-    first = curves[min(curves)]
-    seconds = validation.groupby("step").seconds.last()
-    return pd.DataFrame([{"step": step, "seconds": seconds[step], "held_out_percent": bd_rate(first, curve)} for step, curve in curves.items()])
+def held_out(validations: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """run, step, seconds, held_out_percent: mean curves against that of the first step of the first run, tokens not included."""
+    first, found = None, []
+    for run, validation in validations.items():
+        for step, rows in validation.drop_duplicates(["step", "level"], keep="last").groupby("step"):
+            curve = Curve(rows.bits_per_dim.to_numpy(), rows.rmse.to_numpy())
+            first = curve if first is None else first
+            found.append({"run": run, "step": step, "seconds": rows.seconds.iloc[-1], "held_out_percent": bd_rate(first, curve)})
+    return pd.DataFrame(found)
+
+
+def seen(config: dict, step: int) -> float:
+    """Megapixels of crops up to a step."""
+    late = min(step, int(config["late"] * config["steps"]))
+    count = max(1, config["batch"] * config["crop"] ** 2 // config["crop_late"] ** 2)
+    return (late * config["batch"] * config["crop"] ** 2 + (step - late) * count * config["crop_late"] ** 2) / 1e6
 
 
 def against(points: pd.DataFrame, rd: pd.DataFrame) -> pd.DataFrame:
@@ -40,15 +52,24 @@ def against(points: pd.DataFrame, rd: pd.DataFrame) -> pd.DataFrame:
 
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.training_curve", description=__doc__.split("\n")[0])
-    ap.add_argument("--run", type=Path, required=True)
+    ap.add_argument("runs", nargs="+", metavar="NAME=DIR=POINTS")
     ap.add_argument("--results", type=Path, default=Path("results"))
     args = ap.parse_args()
-    sources = {name: path for name, path in (("validation", args.run / "validation.csv"), ("points", args.results / "training_points.csv"), ("rd", args.results / "kodak" / "rd.csv"))}
-    if missing := [path for path in sources.values() if not path.is_file()]:
+    if wrong := [text for text in args.runs if text.count("=") != 2]:
+        ap.error(f"{wrong[0]!r} is not NAME=DIR=POINTS")
+    runs = {name: (Path(folder), args.results / points) for name, folder, points in (text.split("=") for text in args.runs)}
+    needed = [args.results / "kodak" / "rd.csv", *(path for folder, points in runs.values() for path in (folder / "validation.csv", folder / "config.json", points))]
+    if missing := [path for path in needed if not path.is_file()]:
         sys.exit(f"training_curve: there is no {missing[0]}")
-    validation, points, rd = (pd.read_csv(path, dtype={"setting": str}) for path in sources.values())
-    table = held_out(validation).merge(against(points, rd), on="step", how="left")
-    table.insert(1, "hours", table.pop("seconds") / 3600)
+    rd = pd.read_csv(needed[0], dtype={"setting": str})
+    table = held_out({name: pd.read_csv(folder / "validation.csv") for name, (folder, _) in runs.items()})
+    points = pd.concat([against(pd.read_csv(path), rd).assign(run=name) for name, (_, path) in runs.items()])
+    configs, before = {name: json.loads((folder / "config.json").read_text()) for name, (folder, _) in runs.items()}, {}
+    for name in runs:  # what the runs before have seen
+        before[name] = sum(seen(configs[other], int(table[table.run == other].step.max())) for other in before)
+    table.insert(2, "megapixels", [before[r.run] + seen(configs[r.run], r.step) for r in table.itertuples()])
+    table.insert(3, "hours", table.pop("seconds") / 3600)
+    table = table.merge(points, on=["run", "step"], how="left")
     table.to_csv(args.results / "training.csv", index=False, float_format="%.5g", lineterminator="\n")
     print(table.to_string(index=False))
 

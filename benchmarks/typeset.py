@@ -8,11 +8,11 @@ import pandas as pd
 LIST_NAMES = {
     "bits_per_dim": "bits/dim", "rmse": "RMSE", "psnr": "PSNR", "ms_ssim": "MS-SSIM", "gmsd": "GMSD", "mdsi": "MDSI",
     "decode_s": "decode, s", "training_steps": "training steps", "training_s": "training, s", "parameters": "added parameters",
-    "bd_rate_percent": "BD-rate, %",
+    "bd_rate_percent": "BD-rate, %", "ms_ssim_rate_percent": "BD-rate by MS-SSIM, %", "bpg_bd_rate_percent": "BD-rate against BPG, %",
 }  # fmt: skip
 DIGITS = {
     "bits_per_dim": 4, "rmse": 2, "psnr": 2, "ms_ssim": 4, "gmsd": 4, "mdsi": 4, "sqz_dist": 3, "sqz_kid": 0, "small_rmse": 2,
-    "codes_back": 4, "in_cell": 4, "decode_s": 2, "training_s": 0, "seconds": 3, "cpu_s": 1, "bd_rate_percent": 1,
+    "codes_back": 4, "in_cell": 4, "decode_s": 2, "training_s": 0, "seconds": 3, "cpu_s": 1, "bd_rate_percent": 1, "ms_ssim_rate_percent": 1, "bpg_bd_rate_percent": 1,
     "stream": 4, "latents": 3, "pixels": 3, "total": 3, "quality": 0, "ratio_hyperprior": 2,
 }  # fmt: skip
 
@@ -70,7 +70,7 @@ def _differences(results: Path) -> pd.DataFrame:
 
 def _bd(results: Path) -> pd.DataFrame:
     table = pd.read_csv(results / "kodak" / "bd.csv")
-    return cells(table[table.anchor == "bpg-444"], ["codec", "bd_rate_percent"])
+    return cells(table[table.anchor == "bpg-444"], ["codec", "bd_rate_percent", "ms_ssim_rate_percent"])
 
 
 def _sweep(results: Path) -> pd.DataFrame:
@@ -107,7 +107,7 @@ def _speed(results: Path) -> pd.DataFrame:
 
 
 def _effort(results: Path) -> pd.DataFrame:
-    return cells(pd.read_csv(results / "effort_bd.csv"), ["effort", "images", "cpu_s", "bd_rate_percent"])
+    return cells(pd.read_csv(results / "effort_bd.csv"), ["effort", "images", "cpu_s", "bd_rate_percent", "bpg_bd_rate_percent"])
 
 
 def _ablations(results: Path) -> pd.DataFrame:

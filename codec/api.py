@@ -15,7 +15,7 @@ from PIL import Image
 from codec import pictures, refine, restore, tiles, zoo
 from codec.bitstream.container import MAX_LEVEL, Header, pack, parse
 from codec.errors import CodecError, RateError, UnsupportedError
-from codec.models.ratecontrol import error_weight
+from codec.models.ratecontrol import RATE_SHARE, SEARCH_SHARE, error_weight
 from codec.models.semantic import Semantic
 from codec.models.transforms import PATCH
 
@@ -50,7 +50,7 @@ class Codec:
 
     def decoder_id(self, decoder: str) -> str:
         """What decides the pictures of a decoder: model, name, hash of the weights it uses, and the sampler's defaults."""
-        sampler = f", {restore.STEPS} steps to {restore.STOP:g}" if decoder == "ldm" else ""
+        sampler = f", {restore.STEPS} steps to {restore.STOP:g} within {restore.TOLERANCE:g}" if decoder == "ldm" else ""
         return f"model {self.model_id}, {decoder} {zoo.weights_hash(decoder, self.model_id)}{sampler}"
 
     def encode(
@@ -192,7 +192,7 @@ class Codec:
         v = y.mul_(torch.exp2(model.interpolate(model.log2_gain, position)))
         if effort > 1:
             v = refine.refine(self._model, x, v, tokens, level, position, effort, step)
-        encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, error_weight(model, position))
+        encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, error_weight(model, position, SEARCH_SHARE if effort > 1 else RATE_SHARE))
         step(1.0)
         return encoded.sections
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from codec.models.prior import gaussian_bits
-from codec.models.ratecontrol import RATE_SHARE, error_weight, lagrangian
+from codec.models.ratecontrol import SEARCH_SHARE, error_weight, lagrangian
 from codec.models.transforms import PATCH, level_features
 from codec.models.trellis import UNIT
 from codec.models.vqvae import VQVAE
@@ -20,10 +20,8 @@ TILE = 32  # positions a side: gradients take much more memory than a picture
 
 
 def damping(turn: int, rounds: int) -> float:
-    """Share of the new target in a round: a short walk keeps its pace, a long one is bold at first and comes to rest."""
-    if rounds < 5:
-        return 0.5
-    return 0.7 if turn < 2 else 0.5 * (1 - 0.75 * turn / rounds)
+    """Share of the new target in a round: the filter behind g_s answers to all latents around, and full steps overshoot; the walk comes to rest."""
+    return 0.4 * (1 - 0.8 * turn / rounds)
 
 
 def refine(
@@ -31,10 +29,10 @@ def refine(
 ) -> torch.Tensor:
     """Latents whose encoding costs less: v (1, C, h, w) in steps, x (1, 3, H, W) uint8, tokens (1, h/2, w/2) -> v of the best round.
 
-    The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / (3 RATE_SHARE) * squared error of the decoded picture. Each round
+    The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / (3 SEARCH_SHARE) * squared error of the decoded picture. Each round
     moves v so that the model's gradient at v_hat is the true one, v = v_hat - (dJ/dv_hat) / 2w, damped: majorise and minimise.
     """
-    rounds, weight = ROUNDS[effort - 1], error_weight(model.vqvae, position)
+    rounds, weight = ROUNDS[effort - 1], error_weight(model.vqvae, position, SEARCH_SHARE)
     w = torch.from_numpy(weight).to(v.device)[None, :, None, None]
     codes, best, best_cost = tokens[0].cpu().numpy(), v, float("inf")
     for turn in range(rounds + 1):
@@ -55,7 +53,7 @@ def refine(
 def _gradient(net: VQVAE, x: torch.Tensor, v_hat: torch.Tensor, tokens: torch.Tensor, position: torch.Tensor) -> tuple[float, torch.Tensor]:
     """Weighted squared error in bits, and the gradient with respect to v_hat of that error plus the bits of v_hat as a function of its contexts
     (what a latent costs itself is the quantiser's business). Tile by tile, so that memory stays bounded."""
-    lam, h, w = lagrangian(net.config, position) / RATE_SHARE, *v_hat.shape[2:]
+    lam, h, w = lagrangian(net.config, position) / SEARCH_SHARE, *v_hat.shape[2:]
     igain = torch.exp2(net.interpolate(net.log2_igain, position))
     spread = net.sd * torch.exp2(net.interpolate(net.log2_gain, position))
     total, gradient, features = 0.0, torch.zeros_like(v_hat), level_features(position, net.config.anchors)

@@ -25,7 +25,7 @@ SAMPLERS = ("dpmpp_2m", "heun", "ancestral")
 STEPS = 2  # default: the fewest whose pictures are within 2 % of those of 50 in every metric (results/held-out/sweep_mean.csv)
 SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
 STOP = 8.0  # noise level of the sampler's last estimate: what a small network adds below it is grain more than detail (results/held-out/sweep_mean.csv)
-TOLERANCE = 0.75  # steps that a latent of the sample may be away from what was sent
+TOLERANCE = 0.2  # steps that a latent of the sample may be away from what was sent
 TILE, OVERLAP = 64, 16  # latent positions of a window, and of the blend between two
 
 

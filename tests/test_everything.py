@@ -16,7 +16,11 @@ from safetensors.torch import save_file
 from codec import zoo
 from codec._compat import import_torchvision
 from codec.training import everything
+from codec.training.adapt import AdaptConfig
+from codec.training.config import TrainConfig, configure
 from codec.training.data import Photos
+from codec.training.train_diffusion import DiffusionConfig
+from codec.training.train_gan import GanConfig
 from tests.test_training import CONFIG
 
 NETWORK = "[model]\nchannels = 24\nwidth = 16\nblocks = 2\nkernel = 3\nattend = 1\nheads = 2\ncontext = 8\nembedding = 16\n"
@@ -93,3 +97,11 @@ def test_crops_larger_than_all_photographs_are_refused(tmp_path, arguments):
     assert photos.crops(np.random.default_rng(0), 2, 400).shape == (2, 400, 400, 3)
     with pytest.raises(SystemExit, match="401 pixels"):
         photos.crops(np.random.default_rng(0), 1, 401)
+
+
+@pytest.mark.parametrize("folder", [everything.RECIPE, everything.RECIPE / "card"])
+def test_recipes_of_the_package_name_settings_that_exist(folder):
+    configs = {"train": TrainConfig(), "adapt": AdaptConfig(), "ldm": DiffusionConfig(), "perceptual": GanConfig(), "gan": GanConfig()}
+    found = {name: configure(config, folder / f"{name}.toml", []) for name, config in configs.items()}
+    assert found["train"].model.filter_blocks == 6 and found["train"].lr_muon > 0 and found["ldm"].feature == 0.6
+    assert found["gan"].adversarial > 0 == found["perceptual"].adversarial

@@ -76,7 +76,7 @@ def generated(shipped, photo):
         CODES.write_text(json.dumps(codes, indent=1, sort_keys=True) + "\n")
 
 
-@pytest.mark.parametrize("name", [f"model1-{name}" for name in NAMES])
+@pytest.mark.parametrize("name", [f"model2-{name}" for name in NAMES])
 def test_golden_file(shipped, name):
     data = (FOLDER / f"{name}.ldc").read_bytes()
     assert digests(shipped, data) == json.loads(CODES.read_text())[name]
@@ -88,4 +88,4 @@ def test_golden_file(shipped, name):
 
 
 def test_nothing_golden_is_forgotten():
-    assert {path.stem for path in FOLDER.glob("*.ldc")} == set(json.loads(CODES.read_text())) >= {f"model1-{name}" for name in NAMES}
+    assert {path.stem for path in FOLDER.glob("*.ldc")} == set(json.loads(CODES.read_text())) >= {f"model2-{name}" for name in NAMES}

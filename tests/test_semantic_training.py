@@ -15,10 +15,15 @@ from codec._compat import import_torchvision
 from codec.models.denoiser import DenoiserConfig
 from codec.models.discriminator import Discriminator, DiscriminatorConfig
 from codec.models.semantic import Semantic
+from codec.models.trellis import TCQ8
 from codec.training import latents, nll, ship_semantic, train_diffusion, train_gan
+from codec.training.adapt import Sender, send
+from codec.training.data import to_tensor
 from codec.training.features import FeatureLoss
 from codec.training.config import configure
 from codec.training.restore import Store, start_from
+from codec.training.shards import stream
+from codec.training.tables import analytic_tables
 from tests.small import CONFIG, small_coder, small_model
 
 SHAPE = DenoiserConfig(channels=CONFIG.channels, width=16, blocks=2, kernel=3, attend=1, heads=2, context=8, embedding=16)
@@ -39,15 +44,15 @@ def folder(model, photo, tmp_path_factory):
     out = tmp_path_factory.mktemp("latents")
     pixels = np.asarray(photo)
     crops = [pixels[i : i + 128, j : j + 128] for i in (0, 150, 300) for j in (0, 120, 240, 360)]
-    described = [latents.describe(model, c, 500 * (k + 1), (2, 4)[k % 2]) for k, c in enumerate(crops)]
-    for name, part in (("shard-000", described[:5]), ("shard-001", described[5:10]), ("validation", described[10:])):
-        latents.Latents.join(part).save(out / f"{name}.safetensors")
+    sender = Sender(TCQ8, analytic_tables())
+    for name, at in (("shard-000", slice(0, 5)), ("shard-001", slice(5, 10)), ("validation", slice(10, 12))):
+        latents.describe(model.vqvae, sender, np.stack(crops[at]), np.arange(at.start, at.stop) * 0.6).save(out / f"{name}.safetensors")
     return out
 
 
 @pytest.fixture(scope="module")
 def store(folder, model) -> Store:
-    return Store(folder, model)
+    return Store(folder, model.vqvae)
 
 
 @pytest.fixture(scope="module")
@@ -71,24 +76,36 @@ def test_cached_latents_are_those_of_the_model(folder, model):
     found = latents.Latents.load(folder / "shard-000.safetensors")
     assert found.x.shape == (5, 128, 128, 3) and found.y.shape == found.decoded.shape == found.enlarged.shape == (5, CONFIG.channels, 8, 8)
     top = torch.tensor([CONFIG.anchors - 1.0])
-    y = model.vqvae.analyse(latents.to_float(found.x[1]), top)[0]
+    y = model.vqvae.analyse(to_tensor(found.x[1:2]), top)[0]
     assert np.allclose(found.y[1], y[0].numpy(), atol=2e-2)
     error = [np.square(v[0].astype(float) - found.y[0]).mean() for v in (found.decoded, found.enlarged)]
     assert min(error) > 0 and found.factor.tolist() == [2, 4, 2, 4, 2]
 
 
+def test_streams_for_training_are_those_of_the_codec(model, photo):
+    """The float prior and the search on tensors against the integer prior and the search of the encoder."""
+    pixels = np.asarray(photo)[:128, :192]
+    for level in (1000, 3000, 5500):
+        sent = stream(model, pixels, level)
+        tokens, y_hat, bits = send(model.vqvae, Sender(TCQ8, analytic_tables()), to_tensor(pixels[None].copy()), sent.position)
+        assert torch.equal(tokens, sent.tokens) and bits.item() == pytest.approx(sent.bits, rel=0.01)
+        y = model.vqvae.analyse(to_tensor(pixels[None].copy()), sent.position)[0]
+        ours, theirs = ((other - y).square().mean().item() for other in (y_hat, sent.y_hat))  # other walks of the same cost, where mu is rounded
+        assert ours == pytest.approx(theirs, rel=0.05)
+
+
 def test_windows_of_a_batch_belong_together(store, model):
     config = train_diffusion.DiffusionConfig(**SHORT, upscale=0.0, drop=0.0)
-    net = Semantic(SHAPE, CONFIG.anchors, store.model.vqvae.tokens.codebook.shape[1])
+    net = Semantic(SHAPE, CONFIG.anchors, store.vqvae.tokens.codebook.shape[1])
     batch = store.draw(np.random.default_rng(0), config, net)
     assert batch.x.shape == (2, 3, 64, 64) and batch.y.shape == (2, CONFIG.channels, 4, 4) and batch.condition.context.values.shape == (2, 4, 8)
-    whole = [f.get_tensor("x") for f in store._open]
+    whole = [latents.Latents.load(p).x for p in store.paths]
     assert any(np.array_equal(crop[i : i + 64, j : j + 64], (batch.x[0].permute(1, 2, 0) * 255).round().byte().numpy())
                for shard in whole for crop in shard for i in range(0, 65, 32) for j in range(0, 65, 32))  # fmt: skip
 
 
 def test_scales_are_measured(store):
-    net = Semantic(SHAPE, CONFIG.anchors, store.model.vqvae.tokens.codebook.shape[1])
+    net = Semantic(SHAPE, CONFIG.anchors, store.vqvae.tokens.codebook.shape[1])
     store.fit(net)
     found = latents.Latents.join([latents.Latents.load(p) for p in store.paths])
     at_two = found.factor == 2
@@ -129,9 +146,9 @@ def test_gan_stopped_and_resumed_ends_in_the_same_state(store, features, tmp_pat
 
 def test_the_perceptual_decoder_lowers_its_loss(store, features, tmp_path):
     config = train_gan.GanConfig(**{**SHORT, "steps": 60, "validate": 60, "lr": 3e-3, "ema": 0.9})
-    net = Semantic(SHAPE, CONFIG.anchors, store.model.vqvae.tokens.codebook.shape[1])
+    net = Semantic(SHAPE, CONFIG.anchors, store.vqvae.tokens.codebook.shape[1])
     store.fit(net)
-    generator = train_gan.Generator(net, store.model.vqvae)
+    generator = train_gan.Generator(net, store.vqvae)
     before = train_gan.validate(generator, store, features, config)
     generator.net = train_gan.train(config, store, features, tmp_path / "run")
     after = train_gan.validate(generator, store, features, config)
@@ -143,10 +160,10 @@ def test_a_gan_begins_as_the_perceptual_decoder_it_came_from(store, features, tm
     """Not with the full noise that a decoder trained without any would add."""
     small = {**SHORT, "steps": 60, "validate": 60, "save": 1, "lr": 3e-3, "ema": 0.0}
     perceptual = train_gan.GanConfig(**small)
-    before = train_gan.validate(train_gan.Generator(train_gan.train(perceptual, store, features, tmp_path / "p"), store.model.vqvae), store, features, perceptual)
+    before = train_gan.validate(train_gan.Generator(train_gan.train(perceptual, store, features, tmp_path / "p"), store.vqvae), store, features, perceptual)
     gan = train_gan.GanConfig(**{**small, "lr": 0.0}, adversarial=0.1)
     begun = train_gan.train(gan, store, features, tmp_path / "g", 1, begin=tmp_path / "p" / "last.pt")
-    after = train_gan.validate(train_gan.Generator(begun, store.model.vqvae), store, features, gan)
+    after = train_gan.validate(train_gan.Generator(begun, store.vqvae), store, features, gan)
     assert after["stream_rmse"] == pytest.approx(before["stream_rmse"], rel=0.02)
 
 
@@ -161,7 +178,7 @@ def test_discriminator_looks_at_picture_and_condition():
 
 def test_a_run_begins_where_another_ended(store, tmp_path):
     train_diffusion.train(train_diffusion.DiffusionConfig(**SHORT), store, tmp_path / "a")
-    fresh = Semantic(SHAPE, CONFIG.anchors, store.model.vqvae.tokens.codebook.shape[1])
+    fresh = Semantic(SHAPE, CONFIG.anchors, store.vqvae.tokens.codebook.shape[1])
     start_from(fresh, tmp_path / "a" / "last.pt", keep_head=True)
     shipped = ship_semantic.averaged(tmp_path / "a" / "last.pt")
     assert all(torch.equal(x, y) for x, y in zip(fresh.parameters(), shipped.parameters(), strict=True))
@@ -176,12 +193,15 @@ def test_shipping_writes_weights_and_their_record(store, tmp_path, monkeypatch):
     ship_semantic.main()
     record = json.loads((tmp_path / "manifest.json").read_text())["semantic"]["ldm-7"]
     assert record["stages"][0]["command"].endswith("train_diffusion") and record["file"] == "ldm-7.safetensors" and record["stages"][0]["steps"] == 50 and record["hardware"] == "a test"
+    monkeypatch.setattr(sys, "argv", [*sys.argv[:4], str(tmp_path / "ldm-8.safetensors"), "--begun-from", "ldm-7"])
+    ship_semantic.main()
+    assert json.loads((tmp_path / "manifest.json").read_text())["semantic"]["ldm-8"]["stages"] == 2 * record["stages"]
     assert record["parameters"] == sum(p.numel() for p in zoo.read_semantic(tmp_path / "ldm-7.safetensors").parameters())
 
 
 def test_missing_files_are_one_sentence(tmp_path, model):
     with pytest.raises(SystemExit, match="no shards of latents"):
-        Store(tmp_path, model)
+        Store(tmp_path, model.vqvae)
     with pytest.raises(SystemExit, match="SqueezeNet"):
         FeatureLoss(tmp_path / "none.safetensors")
     (tmp_path / "wrong.safetensors").write_bytes(b"wrong")

@@ -21,10 +21,10 @@ from codec.training import ablate, curve, held_out, start
 from codec.models.vqvae import VQVAE
 from codec.training.adapt import AdaptConfig, adapt
 from codec.training.config import TrainConfig, configure
-from codec.training.data import Photos
+from codec.training.data import Photos, cut, to_tensor
 from codec.training.losses import rate_distortion
 from codec.training.ship import ship
-from codec.training.train import begin_with, load_base, load_kept, train
+from codec.training.train import begin_with, load_base, load_begin, load_kept, train
 
 CONFIG = """
 steps = 6
@@ -149,7 +149,7 @@ def test_adapt_and_ship_give_a_model_that_codes(folder, whole, tmp_path):
     v, tokens = rng.normal(0, 2, (24, 4, 6)).astype(np.float32), rng.integers(0, 32, (2, 3))
     sent = again.coder.encode(v, tokens, 3000, np.full(24, 8, np.float32))
     assert (shipped.coder.decode(tuple(sent.sections), 4, 6, 3000)[1] == sent.v_hat).all()
-    begun = train(replace(configure(TrainConfig(), folder / "config.toml", []), lr=0.0), folder / "photos", folder / "begun", stop_at=1, begin=partial(begin_with, out))
+    begun = train(replace(configure(TrainConfig(), folder / "config.toml", []), lr=0.0), folder / "photos", folder / "begun", stop_at=1, begin=partial(begin_with, load_begin(out)))
     for name, p in begun.named_parameters():
         assert torch.equal(p, dict(shipped.vqvae.named_parameters())[name]), name
 
@@ -195,6 +195,14 @@ def test_shards_and_folders_give_the_same_pictures(folder, tmp_path):
     assert [e.photo for e in a.entries] == [e.photo for e in b.entries]
     assert all((a.pixels(x) == b.pixels(y)).all() for x, y in zip(a.entries, b.entries, strict=True))
     assert not {e.photo for e in a.train} & {e.photo for e in a.validation}
+
+
+def test_crops_are_cut_on_a_card_as_on_disk(folder, whole):
+    photos = Photos(folder / "photos", folder / "data")
+    on_disk = to_tensor(photos.crops(np.random.default_rng(3), 5, 64))
+    places = photos.places(np.random.default_rng(3), 5, 64)
+    assert {mirrored for *_, mirrored in places} == {False, True}
+    assert torch.equal(cut(torch.from_numpy(np.array(photos._bytes)), places, 64), on_disk)
 
 
 def test_a_cache_of_other_photographs_is_refused(folder, tmp_path):

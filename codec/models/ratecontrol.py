@@ -9,23 +9,31 @@ from codec.models.config import VQVAEConfig
 from codec.models.vqvae import VQVAE
 
 #: weight of the rate in the quantiser's decisions; below 1 because a latent that is zeroed is missed as a context (chosen on validation photographs)
-RATE_SHARE = 0.5
+RATE_SHARE = 0.42
+#: the same where the encoder searches, whose gradient knows a part of what contexts lose
+SEARCH_SHARE = 0.6
+
+
+def lagrangians(config: VQVAEConfig, position: torch.Tensor) -> torch.Tensor:
+    """Bits per pixel that one unit of MSE (0..255 scale) is worth; position (B,) among the anchors -> (B,) float32."""
+    found = np.exp(np.interp(position.cpu().numpy(), np.arange(config.anchors), np.log(config.lambdas())))
+    return torch.from_numpy(found).float().to(position.device)
 
 
 def lagrangian(config: VQVAEConfig, position: torch.Tensor) -> float:
-    """Bits per pixel that one unit of MSE (0..255 scale) is worth; position (1,) among the anchors."""
+    """``lagrangians`` of one position (1,), in double precision."""
     return float(np.exp(np.interp(position.item(), np.arange(config.anchors), np.log(config.lambdas()))))
 
 
-def step_weight(log2_igain: torch.Tensor, lam: float | torch.Tensor) -> np.ndarray:
+def step_weight(log2_igain: torch.Tensor, lam: float | torch.Tensor, share: float = RATE_SHARE) -> torch.Tensor:
     """log2_igain (B, C, 1, 1), lam scalar or (B, 1) -> (B, C) float32: bits that a squared step of error is worth to the quantiser.
 
-    lambda / 3 times the squared step on the 0..255 scale, as for an orthonormal synthesis, over RATE_SHARE.
+    lambda / 3 times the squared step on the 0..255 scale, as for an orthonormal synthesis, over ``share``.
     """
-    return ((torch.exp2(log2_igain.detach()[..., 0, 0]) * 255).square() * lam / (3 * RATE_SHARE)).cpu().numpy()
+    return (torch.exp2(log2_igain.detach()[..., 0, 0]) * 255).square() * lam / (3 * share)
 
 
 @torch.no_grad()
-def error_weight(model: VQVAE, position: torch.Tensor) -> np.ndarray:
+def error_weight(model: VQVAE, position: torch.Tensor, share: float = RATE_SHARE) -> np.ndarray:
     """(C,) float32: ``step_weight`` of a model at a position (1,) among the anchors."""
-    return step_weight(model.interpolate(model.log2_igain, position), lagrangian(model.config, position))[0]
+    return step_weight(model.interpolate(model.log2_igain, position), lagrangian(model.config, position), share)[0].cpu().numpy()

@@ -73,7 +73,8 @@ class VQVAE(nn.Module):
             return (part + (d.round() - d).detach()) * mask
 
         spread = self.sd * gain
-        out = self.prior(v, spread, self.tokens.values(tokens, self.sd), level_features(level, self.config.anchors), quantize)
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would blur mu, which is as large as the latents, by more than a step
+            out = self.prior(v, spread, self.tokens.values(tokens, self.sd), level_features(level, self.config.anchors), quantize)
         noisy = v + torch.rand_like(v) - 0.5 if self.training else out.v_hat
         bits = gaussian_bits(noisy, out.mu, out.log2_sigma).sum((1, 2, 3))
         y_hat = out.v_hat * torch.exp2(self.interpolate(self.log2_igain, level))

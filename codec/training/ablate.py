@@ -26,7 +26,7 @@ from codec.models.config import Group
 from codec.models.vqvae import VQVAE
 from codec.training import start
 from codec.training.config import TrainConfig
-from codec.training.data import Photos
+from codec.training.data import Photos, to_tensor
 from codec.training.train import start_values, train
 
 COLUMNS = ("factor", "variant", "steps", "operations", "seconds", "level", "crop", "bits_per_dim", "rmse")
@@ -36,7 +36,7 @@ COUNTED = 4  # steps whose operations are counted
 
 def random_transforms(model: VQVAE, photos: Photos, config: TrainConfig) -> None:
     """The transforms keep their random weights; only the units of the latents and the codebook are measured."""
-    x = start.to_tensor(photos.crops(np.random.default_rng((config.seed, 1)), 100, 128)) - 0.5
+    x = to_tensor(photos.crops(np.random.default_rng((config.seed, 1)), 100, 128)) - 0.5
     with torch.no_grad():
         model.sd.copy_(model.g_a.linear(x).std((0, 2, 3), keepdim=True))
     start.codebook(model, photos, config.seed, config.start_crops)
@@ -163,7 +163,7 @@ def run(variants: list[Variant], base: TrainConfig, steps: int, data: Path, runs
         count = max(1, round(budget / cost))
         model = trained(v, config, count, data, folder)
         spent = time.process_time() - t0
-        held_out = start.to_tensor(Photos(data, runs / "data").validation_crops(crops, 256))
+        held_out = to_tensor(Photos(data, runs / "data").validation_crops(crops, 256))
         rows = [(v.factor, v.name, count, f"{cost:.4g}", f"{spent:.0f}", level, crop, f"{rate:.6g}", f"{rmse:.6g}") for level, crop, rate, rmse in measure(model, held_out)]
         new = not path.exists()
         out.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,6 @@ the gradients: mu moves the reconstruction, log sigma moves along the tables, mu
 from __future__ import annotations
 
 import dataclasses
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,20 +20,21 @@ from tqdm import tqdm
 from codec.bitstream.tables import KINDS, LOG2_SCALE_MIN, MAX_SYMBOL, PER_OCTAVE, SCALES, LatentTables
 from codec.models.config import Group
 from codec.models.prior import gaussian_bits
-from codec.models.ratecontrol import step_weight
+from codec.models.ratecontrol import lagrangians, step_weight
 from codec.models.transforms import level_features
-from codec.models.trellis import TRELLISES, UNIT, Trellis, assign, reconstruct
+from codec.models.trellis import TRELLISES, Trellis
 from codec.models.vqvae import VQVAE
-from codec.training import start
 from codec.training.config import configure, options
 from codec.training.data import Photos
 from codec.training.losses import rate_distortion
 from codec.training.optim import Ema
-from codec.training.processes import average, place, rank_and_world
+from codec.training.processes import Clock, average, place, rank_and_world
 from codec.training.tables import Counts, analytic_tables
+from codec.training.torch_trellis import TorchTrellis
 from codec.training.train import Run, draw_levels, load_base
 
 COUNTS = ("magnitude", "error", "number")
+COUNTED = 256  # positions of a pass whose symbols are counted
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class AdaptConfig:
 class Sender:
     """Quantises like the encoder and keeps the counts of what it sent."""
 
-    def __init__(self, trellis: Trellis, tables: LatentTables) -> None:
-        self.trellis, self.counts = trellis, Counts()
+    def __init__(self, trellis: Trellis, tables: LatentTables, device: torch.device | str = "cpu") -> None:
+        self.trellis, self.device, self.counts = trellis, torch.device(device), Counts()
         self.use(tables)
 
-    def count(self, device: torch.device) -> None:
+    def count(self) -> None:
         """Takes the tables of what all processes have sent, and forgets a part of it."""
         held = [torch.from_numpy(getattr(self.counts, name)) for name in COUNTS]
-        means = [t.to(device) for t in held]
+        means = [t.to(self.device) for t in held]
         average(means)
         for t, mean in zip(held, means, strict=True):
             t.copy_(mean)
@@ -74,8 +74,9 @@ class Sender:
         self.counts.decay(0.8)
 
     def use(self, tables: LatentTables) -> None:
-        self.tables, self.bits = tables, tables.bits()
-        self.slope_bits = torch.from_numpy(self._smooth(self.bits))
+        bits = tables.bits()
+        self.tables, self.slope_bits = tables, torch.from_numpy(self._smooth(bits)).to(self.device)
+        self.search = TorchTrellis(self.trellis, torch.from_numpy(bits).to(self.device), torch.from_numpy(tables.offsets).to(self.device))
 
     def state(self) -> dict[str, torch.Tensor]:
         """Counts and tables, for a checkpoint."""
@@ -94,12 +95,60 @@ class Sender:
         out[:KINDS] = bits[KINDS : 2 * KINDS] + np.where(np.arange(-MAX_SYMBOL, MAX_SYMBOL + 1) == 0, 0, 2)
         return out
 
-    def send(self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """r, scale, weight (P, C) -> symbols, table numbers, reconstructions in steps, each (P, C); counts them."""
-        symbols, kind = assign(self.trellis, r, scale, weight, self.bits, self.tables.offsets)
+    def send(self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """r, scale, weight (P, C) -> symbols, table numbers, reconstructions in steps, each (P, C); counts those of some COUNTED positions."""
+        symbols, kind = self.search.assign(r, scale, weight)
         table = scale * KINDS + kind
-        self.counts.add(table, symbols, r)
-        return symbols, table, (reconstruct(symbols, kind, table, self.tables.offsets) / UNIT).astype(np.float32)
+        some = slice(None, None, len(r) // COUNTED | 1)
+        self.counts.add(*(t[some].cpu().numpy() for t in (table, symbols, r)))
+        return symbols, table, self.search.reconstruct(symbols, kind, table)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Latents of one pass as rows (B P, C): v and mu in steps, octave: log2 sigma in table steps, scale: nearest table, weight: bits that a squared step is worth; and how they go back."""
+
+    v: torch.Tensor
+    mu: torch.Tensor
+    octave: torch.Tensor
+    scale: torch.Tensor
+    weight: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
+    shape: torch.Size
+
+    def back(self, values: torch.Tensor) -> torch.Tensor:
+        """(B P, C) -> (B, C, h, w), 0 outside the pass."""
+        out = values.new_zeros(self.shape)
+        out[:, :, self.rows, self.columns] = values.reshape(self.shape[0], len(self.rows), -1).transpose(1, 2)
+        return out
+
+
+def ask(part: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, mask: torch.Tensor, weight: torch.Tensor) -> Asked:
+    """What ``Prior.forward`` hands to its quantiser, weight (B, C) of all channels -> the rows of its pass."""
+    rows, columns = mask[0, 0].nonzero(as_tuple=True)
+    v, mu, log2_sigma = (t[:, :, rows, columns].transpose(1, 2).flatten(0, 1) for t in (part, mu, log2_sigma))
+    octave = (log2_sigma - LOG2_SCALE_MIN) * PER_OCTAVE
+    scale = (octave.detach() + 0.5).floor().clamp(0, SCALES - 1).long()
+    return Asked(v, mu, octave, scale, weight[:, group.start : group.stop].repeat_interleave(len(rows), 0), rows, columns, part.shape)
+
+
+@torch.no_grad()
+def send(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """x (B, 3, H, W) in 0..1, level (B,) -> what a stream of effort 1 says of each, by the float prior and the tables of the moment: tokens (B, H/32, W/32), y_hat, bits (B,) of the latents."""
+    y, tokens = model.analyse(x, level)
+    gain, log2_igain = torch.exp2(model.interpolate(model.log2_gain, level)), model.interpolate(model.log2_igain, level)
+    v, spread, rates = y * gain, model.sd * gain, []
+    weight = step_weight(log2_igain, lagrangians(model.config, level)[:, None])
+
+    def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
+        asked = ask(part, mu, ls, group, mask, weight)
+        symbols, table, values = sender.send(asked.v - asked.mu, asked.scale, asked.weight)
+        rates.append(sender.slope_bits[table, symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL].mul(asked.scale > 0).reshape(len(part), -1).sum(1))
+        return asked.back(asked.mu + values)
+
+    out = model.prior(v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize)
+    return tokens, out.v_hat * torch.exp2(log2_igain), torch.stack(rates).sum(0)
 
 
 def adapt_step(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor, bf16: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -115,22 +164,15 @@ def adapt_step(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tenso
         rates: list[torch.Tensor] = []
 
         def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
-            rows, columns = mask[0, 0].nonzero(as_tuple=True)
-            v_, mu_, ls_ = (t[:, :, rows, columns].transpose(1, 2).flatten(0, 1) for t in (part, mu, ls))  # (B P, C)
-            octave = (ls_ - LOG2_SCALE_MIN) * PER_OCTAVE
-            scale = (octave.detach() + 0.5).floor().clamp(0, SCALES - 1).int().cpu().numpy()
-            weights = weight[:, group.start : group.stop].repeat(len(rows), 0)
-            symbols, table, values = sender.send((v_ - mu_).detach().cpu().numpy(), scale, weights)
-            q = torch.from_numpy(symbols.clip(-MAX_SYMBOL, MAX_SYMBOL)).to(device).long() + MAX_SYMBOL
-            kind, slope_bits = torch.from_numpy(table % KINDS).to(device), sender.slope_bits.to(device)
-            low = octave.detach().floor().clamp(0, SCALES - 2).long()
-            f = (octave - low).clamp(0, 1)
-            bits = torch.lerp(slope_bits[low * KINDS + kind, q], slope_bits[(low + 1) * KINDS + kind, q], f)
-            noisy = gaussian_bits(v_ + torch.rand_like(v_) - 0.5, mu_, ls_.detach())
+            asked = ask(part, mu, ls, group, mask, weight)
+            symbols, table, values = sender.send((asked.v - asked.mu).detach(), asked.scale, asked.weight)
+            q, kind = symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL, table % KINDS
+            low = asked.octave.detach().floor().clamp(0, SCALES - 2).long()
+            f = (asked.octave - low).clamp(0, 1)
+            bits = torch.lerp(sender.slope_bits[low * KINDS + kind, q], sender.slope_bits[(low + 1) * KINDS + kind, q], f)
+            noisy = gaussian_bits(asked.v + torch.rand_like(asked.v) - 0.5, asked.mu, (asked.octave / PER_OCTAVE + LOG2_SCALE_MIN).detach())
             rates.append((bits + noisy - noisy.detach()).reshape(len(part), -1).sum(1))
-            out = torch.zeros_like(part)
-            out[:, :, rows, columns] = (mu_ + torch.from_numpy(values).to(device)).reshape(len(part), len(rows), -1).transpose(1, 2)
-            return out
+            return asked.back(asked.mu + values)
 
         out = model.prior(v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize)
         x_hat = model.synthesise(out.v_hat * igain, level)
@@ -150,20 +192,20 @@ def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_
     rest = [*model.prior.parameters(), *(p for n, p in model.g_s.named_parameters() if "lapped" not in n and "klt" not in n)]
     groups = [(rest, 1.0), (linear, config.lr_linear), ([model.log2_igain], config.lr_gain)]
     opt = torch.optim.Adam([{"params": p, "lr": config.lr * f, "peak": config.lr * f} for p, f in groups], betas=(0.9, 0.98), fused=True)
-    sender, state = Sender(TRELLISES[config.trellis], analytic_tables()), run.load()
+    sender, state = Sender(TRELLISES[config.trellis], analytic_tables(), device), run.load()
     if state is not None:
         model.load_state_dict(state["model"]), opt.load_state_dict(state["optimiser"]), sender.restore(state["sender"])
     ema = Ema(model, config.ema)
     if state is not None:
         ema.mean = [m.to(device, copy=True) for m in state["ema"]]
     first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
-    t0, spent, seen = time.process_time(), 0.0 if state is None else state["seconds"], []
+    clock, seen = Clock(device, 0.0 if state is None else state["seconds"]), []
     bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
     for step in bar:
         rng = np.random.default_rng((config.seed, step, rank))
         torch.manual_seed(int(rng.integers(2**62)))
         count = max(1, config.batch // world)
-        x = start.to_tensor(photos.crops(rng, count, config.crop)).to(device)
+        x = photos.batch(rng, count, config.crop, device)
         level, lam = (t.to(device) for t in draw_levels(rng, count, model.config))
         for group in opt.param_groups:
             group["lr"] = group["peak"] * min(1.0, (step + 1) / config.warmup) * (1 - step / config.steps)
@@ -174,19 +216,27 @@ def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         opt.step()
         ema.update(step)
-        seen.append(loss.item())
-        done, seconds = step + 1, spent + (time.process_time() - t0) * world
+        seen.append(loss.detach())
+        done = step + 1
         if fresh := done % config.refresh == 0 or done in (10, 30):
-            sender.count(device)
+            sender.count()
         if fresh or done == last:
-            run.row("log", done, {"loss": float(np.mean(seen)), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "seconds": seconds})
-            bar.set_postfix(loss=f"{np.mean(seen):.3f}")
+            run.row("log", done, {"loss": (mean := torch.stack(seen).mean().item()), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "seconds": clock.seconds()})
+            bar.set_postfix(loss=f"{mean:.3f}")
             seen = []
         if done % config.save == 0 or done == last:
-            run.save({"config": dataclasses.asdict(model.config), "trellis": config.trellis, "step": done, "seconds": seconds,
+            run.save({"config": dataclasses.asdict(model.config), "trellis": config.trellis, "step": done, "seconds": clock.seconds(),
                       "model": model.state_dict(), "ema": ema.mean, "optimiser": opt.state_dict(), "sender": sender.state()})  # fmt: skip
     ema.swap()
     return sender
+
+
+def load_adapted(path: Path, device: torch.device | str = "cpu") -> tuple[VQVAE, Sender]:
+    """Checkpoint of this stage -> model with averaged weights, frozen and in eval mode, and the sender with its tables."""
+    model, state = load_base(path)
+    sender = Sender(TRELLISES[state["trellis"]], analytic_tables(), device)
+    sender.restore(state["sender"])
+    return model.to(device).eval().requires_grad_(False), sender
 
 
 def main() -> None:

@@ -31,8 +31,7 @@ from codec.models.quantizers import Quantizer, Sent, Trellised
 from codec.models.ratecontrol import error_weight
 from codec.models.trellis import SCALAR, TCQ4, TCQ8, UNIT
 from codec.models.vqvae import VQVAE
-from codec.training import start
-from codec.training.data import Photos
+from codec.training.data import Photos, to_tensor
 from codec.training.tables import Counts, analytic_tables
 from codec.training.train import load_base
 from codec.zoo import read_model
@@ -97,7 +96,7 @@ class Subject:
     def prepare(self, pixels: np.ndarray, quality: float) -> Picture:
         level = round(quality * MAX_LEVEL / 100)
         position = self.position(level)
-        y, tokens = self.model.analyse(start.to_tensor(pixels[None]), position)
+        y, tokens = self.model.analyse(to_tensor(pixels[None]), position)
         v = y * torch.exp2(self.model.interpolate(self.model.log2_gain, position))
         return Picture(pixels, quality, level, tokens[0].numpy(), v[0].contiguous().numpy(), error_weight(self.model, position))
 

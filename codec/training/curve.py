@@ -16,8 +16,7 @@ import torch
 from tqdm import tqdm
 
 from codec.models.vqvae import VQVAE
-from codec.training import start
-from codec.training.data import read_pictures
+from codec.training.data import read_pictures, to_tensor
 from codec.training.train import load_kept
 
 COLUMNS = ("step", "seconds", "image", "level", "bits_per_dim", "rmse")
@@ -26,7 +25,7 @@ COLUMNS = ("step", "seconds", "image", "level", "bits_per_dim", "rmse")
 @torch.no_grad()
 def measure(model: VQVAE, pixels: np.ndarray, level: float) -> tuple[float, float]:
     """pixels (H, W, 3) uint8, sides multiples of 32 -> bits/dim and RMSE (0..255)."""
-    x = start.to_tensor(pixels[None])
+    x = to_tensor(pixels[None])
     out = model(x, torch.tensor([level]))
     tokens = model.tokens.bits[model.tokens.assign(model.g_a.linear(x - 0.5), model.sd)].sum()
     error = (out.x_hat.clamp(0, 1) * 255).round() - x * 255

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 SCALES = (1.0, 0.6)  # each photograph is kept at its own size and made smaller (sharper detail, fewer traces of its old file)
@@ -83,25 +84,54 @@ class Photos:
         """(H, W, 3) uint8 view."""
         return self._bytes[e.offset : e.offset + e.height * e.width * 3].reshape(e.height, e.width, 3)
 
-    def crops(self, rng: np.random.Generator, count: int, size: int) -> np.ndarray:
-        """(count, size, size, 3) uint8: random pictures of the training split by area, random places, random mirror images. Raises SystemExit where none is large enough."""
+    def places(self, rng: np.random.Generator, count: int, size: int) -> list[tuple[Entry, int, int, bool]]:
+        """Random crops of the training split: picture (by area), row, column, mirrored. Raises SystemExit where none is large enough."""
         if all(min(e.height, e.width) < size for e in self.train):
             raise SystemExit(f"no photograph for training has {size} pixels a side")
         if not hasattr(self, "_area"):
             area = np.array([float(e.height * e.width) for e in self.train])
             self._area = np.cumsum(area) / area.sum()
-        out = np.empty((count, size, size, 3), np.uint8)
-        for k in range(count):
+        out = []
+        for _ in range(count):
             while True:
                 e = self.train[int(np.searchsorted(self._area, rng.random()))]
                 if min(e.height, e.width) >= size:
                     break
-            i, j = rng.integers(e.height - size + 1), rng.integers(e.width - size + 1)
-            crop = self.pixels(e)[i : i + size, j : j + size]
-            out[k] = crop[:, ::-1] if rng.random() < 0.5 else crop
+            i, j = int(rng.integers(e.height - size + 1)), int(rng.integers(e.width - size + 1))
+            out.append((e, i, j, bool(rng.random() < 0.5)))
         return out
+
+    def crops(self, rng: np.random.Generator, count: int, size: int) -> np.ndarray:
+        """(count, size, size, 3) uint8: random pictures of the training split by area, random places, random mirror images. Raises SystemExit where none is large enough."""
+        out = np.empty((count, size, size, 3), np.uint8)
+        for k, (e, i, j, mirrored) in enumerate(self.places(rng, count, size)):
+            crop = self.pixels(e)[i : i + size, j : j + size]
+            out[k] = crop[:, ::-1] if mirrored else crop
+        return out
+
+    def batch(self, rng: np.random.Generator, count: int, size: int, device: torch.device) -> torch.Tensor:
+        """``crops`` as (count, 3, size, size) in 0..1 on the device. A card holds all photographs from the first call on, and cuts there."""
+        if device.type != "cuda":
+            return to_tensor(self.crops(rng, count, size)).to(device)
+        if not hasattr(self, "_card"):
+            self._card = torch.from_numpy(np.array(self._bytes)).to(device)
+        return cut(self._card, self.places(rng, count, size), size)
 
     def validation_crops(self, count: int, size: int) -> np.ndarray:
         """(count, size, size, 3) uint8: the middles of held-out photographs, always the same."""
         usable = [e for e in self.validation if min(e.height, e.width) >= size][:count]
         return np.stack([self.pixels(e)[(e.height - size) // 2 :, (e.width - size) // 2 :][:size, :size] for e in usable])
+
+
+def to_tensor(crops: np.ndarray) -> torch.Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in 0..1, channels last in memory."""
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=torch.channels_last)
+
+
+def cut(photos: torch.Tensor, places: list[tuple[Entry, int, int, bool]], size: int) -> torch.Tensor:
+    """Crops of pictures that lie one behind the other in ``photos`` (uint8, on any device) -> (B, 3, size, size) in 0..1 there, channels last."""
+    table = [(e.offset + 3 * (i * e.width + j + mirrored * (size - 1)), 3 * e.width, -3 if mirrored else 3) for e, i, j, mirrored in places]
+    first, row, column = torch.tensor(table).to(photos.device).t()[:, :, None, None, None]
+    n = torch.arange(size, device=photos.device)
+    at = first + row * n[:, None, None] + column * n[:, None] + torch.arange(3, device=photos.device)
+    return photos[at].permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=torch.channels_last)

@@ -38,20 +38,20 @@ class Stage:
 
 def stages(args: argparse.Namespace) -> list[Stage]:
     """All of a recipe, in order."""
-    runs, base, latents = args.runs, args.weights / f"vqvae-{args.id}.safetensors", args.runs / "latents"
+    runs, base, latents, adapted = args.runs, args.weights / f"vqvae-{args.id}.safetensors", args.runs / "latents", args.runs / "adapted" / "last.pt"
     data, threads = ("--data", args.data), ("--threads", args.threads)
 
     def config(name: str) -> tuple[str, Path]:
         return "--config", args.recipe / f"{name}.toml"
 
     def decoder(command: str, name: str, *more: str | Path) -> Stage:
-        return Stage(command, ("--latents", latents, "--out", runs / name, "--model", base, "--feature-weights", args.feature_weights, *config(name), *threads, *more))
+        return Stage(command, ("--latents", latents, "--out", runs / name, "--base", adapted, "--feature-weights", args.feature_weights, *config(name), *threads, *more))
 
     found = [
         Stage("train", (*data, "--out", runs / "base", *config("train"), *threads, *(("--begin", args.begin) if args.begin else ()))),
         Stage("adapt", (*data, "--base", runs / "base" / "last.pt", "--out", runs / "adapted", *config("adapt"), *threads)),
-        Stage("ship", (*data, "--base", runs / "base", "--adapted", runs / "adapted" / "last.pt", "--out", base, "--id", args.id, "--crops", args.crops, "--hardware", args.hardware), base, runs / "adapted" / "last.pt"),
-        Stage("latents", (*data, "--out", latents, "--model", base, "--shards", args.shards, "--size", args.size)),
+        Stage("ship", (*data, "--base", runs / "base", "--adapted", adapted, "--out", base, "--id", args.id, "--crops", args.crops, "--hardware", args.hardware), base, adapted),
+        Stage("latents", (*data, "--out", latents, "--base", adapted, "--shards", args.shards, "--size", args.size)),
         decoder("train_diffusion", "ldm"),
         decoder("train_gan", "perceptual"),
         decoder("train_gan", "gan", "--begin", runs / "perceptual" / "last.pt"),

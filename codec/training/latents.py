@@ -1,6 +1,6 @@
 """Latents for the semantic stage, computed once: python -m codec.training.latents --data DIR --out DIR [--shards N]
 
-Every shard holds random crops of training photographs: pixels, latents, and what two degraded versions of each leave of them (the stream of a
+The streams are those of the run's float prior and tables, so that no weights have to be shipped before. Every shard holds random crops of training photographs: pixels, latents, and what two degraded versions of each leave of them (the stream of a
 random quality, decoded; the picture made smaller and enlarged again). Shards that exist are left alone, so the command can be repeated
 with a larger number. Validation crops come from held-out photographs.
 """
@@ -13,16 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from tqdm import tqdm
 
-from codec import zoo
-from codec.bitstream.container import MAX_LEVEL
 from codec.models.semantic import UPSCALES, thumbnail
-from codec.training.data import Photos
-from codec.training.shards import CROP, VALIDATION, Shard, stream, to_float
+from codec.models.vqvae import VQVAE
+from codec.training.adapt import Sender, load_adapted, send
+from codec.training.data import Photos, to_tensor
+from codec.training.processes import place
+from codec.training.shards import CROP, VALIDATION, Shard
 
+BATCH = 32  # crops that go through the networks together
 LEVEL_POWER = 1.3  # qualities are drawn as u ** LEVEL_POWER: more of the low ones, where the semantic decoder matters
 
 
@@ -54,46 +55,49 @@ def enlarge(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def describe(model: zoo.PerceptualModel, pixels: np.ndarray, level: int, factor: int) -> Latents:
-    """One crop (S, S, 3) uint8, integer level of its stream, factor of its enlargement -> Latents with N = 1."""
-    net, top, sent = model.vqvae, torch.tensor([model.config.anchors - 1.0]), stream(model, pixels, level)
-    x_hat = (net.synthesise(sent.y_hat, sent.position).clamp(0, 1) * 255).round() / 255
-    bigger = to_float(enlarge(pixels, factor))
-    at_top = [net.analyse(p, top)[0].half().numpy() for p in (to_float(pixels), x_hat, bigger)]
+def describe(model: VQVAE, sender: Sender, crops: np.ndarray, levels: np.ndarray) -> Latents:
+    """Crops (N, S, S, 3) uint8, levels (N,) of their streams among the anchors -> Latents; the factors of the enlargements take turns."""
+    device, factors = model.sd.device, np.resize(np.array(UPSCALES, np.int32), len(crops))
+    x, position = to_tensor(crops).to(device), torch.from_numpy(levels).float().to(device)
+    bigger = to_tensor(np.stack([enlarge(c, int(f)) for c, f in zip(crops, factors, strict=True)])).to(device)
+    tokens, y_hat, bits = send(model, sender, x, position)
+    x_hat = (model.synthesise(y_hat, position).clamp(0, 1) * 255).round() / 255
+    top = torch.full_like(position, model.config.anchors - 1)
+    y, decoded, enlarged = (model.analyse(p, top)[0].half().cpu().numpy() for p in (x, x_hat, bigger))
     return Latents(
-        x=pixels[None], y=at_top[0], decoded=at_top[1], level=sent.position.numpy(), tokens=sent.tokens.int().numpy(),
-        bits_per_dim=np.array([sent.bits / pixels.size], np.float32), enlarged=at_top[2], factor=np.array([factor], np.int32), thumbnail=thumbnail(bigger).half().numpy(),
-    )
+        x=crops, y=y, decoded=decoded, level=levels.astype(np.float32), tokens=tokens.int().cpu().numpy(), bits_per_dim=(bits / crops[0].size).float().cpu().numpy(),
+        enlarged=enlarged, factor=factors, thumbnail=thumbnail(bigger).half().cpu().numpy(),
+    )  # fmt: skip
 
 
-def shard(model: zoo.PerceptualModel, photos: Photos, seed: tuple[int, ...], count: int) -> Latents:
+def shard(model: VQVAE, sender: Sender, photos: Photos, seed: tuple[int, ...], count: int) -> Latents:
     """``count`` random crops of training photographs."""
     rng = np.random.default_rng(seed)
     crops = photos.crops(rng, count, CROP)
-    levels = MAX_LEVEL * ((np.arange(count) + rng.random(count)) / count) ** LEVEL_POWER
-    return Latents.join([describe(model, c, int(level), UPSCALES[k % len(UPSCALES)]) for k, (c, level) in enumerate(zip(crops, rng.permutation(levels), strict=True))])
+    levels = rng.permutation((model.config.anchors - 1) * ((np.arange(count) + rng.random(count)) / count) ** LEVEL_POWER)
+    return Latents.join([describe(model, sender, crops[k : k + BATCH], levels[k : k + BATCH]) for k in range(0, count, BATCH)])
 
 
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.latents", description=__doc__.split("\n")[0])
     ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
+    ap.add_argument("--base", type=Path, required=True, help="last.pt of a run of codec.training.adapt")
     ap.add_argument("--out", type=Path, required=True)
-    ap.add_argument("--model", default="default", help="perceptual model: an id or a file")
     ap.add_argument("--shards", type=int, default=40)
     ap.add_argument("--size", type=int, default=64, help="crops in each shard")
     ap.add_argument("--first", type=int, default=0, help="number of the first shard: two processes may share the work")
     args = ap.parse_args()
-    torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    model, photos = zoo.load(args.model), Photos(args.data, args.out.parent / "data")
-    if not (args.out / VALIDATION).exists():
-        crops = photos.validation_crops(48, CROP)
-        levels = np.linspace(0.02, 0.8, len(crops)) * MAX_LEVEL
-        Latents.join([describe(model, c, int(level), UPSCALES[k % len(UPSCALES)]) for k, (c, level) in enumerate(zip(crops, levels, strict=True))]).save(args.out / VALIDATION)
-    for number in tqdm(range(args.first, args.shards), disable=None):
-        path = args.out / f"shard-{number:03d}.safetensors"
-        if not path.exists():
-            shard(model, photos, (model.model_id, 5, number), args.size).save(path)
+    with place(1) as device:
+        (model, sender), photos = load_adapted(args.base, device), Photos(args.data, args.out.parent / "data")
+        if not (args.out / VALIDATION).exists():
+            crops = photos.validation_crops(48, CROP)
+            levels = np.linspace(0.02, 0.8, len(crops)) * (model.config.anchors - 1)
+            Latents.join([describe(model, sender, crops[k : k + BATCH], levels[k : k + BATCH]) for k in range(0, len(crops), BATCH)]).save(args.out / VALIDATION)
+        for number in tqdm(range(args.first, args.shards), disable=None):
+            path = args.out / f"shard-{number:03d}.safetensors"
+            if not path.exists():
+                shard(model, sender, photos, (5, number), args.size).save(path)
 
 
 if __name__ == "__main__":

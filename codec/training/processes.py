@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -23,6 +24,8 @@ def place(threads: int, alone: str = "") -> Iterator[torch.device]:
     device = torch.device("cuda", local) if cards else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     if "RANK" in os.environ:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
@@ -35,6 +38,18 @@ def place(threads: int, alone: str = "") -> Iterator[torch.device]:
 def rank_and_world() -> tuple[int, int]:
     """Number of this process and how many there are."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+class Clock:
+    """What a run has cost: processor seconds of all processes or, on cards, seconds of all cards."""
+
+    def __init__(self, device: torch.device | str, spent: float = 0.0) -> None:
+        """spent: by the sessions before."""
+        self._now = time.perf_counter if torch.device(device).type == "cuda" else time.process_time
+        self._spent, self._start = spent, self._now()
+
+    def seconds(self) -> float:
+        return self._spent + (self._now() - self._start) * rank_and_world()[1]
 
 
 @torch.no_grad()

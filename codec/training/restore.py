@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
-from codec import zoo
 from codec.models.context import Context
 from codec.models.denoiser import DenoiserConfig
 from codec.models.semantic import UPSCALES, Condition, Semantic
+from codec.models.vqvae import VQVAE
 from codec.training.latents import Latents
 from codec.training.shards import VALIDATION
 
@@ -56,64 +57,72 @@ class Batch:
     condition: Condition
 
 
-class Store:
-    """Shards of cached latents, read piece by piece from disk; batches lie where the network is that they are drawn for."""
+@dataclass(frozen=True)
+class Pieces:
+    """A shard: arrays (slices of a file, or tensors on a card), level and factor of each crop, positions a side."""
 
-    def __init__(self, folder: Path, model: zoo.PerceptualModel) -> None:
+    arrays: dict[str, Any]
+    level: list[float]
+    factor: list[int]
+    side: int
+
+
+class Store:
+    """Shards of cached latents: read piece by piece from disk or, for a model on a card, held there."""
+
+    def __init__(self, folder: Path, vqvae: VQVAE) -> None:
         self.paths = sorted(folder.glob("shard-*.safetensors"))
         if not self.paths:
             raise SystemExit(f"no shards of latents in {folder}: make them with python -m codec.training.latents")
-        self.folder, self.model = folder, model
-        self.anchors = model.config.anchors
-        self._open = [safe_open(p, "numpy") for p in self.paths]
-        self._counts = [f.get_slice("level").get_shape()[0] for f in self._open]
-        self._centroids = model.vqvae.tokens.centroids(model.vqvae.sd).cpu()
+        self.folder, self.vqvae, self.device = folder, vqvae, vqvae.sd.device
+        self.anchors = vqvae.config.anchors
+        self._open = [self._read(p) for p in self.paths]
+        self._centroids = vqvae.tokens.centroids(vqvae.sd)
+
+    def _read(self, path: Path) -> Pieces:
+        if self.device.type == "cuda":
+            arrays = load_file(path, str(self.device))
+        else:
+            f = safe_open(path, "pt")
+            arrays = {name: f.get_slice(name) for name in f.keys()}
+        return Pieces(arrays, arrays["level"][:].tolist(), arrays["factor"][:].tolist(), arrays["tokens"][:1].shape[-1] * 2)
 
     def draw(self, rng: np.random.Generator, config: RestoreConfig, net: Semantic) -> Batch:
         """Random windows of random crops; each is a decoded stream or an enlargement."""
         n, pieces = config.window, []
         for _ in range(config.batch):
-            f = int(rng.integers(len(self._open)))
-            k = int(rng.integers(self._counts[f]))
-            side = self._open[f].get_slice("y").get_shape()[-1]
-            i, j = (2 * int(rng.integers((side - n) // 2 + 1)) for _ in range(2))
-            pieces.append(self._window(self._open[f], k, i, j, n, rng.random() < config.upscale))
+            f = self._open[int(rng.integers(len(self._open)))]
+            k = int(rng.integers(len(f.level)))
+            i, j = (2 * int(rng.integers((f.side - n) // 2 + 1)) for _ in range(2))
+            pieces.append(self._window(f, k, i, j, n, bool(rng.random() < config.upscale)))
         return self._batch(pieces, net, rng.random() >= config.drop)
 
     def validation(self, config: RestoreConfig, net: Semantic, enlarged: bool, size: int = 8) -> Iterator[Batch]:
         """Middles of the held-out crops, in batches, with context."""
-        f, n = safe_open(self.folder / VALIDATION, "numpy"), config.window
-        count, side = f.get_slice("level").get_shape()[0], f.get_slice("y").get_shape()[-1]
-        at = (side - n) // 4 * 2
-        for start in range(0, count, size):
-            yield self._batch([self._window(f, k, at, at, n, enlarged) for k in range(start, min(count, start + size))], net, True)
+        f, n = self._read(self.folder / VALIDATION), config.window
+        at = (f.side - n) // 4 * 2
+        for start in range(0, len(f.level), size):
+            yield self._batch([self._window(f, k, at, at, n, enlarged) for k in range(start, min(len(f.level), start + size))], net, True)
 
-    def _window(self, f: Any, k: int, i: int, j: int, n: int, enlarged: bool) -> dict[str, np.ndarray]:
-        def cut(name: str, scale: int) -> np.ndarray:  # scale: entries of the array for each position, negative: positions for each entry
-            a, b, c, d = (v * scale if scale > 0 else v // -scale for v in (i, i + n, j, j + n))
-            s = f.get_slice(name)
-            if name == "x":
-                return s[k : k + 1, a:b, c:d]
-            return s[k : k + 1, :, a:b, c:d] if len(s.get_shape()) == 4 else s[k : k + 1, a:b, c:d]
+    def _window(self, f: Pieces, k: int, i: int, j: int, n: int, enlarged: bool) -> dict[str, Any]:
+        def cut(name: str, scale: float) -> torch.Tensor:  # scale: entries of the array for each position
+            a, b, c, d = (int(v * scale) for v in (i, i + n, j, j + n))
+            s = f.arrays[name]
+            return s[k : k + 1, a:b, c:d] if name in ("x", "tokens") else s[k : k + 1, :, a:b, c:d]
 
-        factor = int(f.get_slice("factor")[k : k + 1][0])
-        task = self.anchors + UPSCALES.index(factor) if enlarged else float(f.get_slice("level")[k : k + 1][0])
         return {
-            "x": cut("x", 16), "y": cut("y", 1), "y_c": cut("enlarged" if enlarged else "decoded", 1), "task": np.array([task], np.float32),
-            "tokens": cut("tokens", -2), "thumbnail": cut("thumbnail", -2), "enlarged": np.array([enlarged]),
-        }
+            "x": cut("x", 16), "y": cut("y", 1), "y_c": cut("enlarged" if enlarged else "decoded", 1), "tokens": cut("tokens", 0.5), "thumbnail": cut("thumbnail", 0.5),
+            "task": float(self.anchors + UPSCALES.index(f.factor[k])) if enlarged else f.level[k], "enlarged": enlarged,
+        }  # fmt: skip
 
-    def _batch(self, pieces: list[dict[str, np.ndarray]], net: Semantic, with_context: bool) -> Batch:
-        t = {k: torch.from_numpy(np.concatenate([p[k] for p in pieces])) for k in pieces[0]}
-        centroids = self._centroids[t.pop("tokens").long()].permute(0, 3, 1, 2)
-        t = {k: v.to(net.sd.device) for k, v in t.items()}
-        task = t["task"].float()
+    def _batch(self, pieces: list[dict[str, Any]], net: Semantic, with_context: bool) -> Batch:
+        t = {k: torch.cat([p[k] for p in pieces]).to(self.device) for k in ("x", "y", "y_c", "tokens", "thumbnail")}
+        task, enlarged = (torch.tensor([p[k] for p in pieces]).to(self.device) for k in ("task", "enlarged"))
         context = None
         if with_context:
-            stream = net.hyper(centroids.to(net.sd.device))
-            picture = net.picture(t["thumbnail"].float())
-            context = Context(torch.where(t["enlarged"][:, None, None], picture.values, stream.values), stream.positions)
-        return Batch(t["x"].permute(0, 3, 1, 2).float() / 255, t["y"].float(), Condition(t["y_c"].float(), task, context))
+            stream, picture = net.hyper(self._centroids[t["tokens"].long()].permute(0, 3, 1, 2)), net.picture(t["thumbnail"].float())
+            context = Context(torch.where(enlarged[:, None, None], picture.values, stream.values), stream.positions)
+        return Batch(t["x"].permute(0, 3, 1, 2).float() / 255, t["y"].float(), Condition(t["y_c"].float(), task.float(), context))
 
     def fit(self, net: Semantic) -> None:
         """Measures the scales of the residual and the deviations of y on the first shards."""

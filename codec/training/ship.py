@@ -85,7 +85,8 @@ def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.ship", description=__doc__.split("\n")[0])
     ap.add_argument("--data", type=Path, required=True)
     ap.add_argument("--adapted", type=Path, required=True, help="last.pt of a run of codec.training.adapt")
-    ap.add_argument("--base", type=Path, help="folder of the run before it, for the record")
+    ap.add_argument("--base", type=Path, nargs="*", default=[], help="folders of the runs before it, in order, for the record")
+    ap.add_argument("--begun-from", metavar="ID", help="model in the manifest whose weights the first of them began with: its stages are put before, for the record")
     ap.add_argument("--out", type=Path, required=True)
     ap.add_argument("--id", type=int, default=0, help="model id for the manifest beside the file (0: no manifest)")
     ap.add_argument("--crops", type=int, default=200)
@@ -138,7 +139,9 @@ def record_filter(weights: Path, model_id: int, folder: Path, hardware: str) -> 
 
 def record(args: argparse.Namespace) -> None:
     """Writes manifest.json beside the weights: file, hash, recipe, steps, seed, loss curve, data."""
-    stages = [stage(args.base), stage(args.adapted.parent)]
+    stages = [stage(folder) for folder in (*args.base, args.adapted.parent)]
+    if args.begun_from:
+        stages = json.loads((args.out.parent / "manifest.json").read_text())["models"][args.begun_from]["stages"] + stages
     write_manifest(args.out, "models", str(args.id), {"data": PHOTOGRAPHS, "hardware": args.hardware, "stages": stages})
 
 

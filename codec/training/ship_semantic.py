@@ -7,6 +7,7 @@ recipe of all goes into manifest.json beside the file. NAME is ldm, gan or perce
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
@@ -31,6 +32,7 @@ def averaged(checkpoint: Path) -> Semantic:
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.ship_semantic", description=__doc__.split("\n")[0])
     ap.add_argument("--runs", type=Path, nargs="+", required=True)
+    ap.add_argument("--begun-from", metavar="NAME-ID", help="network in the manifest whose weights the first of them began with: its stages are put before, for the record")
     ap.add_argument("--out", type=Path, required=True)
     ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
     args = ap.parse_args()
@@ -40,7 +42,7 @@ def main() -> None:
         "parameters": sum(p.numel() for p in net.parameters()),
         "data": f"random 384x384 crops of the training photographs, their latents under the perceptual model; {PHOTOGRAPHS}",
         "hardware": args.hardware,
-        "stages": [stage(run) for run in args.runs],
+        "stages": (json.loads((args.out.parent / "manifest.json").read_text())["semantic"][args.begun_from]["stages"] if args.begun_from else []) + [stage(run) for run in args.runs],
     }
     write_manifest(args.out, "semantic", args.out.stem, record)
     print(f"{args.out}: {args.out.stat().st_size} bytes, {record['parameters']} parameters")

@@ -6,17 +6,11 @@ import torch
 import torch.nn.functional as F
 
 from codec.layers.lapped import lapped_matrix
-from codec.models.tokens import POWER
 from codec.models.transforms import PATCH
 from codec.models.vqvae import VQVAE
-from codec.training.data import Photos
+from codec.training.data import Photos, to_tensor
 
 TOKEN_BIT_WEIGHT = 0.03  # weight of a bit against squared distance, relative to the mean squared distance of plain k-means
-
-
-def to_tensor(crops: np.ndarray) -> torch.Tensor:
-    """(N, H, W, 3) uint8 -> (N, 3, H, W) float in 0..1, channels last in memory."""
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=torch.channels_last)
 
 
 def fit_lapped(correlation: np.ndarray, size: int, steps: int = 400) -> torch.Tensor:

@@ -9,7 +9,6 @@ import csv
 import dataclasses
 import json
 import os
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,10 +22,11 @@ from codec.models.config import VQVAEConfig, model_config
 from codec.models.vqvae import VQVAE
 from codec.training import start
 from codec.training.config import TrainConfig, configure, options
-from codec.training.data import Photos
+from codec.training.data import Photos, to_tensor
+from codec.training.graphs import Recorded
 from codec.training.losses import rate_distortion
 from codec.training.optim import Ema, Muon
-from codec.training.processes import place, rank_and_world
+from codec.training.processes import Clock, place, rank_and_world
 from codec.zoo import read_model
 
 
@@ -59,9 +59,14 @@ def draw_levels(rng: np.random.Generator, count: int, model: VQVAEConfig) -> tup
     return torch.from_numpy(level).float(), torch.from_numpy(lam).float()
 
 
-def begin_with(weights: Path, model: VQVAE, photos: Photos, config: TrainConfig) -> None:
-    """Start values from a weights file."""
-    model.load_state_dict(read_model(weights, 0).vqvae.state_dict())
+def load_begin(path: Path) -> VQVAE:
+    """Weights file, or kept weights of a run (step-N.pt) -> model."""
+    return load_kept(path)[0] if path.suffix == ".pt" else read_model(path, 0).vqvae
+
+
+def begin_with(given: VQVAE, model: VQVAE, photos: Photos, config: TrainConfig) -> None:
+    """Start values from another model of the same shape."""
+    model.load_state_dict(given.state_dict())
 
 
 def load_base(path: Path) -> tuple[VQVAE, dict]:
@@ -153,7 +158,7 @@ def train(
     config: TrainConfig, data: Path, folder: Path, stop_at: int | None = None, begin: Callable[[VQVAE, Photos, TrainConfig], None] = start_values, device: torch.device | str = "cpu"
 ) -> VQVAE:
     """Runs to ``config.steps`` (or ``stop_at``) and returns the averaged model on ``device``; ``begin`` sets the start values of a new run."""
-    rank, world = rank_and_world()
+    (rank, world), device = rank_and_world(), torch.device(device)
     photos = Photos(data, folder.parent / "data")
     torch.manual_seed(config.seed)
     model = VQVAE(config.model).to(memory_format=torch.channels_last)
@@ -171,14 +176,20 @@ def train(
             mean.copy_(saved)
         first = state["step"]
     wrapped = DistributedDataParallel(model) if world > 1 else model
-    crops = start.to_tensor(photos.validation_crops(32, 256))
+    crops = to_tensor(photos.validation_crops(32, 256))
     last = min(config.steps, stop_at or config.steps)
-    t0, spent = time.process_time(), 0.0 if state is None else state["seconds"]
+    clock = Clock(device, 0.0 if state is None else state["seconds"])
 
-    def clock() -> float:
-        """Processor seconds of the run, of all processes."""
-        return spent + (time.process_time() - t0) * world
+    def step_gradients(x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Leaves clipped gradients -> loss, bits/dim and MSE (B,), norm before clipping."""
+        model.zero_grad(set_to_none=True)
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=config.bf16):
+            out = wrapped(x, level)
+        loss, bpd, mse = rate_distortion(x, out.x_hat, out.bits, lam)
+        loss.backward()
+        return loss.detach(), bpd.detach(), mse.detach(), torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
 
+    gradients = Recorded(step_gradients, record=device.type == "cuda" and world == 1)
     bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
     for step in bar:
         late = step >= config.late * config.steps
@@ -187,33 +198,26 @@ def train(
         count = max(1, count // world)
         rng = np.random.default_rng((config.seed, step, rank))
         torch.manual_seed(int(rng.integers(2**62)))
-        x = start.to_tensor(photos.crops(rng, count, size)).to(device)
-        level, lam = (t.to(device) for t in draw_levels(rng, count, config.model))
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=config.bf16):
-            out = wrapped(x, level)
-        loss, bpd, mse = rate_distortion(x, out.x_hat, out.bits, lam)
-        model.zero_grad(set_to_none=True)
+        loss, bpd, mse, norm = gradients(photos.batch(rng, count, size, device), *(t.to(device) for t in draw_levels(rng, count, config.model)))
         for group in (g for opt in opts for g in opt.param_groups):
             group["lr"] = group["peak"] * learning_rate(step, config)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         for opt in opts:
             opt.step()
         ema.update(step)
         done = step + 1
         if done % 50 == 0 or done == last:
-            run.row("log", done, {"loss": loss.item(), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "grad_norm": norm.item(), "seconds": clock()})
+            run.row("log", done, {"loss": loss.item(), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "grad_norm": norm.item(), "seconds": clock.seconds()})
             bar.set_postfix(loss=f"{loss.item():.3f}")
         if done % config.validate == 0 or done == config.steps:
             ema.swap()
             if rank == 0:
                 if config.keep and done % config.keep == 0:
-                    run.keep(model, done, clock())
+                    run.keep(model, done, clock.seconds())
                 for level_, rate, rmse in validate(model, crops, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]):
-                    run.row("validation", done, {"level": level_, "bits_per_dim": rate, "rmse": rmse, "seconds": clock()})
+                    run.row("validation", done, {"level": level_, "bits_per_dim": rate, "rmse": rmse, "seconds": clock.seconds()})
             ema.swap()
         if done % config.save == 0 or done == last:
-            state = {"config": dataclasses.asdict(config.model), "step": done, "seconds": clock(), "model": model.state_dict(), "ema": ema.mean}
+            state = {"config": dataclasses.asdict(config.model), "step": done, "seconds": clock.seconds(), "model": model.state_dict(), "ema": ema.mean}
             run.save(state | {"optimisers": [opt.state_dict() for opt in opts]})
     ema.swap()
     return model
@@ -222,13 +226,14 @@ def train(
 def main() -> None:
     ap = options("train", __doc__)
     ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
-    ap.add_argument("--begin", type=Path, help="weights file to start from, whose shape the model then has")
+    ap.add_argument("--begin", type=Path, help="weights file, or step-N.pt of another run, to start from: the model then has its shape")
     args = ap.parse_args()
     config = configure(TrainConfig(), args.config, args.settings)
-    if args.begin:
-        config = dataclasses.replace(config, model=read_model(args.begin, 0).config)
+    given = load_begin(args.begin) if args.begin else None
+    if given:
+        config = dataclasses.replace(config, model=given.config)
     with place(args.threads) as device:
-        train(config, args.data, args.out, args.stop_at, partial(begin_with, args.begin) if args.begin else start_values, device)
+        train(config, args.data, args.out, args.stop_at, partial(begin_with, given) if given else start_values, device)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ The latents come from codec.training.latents. Under torchrun it runs on several 
 from __future__ import annotations
 
 import dataclasses
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +14,14 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from codec import zoo
 from codec.diffusion.precondition import Preconditioned, draw_sigmas, loss_weight
 from codec.models.semantic import Semantic
 from codec.models.vqvae import VQVAE
+from codec.training.adapt import load_adapted
 from codec.training.config import configure, options
 from codec.training.features import FeatureLoss
 from codec.training.optim import Ema
-from codec.training.processes import place, rank_and_world
+from codec.training.processes import Clock, place, rank_and_world
 from codec.training.restore import Batch, RestoreConfig, Store, channel_weight, learning_rate, start_from
 from codec.training.train import Run
 
@@ -85,8 +84,8 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
     """Runs or resumes a training; returns the network with averaged weights, on the device of the store's model. begin: checkpoint whose averaged weights a new run starts from; features: needed if config.feature is above 0."""
     rank, world = rank_and_world()
     torch.manual_seed(config.seed)
-    device, mine = store.model.vqvae.sd.device, dataclasses.replace(config, batch=max(1, config.batch // world))
-    net = Semantic(config.model, store.anchors, store.model.vqvae.tokens.codebook.shape[1]).to(device)
+    device, mine = store.device, dataclasses.replace(config, batch=max(1, config.batch // world))
+    net = Semantic(config.model, store.anchors, store.vqvae.tokens.codebook.shape[1]).to(device)
     run = Run(out, config, rank == 0)
     opt = torch.optim.Adam(net.parameters(), lr=config.lr, betas=(0.9, 0.99), fused=True)
     state = run.load()
@@ -102,7 +101,7 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
         ema.mean = [m.to(device, copy=True) for m in state["ema"]]
     wrapped = DistributedDataParallel(net, find_unused_parameters=True) if world > 1 else net
     denoise, first, last = Preconditioned(wrapped), 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
-    t0, spent, seen = time.process_time(), 0.0 if state is None else state["seconds"], []
+    clock, seen = Clock(device, 0.0 if state is None else state["seconds"]), []
     bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
     for step in bar:
         rng = np.random.default_rng((config.seed, step, rank))
@@ -110,7 +109,7 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
         batch = store.draw(rng, mine, net)
         u = (torch.arange(mine.batch) + torch.rand(mine.batch)) / mine.batch
         sigma = draw_sigmas(u.clamp(1e-4, 1 - 1e-4), config.sigma_mean, config.sigma_deviation, config.sigma_min, config.sigma_max)
-        elbo, distance = losses(denoise, net, store.model.vqvae, batch, torch.randn(batch.y.shape).to(device), sigma.to(device), features if config.feature else None, config)
+        elbo, distance = losses(denoise, net, store.vqvae, batch, torch.randn(batch.y.shape).to(device), sigma.to(device), features if config.feature else None, config)
         loss = (elbo + config.feature * distance).mean()
         opt.zero_grad(set_to_none=True)
         for group in opt.param_groups:
@@ -120,18 +119,18 @@ def train(config: DiffusionConfig, store: Store, out: Path, stop_at: int | None 
         opt.step()
         ema.update(step)
         seen.append(torch.stack([v.mean() for v in (loss.detach(), elbo.detach(), distance.detach())]))
-        done, seconds = step + 1, spent + (time.process_time() - t0) * world
+        done = step + 1
         if done % 50 == 0 or done == last:
             means = torch.stack(seen).mean(0).tolist()
-            run.row("log", done, {**dict(zip(("loss", "elbo", "distance"), means, strict=True)), "grad_norm": norm.item(), "seconds": seconds})
+            run.row("log", done, {**dict(zip(("loss", "elbo", "distance"), means, strict=True)), "grad_norm": norm.item(), "seconds": clock.seconds()})
             bar.set_postfix(loss=f"{means[0]:.3f}")
             seen = []
         if rank == 0 and (done % config.validate == 0 or done == config.steps):
             ema.swap()
-            run.row("validation", done, {**validate(net, store, config), "seconds": seconds})
+            run.row("validation", done, {**validate(net, store, config), "seconds": clock.seconds()})
             ema.swap()
         if done % config.save == 0 or done == last:
-            run.save({"config": dataclasses.asdict(config.model), "codeword": store.model.vqvae.tokens.codebook.shape[1], "anchors": store.anchors, "step": done, "seconds": seconds,
+            run.save({"config": dataclasses.asdict(config.model), "codeword": store.vqvae.tokens.codebook.shape[1], "anchors": store.anchors, "step": done, "seconds": clock.seconds(),
                       "model": net.state_dict(), "ema": ema.mean, "optimiser": opt.state_dict()})  # fmt: skip
     ema.swap()
     return net
@@ -141,7 +140,7 @@ def main() -> None:
     ap = options("train_diffusion", __doc__)
     ap.add_argument("--latents", type=Path, required=True, help="folder made by codec.training.latents")
     ap.add_argument("--feature-weights", type=Path, help="safetensors file with SqueezeNet 1.1, for feature above 0")
-    ap.add_argument("--model", default="default", help="perceptual model that the latents are of")
+    ap.add_argument("--base", type=Path, required=True, help="last.pt of the run of codec.training.adapt that the latents are of")
     ap.add_argument("--begin", type=Path, help="last.pt of another run, to start from its weights")
     args = ap.parse_args()
     config = configure(DiffusionConfig(), args.config, args.settings)
@@ -149,7 +148,7 @@ def main() -> None:
         ap.error("feature above 0 needs --feature-weights")
     with place(args.threads) as device:
         features = FeatureLoss(args.feature_weights).to(device) if config.feature else None
-        train(config, Store(args.latents, zoo.load(args.model, device)), args.out, args.stop_at, args.begin, features)
+        train(config, Store(args.latents, load_adapted(args.base, device)[0]), args.out, args.stop_at, args.begin, features)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from codec.models.transforms import level_features
 from codec.training.config import configure, options
 from codec.training.decoded import Decoded
 from codec.training.optim import Ema, Muon
-from codec.training.processes import place
+from codec.training.processes import Clock, place
 from codec.training.shards import VALIDATION
 from codec.training.ship import record_filter
 from codec.training.train import Run
@@ -119,7 +118,7 @@ def train(config: FilterConfig, store: Store, anchors: int, out: Path, stop_at: 
         net.load_state_dict(state["model"]), muon.load_state_dict(state["muon"]), adam.load_state_dict(state["adam"])
         ema.mean = [m.to(device, copy=True) for m in state["ema"]]
     first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
-    t0, spent, seen = time.process_time(), 0.0 if state is None else state["seconds"], []
+    clock, seen = Clock(device, 0.0 if state is None else state["seconds"]), []
     bar = tqdm(range(first, last), initial=first, total=last, disable=None)
     for step in bar:
         batch = store.draw(np.random.default_rng((config.seed, step)), config.batch, config.crop)
@@ -134,17 +133,17 @@ def train(config: FilterConfig, store: Store, anchors: int, out: Path, stop_at: 
         adam.step()
         ema.update(step)
         seen.append([loss.item(), 100 * (after / before).log().mean().item()])
-        done, seconds = step + 1, spent + time.process_time() - t0
+        done = step + 1
         if done % 100 == 0 or done == last:
-            run.row("log", done, {**dict(zip(("loss", "change"), np.mean(seen, 0).tolist(), strict=True)), "seconds": seconds})
+            run.row("log", done, {**dict(zip(("loss", "change"), np.mean(seen, 0).tolist(), strict=True)), "seconds": clock.seconds()})
             bar.set_postfix(change=f"{np.mean(seen, 0)[1]:.2f} %")
             seen = []
         if done % config.validate == 0 or done == config.steps:
             ema.swap()
-            run.row("validation", done, {**validate(net, store, anchors), "seconds": seconds})
+            run.row("validation", done, {**validate(net, store, anchors), "seconds": clock.seconds()})
             ema.swap()
         if done % config.save == 0 or done == last:
-            run.save({"filter": dataclasses.asdict(config), "step": done, "seconds": seconds, "model": net.state_dict(), "ema": ema.mean, "muon": muon.state_dict(), "adam": adam.state_dict()})
+            run.save({"filter": dataclasses.asdict(config), "step": done, "seconds": clock.seconds(), "model": net.state_dict(), "ema": ema.mean, "muon": muon.state_dict(), "adam": adam.state_dict()})
     ema.swap()
     return net
 

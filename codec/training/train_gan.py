@@ -7,7 +7,6 @@ decoder used once, so that they have its size, and the frozen synthesis transfor
 from __future__ import annotations
 
 import dataclasses
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,15 +17,15 @@ import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from codec import zoo
 from codec.models.discriminator import Discriminator, DiscriminatorConfig
 from codec.models.semantic import Condition, Semantic
 from codec.models.transforms import PATCH
 from codec.models.vqvae import VQVAE
+from codec.training.adapt import load_adapted
 from codec.training.config import configure, options
 from codec.training.features import FeatureLoss
 from codec.training.optim import Ema
-from codec.training.processes import place, rank_and_world
+from codec.training.processes import Clock, place, rank_and_world
 from codec.training.restore import Batch, RestoreConfig, Store, learning_rate, start_from
 from codec.training.train import Run
 
@@ -100,8 +99,8 @@ def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, sto
     """Runs or resumes a training; returns the network with averaged weights, on the device of the store's model. begin: checkpoint whose averaged weights a new run starts from."""
     rank, world = rank_and_world()
     torch.manual_seed(config.seed)
-    device, mine = store.model.vqvae.sd.device, dataclasses.replace(config, batch=max(1, config.batch // world))
-    net = Semantic(config.model, store.anchors, store.model.vqvae.tokens.codebook.shape[1]).to(device)
+    device, mine = store.device, dataclasses.replace(config, batch=max(1, config.batch // world))
+    net = Semantic(config.model, store.anchors, store.vqvae.tokens.codebook.shape[1]).to(device)
     judge = Discriminator(dataclasses.replace(config.discriminator, channels=config.model.channels)).to(device, memory_format=torch.channels_last)
     run = Run(out, config, rank == 0)
     opt = torch.optim.Adam(net.parameters(), lr=config.lr, betas=(0.9, 0.99), fused=True)
@@ -121,10 +120,10 @@ def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, sto
     ema = Ema(net, config.ema)
     if state is not None:
         ema.mean = [m.to(device, copy=True) for m in state["ema"]]
-    generator = Generator(net, store.model.vqvae)
+    generator = Generator(net, store.vqvae)
     whole, critic = (DistributedDataParallel(m, find_unused_parameters=True) if world > 1 else m for m in (generator, judge))
     first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
-    t0, spent, seen = time.process_time(), 0.0 if state is None else state["seconds"], []
+    clock, seen = Clock(device, 0.0 if state is None else state["seconds"]), []
     bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
     for step in bar:
         rng = np.random.default_rng((config.seed, step, rank))
@@ -152,18 +151,18 @@ def train(config: GanConfig, store: Store, features: FeatureLoss, out: Path, sto
             judged.backward()
             judge_opt.step()
         seen.append(torch.stack([v.detach() for v in (loss, mse.mean(), distance.mean(), adversarial, judged)]))
-        done, seconds = step + 1, spent + (time.process_time() - t0) * world
+        done = step + 1
         if done % 50 == 0 or done == last:
             means = torch.stack(seen).mean(0).tolist()
-            run.row("log", done, {**dict(zip(("loss", "relative_mse", "distance", "adversarial", "discriminator"), means, strict=True)), "seconds": seconds})
+            run.row("log", done, {**dict(zip(("loss", "relative_mse", "distance", "adversarial", "discriminator"), means, strict=True)), "seconds": clock.seconds()})
             bar.set_postfix(loss=f"{means[0]:.3f}")
             seen = []
         if rank == 0 and (done % config.validate == 0 or done == config.steps):
             ema.swap()
-            run.row("validation", done, {**validate(generator, store, features, config), "seconds": seconds})
+            run.row("validation", done, {**validate(generator, store, features, config), "seconds": clock.seconds()})
             ema.swap()
         if done % config.save == 0 or done == last:
-            run.save({"config": dataclasses.asdict(config.model), "codeword": store.model.vqvae.tokens.codebook.shape[1], "anchors": store.anchors, "step": done, "seconds": seconds,
+            run.save({"config": dataclasses.asdict(config.model), "codeword": store.vqvae.tokens.codebook.shape[1], "anchors": store.anchors, "step": done, "seconds": clock.seconds(),
                       "model": net.state_dict(), "ema": ema.mean, "optimiser": opt.state_dict(), "discriminator": judge.state_dict(), "discriminator_optimiser": judge_opt.state_dict()})  # fmt: skip
     ema.swap()
     return net
@@ -173,11 +172,11 @@ def main() -> None:
     ap = options("train_gan", __doc__)
     ap.add_argument("--latents", type=Path, required=True, help="folder made by codec.training.latents")
     ap.add_argument("--feature-weights", type=Path, required=True, help="safetensors file with SqueezeNet 1.1")
-    ap.add_argument("--model", default="default", help="perceptual model that the latents are of")
+    ap.add_argument("--base", type=Path, required=True, help="last.pt of the run of codec.training.adapt that the latents are of")
     ap.add_argument("--begin", type=Path, help="last.pt of another run, to start from its weights")
     args = ap.parse_args()
     with place(args.threads) as device:
-        store, features = Store(args.latents, zoo.load(args.model, device)), FeatureLoss(args.feature_weights).to(device)
+        store, features = Store(args.latents, load_adapted(args.base, device)[0]), FeatureLoss(args.feature_weights).to(device)
         train(configure(GanConfig(), args.config, args.settings), store, features, args.out, args.stop_at, args.begin)
 
 

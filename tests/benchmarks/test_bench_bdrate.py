@@ -92,6 +92,17 @@ def test_table_against_an_anchor() -> None:
     assert result.loc["anchor", "bd_rate_percent"] == pytest.approx(0)
 
 
+def test_ms_ssim_has_a_rate_of_its_own() -> None:
+    rows = table()
+    assert np.isnan(bd_table(rows, "anchor").ms_ssim_rate_percent).all()  # it was not measured
+    with_structure = rows.assign(ms_ssim=1 - rows.rmse**2 / 1e4).assign(bits_per_dim=lambda t: t.bits_per_dim.where(t.codec == "anchor", 1.5 * t.bits_per_dim))
+    result = bd_table(with_structure, "anchor").set_index("codec")
+    assert result.loc["better", "ms_ssim_rate_percent"] == pytest.approx(result.loc["better", "bd_rate_percent"]) == pytest.approx(20)
+    worse = with_structure.assign(ms_ssim=with_structure.ms_ssim.where(with_structure.codec == "anchor", with_structure.ms_ssim - 0.01))
+    changed = bd_table(worse, "anchor").set_index("codec")
+    assert changed.loc["better", "ms_ssim_rate_low"] > 20 and changed.loc["better", "bd_rate_percent"] == pytest.approx(20)
+
+
 def test_unknown_anchor_is_one_sentence() -> None:
     with pytest.raises(BenchmarkError, match="'png' is not in the table"):
         bd_table(table(), "png")

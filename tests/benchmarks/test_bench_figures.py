@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from benchmarks import figures, filters, quantizers, training_curve, typeset
+from benchmarks import figures, quantizers, training_curve, typeset
 from benchmarks.bdrate import mean_curve
 
 COMMITTED = Path(__file__).parents[2] / "results"
@@ -137,56 +137,36 @@ def test_sweeps(built) -> None:
                 same(curves(axes)[f"{rows.bits_per_dim.mean():.3f} bits/dim"], rows.value, rows[metric])
 
 
-def test_filter(built) -> None:
-    results, _, kept = built
-    table = pd.read_csv(results / "filter.csv", dtype={"level": str})
-    found = curves(kept["filter"].axes[0])
-    for run, rows in table[table.level == "all"].groupby("run"):
-        same(found[run], rows.seconds / 60, rows.change_percent)
-
-
-def test_filter_table_is_what_the_runs_wrote(tmp_path, monkeypatch) -> None:
-    for k, name in enumerate("ab"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "validation.csv").write_text(f"step,all,level_1.50,seconds\n10,-{k}.5,-1,60\n20,-3,-2,120\n")
-    monkeypatch.setattr("sys.argv", ["filters", "--results", str(tmp_path), f"x=1={tmp_path / 'a'}", f"y={tmp_path / 'b'}"])
-    filters.main()
-    table = pd.read_csv(tmp_path / "filter.csv", dtype={"level": str}).set_index(["run", "step", "level"])
-    assert len(table) == 8 and table.change_percent["y", 10, "all"] == -1.5 and table.seconds["x=1", 20, "1.50"] == 120
-    monkeypatch.setattr("sys.argv", ["filters", "--results", str(tmp_path), f"z={tmp_path}"])
-    with pytest.raises(SystemExit, match="no validation.csv"):
-        filters.main()
-
-
-def test_filter_is_compared_on_the_same_files() -> None:
-    rows = pd.DataFrame([(h, str(q), 100 * q, 0.01 * q, 20 / q) for h in "abc" for q in (1, 2, 4, 8)], columns=["image_hash", "setting", "bytes", "bits_per_dim", "rmse"])
-    found = filters.compared(rows, rows.assign(rmse=0.9 * rows.rmse))
-    np.testing.assert_allclose(found.rmse_after, 0.9 * found.rmse_before)
-    np.testing.assert_allclose(found.bd_rate_percent, -10, atol=0.2)  # rate and error are inverse here
-    with pytest.raises(SystemExit, match="not the same"):
-        filters.compared(rows, rows.assign(bytes=rows.bytes + 1))
-
-
 def test_compute_is_set_against_the_anchor_and_the_first_point(built, tmp_path, monkeypatch) -> None:
     results, _, kept = built
     table = pd.read_csv(results / "training.csv")
     for axes, column in zip(kept["compute"].axes, ("held_out_percent", "kodak_percent"), strict=True):
-        same((axes.lines[0].get_xdata(), axes.lines[0].get_ydata()), table.hours, table[column])
+        for run, rows in table.dropna(subset=column).groupby("run"):
+            same(curves(axes)[run], rows.megapixels, rows[column])
     levels, rate = np.arange(4), np.array([0.01, 0.03, 0.1, 0.3])
     validation = pd.concat([pd.DataFrame({"step": s, "level": levels, "bits_per_dim": f * rate, "rmse": 20 - 5 * levels, "seconds": 36 * s}) for s, f in ((50, 1.0), (100, 0.9))])
     points = pd.concat([validation.assign(image=name) for name in ("a.png", "b.png")])
     anchor = points[points.step == 50].assign(codec="bpg-444", setting=lambda t: t.level.astype(str), image_hash="x", bits_per_dim=lambda t: t.bits_per_dim / 1.25)
     (tmp_path / "kodak").mkdir()
-    for frame, name in ((validation, "validation"), (points, "training_points"), (anchor, "kodak/rd")):
-        frame.to_csv(tmp_path / f"{name}.csv", index=False)
-    monkeypatch.setattr("sys.argv", ["training_curve", "--run", str(tmp_path), "--results", str(tmp_path)])
+    anchor.to_csv(tmp_path / "kodak" / "rd.csv", index=False)
+    for k, name in enumerate(("first", "second")):
+        (tmp_path / name).mkdir()
+        validation.assign(bits_per_dim=validation.bits_per_dim * 0.8**k).to_csv(tmp_path / name / "validation.csv", index=False)
+        points.assign(bits_per_dim=points.bits_per_dim * 0.8**k).to_csv(tmp_path / f"{name}.csv", index=False)
+        (tmp_path / name / "config.json").write_text(json.dumps({"steps": 100, "batch": 8, "crop": 100, "crop_late": 200, "late": 0.75 if k else 1.0}))
+    command = ["training_curve", *(f"{name}={tmp_path / name}={name}.csv" for name in ("first", "second")), "--results", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", command)
     training_curve.main()
-    found = pd.read_csv(tmp_path / "training.csv").set_index("step")
-    assert found.hours[100] == 1 and found.images[100] == 2
-    np.testing.assert_allclose(found.held_out_percent, [0, -10], atol=1e-3)
-    np.testing.assert_allclose(found.kodak_percent, [25, 12.5], atol=1e-3)
-    (tmp_path / "training_points.csv").unlink()
-    with pytest.raises(SystemExit, match="training_points.csv"):
+    found = pd.read_csv(tmp_path / "training.csv").set_index(["run", "step"])
+    assert found.hours["first", 100] == 1 and found.images["first", 100] == 2
+    np.testing.assert_allclose(found.megapixels, [4, 8, 12, 16])  # 8 crops of 100 pixels or 2 of 200
+    np.testing.assert_allclose(found.held_out_percent, [0, -10, -20, -28], atol=1e-3)
+    np.testing.assert_allclose(found.kodak_percent, [25, 12.5, 0, -10], atol=1e-3)
+    (tmp_path / "second.csv").unlink()
+    with pytest.raises(SystemExit, match="second.csv"):
+        training_curve.main()
+    monkeypatch.setattr("sys.argv", ["training_curve", "first"])
+    with pytest.raises(SystemExit, match="2"):
         training_curve.main()
 
 

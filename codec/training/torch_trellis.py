@@ -1,0 +1,113 @@
+"""The trellis search of the encoder on tensors of any device: what codec.models.trellis does with NumPy, all walks at once.
+
+For training only, where many pictures are quantised together; files are made by the NumPy version alone.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from codec.bitstream.tables import KINDS, MAX_SYMBOL, symbol_limit
+from codec.models.trellis import MAX_MAGNITUDE, STEPS, UNIT, Trellis
+
+
+def golomb_bits(excess: torch.Tensor) -> torch.Tensor:
+    """Length of the Exp-Golomb code (order 0) of integers, elementwise."""
+    return 2 * torch.floor(torch.log2(excess.clamp(min=0).float() + 1)) + 1
+
+
+def walks(scale: torch.Tensor) -> torch.Tensor:
+    """As codec.models.trellis.walks: scale (P, C) -> places (steps, W), -1 where the last step is short."""
+    flat = scale.flatten()
+    count = int(torch.count_nonzero(flat))
+    order = torch.argsort(flat, descending=True, stable=True)[:count]
+    width = -(-count // STEPS)
+    steps = -(-count // width) if width else 0
+    places = order.new_full((steps * width,), -1)
+    places[:count] = order
+    return places.view(steps, width)
+
+
+class TorchTrellis:
+    """Tables of one moment on a device, and the search for the walks of least cost with them."""
+
+    def __init__(self, trellis: Trellis, bits: torch.Tensor, offsets: torch.Tensor) -> None:
+        """bits (tables, 2 * MAX_SYMBOL + 1) float32, offsets (tables, 3) int32, both on the device."""
+        device = bits.device
+        self.half_bits, self.offsets = bits[:, MAX_SYMBOL:].contiguous(), offsets.float() / UNIT
+        self.limits = torch.tensor([symbol_limit(k // KINDS) for k in range(len(bits))], device=device)
+        self.kinds = max(trellis.kind) + 1
+        states = len(trellis.next)
+        into: list[list[tuple[int, int]]] = [[] for _ in range(states)]
+        for s in range(states):
+            for parity in (0, 1):
+                into[trellis.next[s][parity]].append((s, parity))
+        self.source = torch.tensor([[b[k][0] for b in into] for k in (0, 1)], device=device)  # (2, states)
+        self.branch = torch.tensor([[trellis.kind[b[k][0]] * 2 + b[k][1] for b in into] for k in (0, 1)], device=device)
+        self.kind = torch.tensor(trellis.kind, device=device)
+
+    def assign(self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """r (P, C) float32 residuals in steps, scale (P, C) integer, weight (P, C) float32 -> symbols and kinds (P, C), int64."""
+        symbols, kinds = torch.zeros(r.numel(), dtype=torch.long, device=r.device), torch.zeros(r.numel(), dtype=torch.long, device=r.device)
+        at = walks(scale)
+        if at.numel():
+            coded = at >= 0
+            part = r.flatten()[at]
+            cost, choice = self._branches(part.abs(), scale.flatten()[at].long(), weight.flatten()[at])
+            walk, kind = self._search(cost, choice, coded)
+            places = at.flatten()[: int(coded.sum())]
+            symbols[places] = (walk * torch.where(part < 0, -1, 1)).flatten()[: len(places)]
+            kinds[places] = kind.flatten()[: len(places)]
+        return symbols.view(r.shape), kinds.view(r.shape)
+
+    def reconstruct(self, symbols: torch.Tensor, kind: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        """-> residual values in steps, float32."""
+        m = symbols.abs()
+        return symbols.sign() * (m - (m > 0) * 0.5 * kind + self.offsets[table, m.clamp(max=2)])
+
+    def _branches(self, a: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Least cost and its |symbol| for every kind and parity: (S, W) each -> (2 kinds, S, W), rows in the order of ``branch``."""
+        costs, choices = [], []
+        for kind in range(self.kinds):
+            table = scale * KINDS + kind
+            limit, fixed = self.limits[table], self.offsets[table]
+            for parity in (0, 1):
+                near = (parity + 2 * torch.round((a + (0.5 * kind - parity)) / 2)).clamp(parity, MAX_MAGNITUDE - 1 + parity).long()
+                best = pick = near
+                for m in (near, (near - 2).clamp(min=parity)):
+                    value = m - (m > 0) * (0.5 * kind) + fixed.gather(-1, m.clamp(max=2)[..., None])[..., 0]
+                    more = golomb_bits(m.clamp(min=MAX_SYMBOL) - limit) - golomb_bits(MAX_SYMBOL - limit)
+                    j = weight * (a - value).square() + self.half_bits[table, m.clamp(max=MAX_SYMBOL)] + more
+                    if m is near:
+                        best = j
+                    else:
+                        pick = torch.where(j < best, m, pick)
+                        best = torch.minimum(j, best)
+                costs.append(best), choices.append(pick)
+        return torch.stack(costs), torch.stack(choices)
+
+    def _search(self, cost: torch.Tensor, choice: torch.Tensor, coded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Best walk -> |symbols| and kinds, (S, W) each. Only the last step has places that are not coded."""
+        steps, width = coded.shape
+        states = len(self.kind)
+        if states == 1:
+            return torch.where(cost[1] < cost[0], choice[1], choice[0]), torch.zeros_like(choice[0])
+        paths = cost[self.branch.flatten()].transpose(0, 1).reshape(steps, 2, states, width).contiguous()
+        j = cost.new_full((states, width), 1e9)
+        j[0] = 0
+        source = self.source.flatten()
+        second = torch.empty((steps, states, width), dtype=torch.long, device=cost.device)
+        for c in range(steps):
+            x, which = (j.index_select(0, source).view(2, states, width) + paths[c]).min(0)
+            second[c] = which
+            j = x if c < steps - 1 else torch.where(coded[c], x, j)
+        state, kinds, branches = j.argmin(0), [], []
+        code = second * states + torch.arange(states, device=cost.device)[:, None]  # place in source and branch
+        flat_branch = self.branch.flatten()
+        for c in reversed(range(steps)):
+            k = code[c].gather(0, state[None])[0]
+            previous = source[k]
+            state = previous if c < steps - 1 else torch.where(coded[c], previous, state)
+            branches.append(k), kinds.append(state)
+        b = flat_branch[torch.stack(branches[::-1])]
+        return choice.gather(0, b[None])[0], self.kind[torch.stack(kinds[::-1])]
