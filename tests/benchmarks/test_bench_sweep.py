@@ -76,7 +76,7 @@ def test_codes_that_come_back(photo: np.ndarray) -> None:
     own = sweep.agreement(c, data, photo)
     assert own["codes_back"] == 1  # the encoder decides the same again
     plain = sweep.agreement(c, data, c.decode_array(data))
-    assert plain["in_cell"] > 0.99 and plain["codes_back"] > 0.8
+    assert plain["in_cell"] > 0.8 and plain["codes_back"] > 0.8
     other = sweep.agreement(c, data, np.ascontiguousarray(photo[::-1]))
     assert other["in_cell"] < plain["in_cell"] - 0.1 and other["codes_back"] < plain["codes_back"] - 0.05
 
