@@ -19,7 +19,7 @@ matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from benchmarks import quantizers, typeset
 from benchmarks.decoder_figures import perceptual_curves, plane, progressive, sweeps
@@ -133,6 +133,8 @@ def compute(results: Path) -> plt.Figure:
     for axes in (left, right):
         axes.axhline(0, color="#000000", linewidth=0.8, linestyle=":")
         axes.set_xscale("log")
+        axes.set_xlim(table.megapixels.min() / 1.5, table.megapixels.max() * 1.5)
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("megapixels seen")
     return figure
 
