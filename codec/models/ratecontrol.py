@@ -15,14 +15,14 @@ SEARCH_SHARE = 0.6
 
 
 def lagrangians(config: VQVAEConfig, position: torch.Tensor) -> torch.Tensor:
-    """Bits per pixel that one unit of MSE (0..255 scale) is worth; position (B,) among the anchors -> (B,) float32."""
+    """Bits per pixel that one unit of MSE (0..255 scale) is worth; position (B,) among the anchors -> (B,) float64."""
     found = np.exp(np.interp(position.cpu().numpy(), np.arange(config.anchors), np.log(config.lambdas())))
-    return torch.from_numpy(found).float().to(position.device)
+    return torch.from_numpy(found).to(position.device)
 
 
 def lagrangian(config: VQVAEConfig, position: torch.Tensor) -> float:
-    """``lagrangians`` of one position (1,), in double precision."""
-    return float(np.exp(np.interp(position.item(), np.arange(config.anchors), np.log(config.lambdas()))))
+    """``lagrangians`` of one position (1,)."""
+    return lagrangians(config, position).item()
 
 
 def step_weight(log2_igain: torch.Tensor, lam: float | torch.Tensor, share: float = RATE_SHARE) -> torch.Tensor:

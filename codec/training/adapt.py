@@ -106,11 +106,11 @@ class Sender:
 
 @dataclass(frozen=True)
 class Asked:
-    """Latents of one pass as rows (B P, C): v and mu in steps, octave: log2 sigma in table steps, scale: nearest table, weight: bits that a squared step is worth; and how they go back."""
+    """Latents of one pass as rows (B P, C): v, mu and log2_sigma in steps, scale: nearest table, weight: bits that a squared step is worth; and how they go back."""
 
     v: torch.Tensor
     mu: torch.Tensor
-    octave: torch.Tensor
+    log2_sigma: torch.Tensor
     scale: torch.Tensor
     weight: torch.Tensor
     rows: torch.Tensor
@@ -124,13 +124,17 @@ class Asked:
         return out
 
 
+def octaves(log2_sigma: torch.Tensor) -> torch.Tensor:
+    """log2 sigma in table steps."""
+    return (log2_sigma - LOG2_SCALE_MIN) * PER_OCTAVE
+
+
 def ask(part: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, mask: torch.Tensor, weight: torch.Tensor) -> Asked:
     """What ``Prior.forward`` hands to its quantiser, weight (B, C) of all channels -> the rows of its pass."""
     rows, columns = mask[0, 0].nonzero(as_tuple=True)
     v, mu, log2_sigma = (t[:, :, rows, columns].transpose(1, 2).flatten(0, 1) for t in (part, mu, log2_sigma))
-    octave = (log2_sigma - LOG2_SCALE_MIN) * PER_OCTAVE
-    scale = (octave.detach() + 0.5).floor().clamp(0, SCALES - 1).long()
-    return Asked(v, mu, octave, scale, weight[:, group.start : group.stop].repeat_interleave(len(rows), 0), rows, columns, part.shape)
+    scale = (octaves(log2_sigma.detach()) + 0.5).floor().clamp(0, SCALES - 1).long()
+    return Asked(v, mu, log2_sigma, scale, weight[:, group.start : group.stop].repeat_interleave(len(rows), 0), rows, columns, part.shape)
 
 
 @torch.no_grad()
@@ -139,7 +143,7 @@ def send(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor) -> 
     y, tokens = model.analyse(x, level)
     gain, log2_igain = torch.exp2(model.interpolate(model.log2_gain, level)), model.interpolate(model.log2_igain, level)
     v, spread, rates = y * gain, model.sd * gain, []
-    weight = step_weight(log2_igain, lagrangians(model.config, level)[:, None])
+    weight = step_weight(log2_igain, lagrangians(model.config, level)[:, None].float())
 
     def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
         asked = ask(part, mu, ls, group, mask, weight)
@@ -167,10 +171,11 @@ def adapt_step(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tenso
             asked = ask(part, mu, ls, group, mask, weight)
             symbols, table, values = sender.send((asked.v - asked.mu).detach(), asked.scale, asked.weight)
             q, kind = symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL, table % KINDS
-            low = asked.octave.detach().floor().clamp(0, SCALES - 2).long()
-            f = (asked.octave - low).clamp(0, 1)
+            octave = octaves(asked.log2_sigma)
+            low = octave.detach().floor().clamp(0, SCALES - 2).long()
+            f = (octave - low).clamp(0, 1)
             bits = torch.lerp(sender.slope_bits[low * KINDS + kind, q], sender.slope_bits[(low + 1) * KINDS + kind, q], f)
-            noisy = gaussian_bits(asked.v + torch.rand_like(asked.v) - 0.5, asked.mu, (asked.octave / PER_OCTAVE + LOG2_SCALE_MIN).detach())
+            noisy = gaussian_bits(asked.v + torch.rand_like(asked.v) - 0.5, asked.mu, asked.log2_sigma.detach())
             rates.append((bits + noisy - noisy.detach()).reshape(len(part), -1).sum(1))
             return asked.back(asked.mu + values)
 

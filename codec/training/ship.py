@@ -1,6 +1,6 @@
 """Third stage: frozen tables counted from real encodes, weights file and manifest.
 
-    python -m codec.training.ship --data DIR --adapted RUN/last.pt --out codec/weights/vqvae-1.safetensors [--record KEY=VALUE ...]
+    python -m codec.training.ship --data DIR --adapted RUN/last.pt --out codec/weights/vqvae-2.safetensors --id 2
 """
 
 from __future__ import annotations

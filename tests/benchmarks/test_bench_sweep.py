@@ -70,13 +70,14 @@ def test_sweep(images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.
             sweep.run(images, tmp_path, weights, names, [20.0], 1)
 
 
-def test_codes_that_come_back(photo: np.ndarray) -> None:
+def test_codes_that_come_back(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "TOLERANCE", 0.75)  # a little more than half a cell to each side: the vq picture keeps to it
     c = codec.load(threads=1)
     data = c.encode(photo, quality=50)
     own = sweep.agreement(c, data, photo)
     assert own["codes_back"] == 1  # the encoder decides the same again
     plain = sweep.agreement(c, data, c.decode_array(data))
-    assert plain["in_cell"] > 0.8 and plain["codes_back"] > 0.8
+    assert plain["in_cell"] > 0.99 and plain["codes_back"] > 0.8
     other = sweep.agreement(c, data, np.ascontiguousarray(photo[::-1]))
     assert other["in_cell"] < plain["in_cell"] - 0.1 and other["codes_back"] < plain["codes_back"] - 0.05
 
