@@ -19,6 +19,7 @@ import pandas as pd
 from benchmarks.bdrate import bootstrap
 from benchmarks.sets import FeatureStore, Kid, interval, resamples
 from benchmarks.summary import read_table
+from codec.zoo import DEFAULT
 
 NAMES = ("vq", "perceptual", "gan", "ldm")
 METRICS = ("rmse", "ms_ssim", "gmsd", "mdsi", "sqz_dist")
@@ -27,7 +28,7 @@ METRICS = ("rmse", "ms_ssim", "gmsd", "mdsi", "sqz_dist")
 def cost(name: str) -> dict[str, float]:
     """Parameters, training steps and seconds of a decoder, from the manifest of the weights."""
     manifest = json.loads((resources.files("codec") / "weights" / "manifest.json").read_text())
-    entry = manifest.get("semantic", {}).get(f"{name}-1")
+    entry = manifest["semantic"].get(f"{name}-{DEFAULT}")
     if entry is None:
         return {"parameters": 0, "training_steps": 0, "training_s": 0.0}
     stages = entry["stages"]

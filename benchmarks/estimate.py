@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import codec
 from codec import pictures, tiles
-from codec.bitstream.container import MAX_LEVEL, read_header
+from codec.bitstream.container import level_of, read_header
 from codec.models.ratecontrol import error_weight
 
 QUALITIES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
@@ -28,7 +28,7 @@ def estimate(c: codec.Codec, path: Path, quality: int) -> dict[str, float | int 
     """One row: real bytes, header bytes, estimated bits."""
     data = c.encode(path, quality=quality)
     prepared = c._prepare(pictures.load(path).rgb)
-    level, model = round(quality * MAX_LEVEL / 100), c._model
+    level, model = level_of(quality), c._model
     position = c._level(level)
     y, tokens = tiles.analyse(prepared.x, lambda tile: model.vqvae.analyse(tile.float() / 255, position), lambda done: None)
     v = y * torch.exp2(model.vqvae.interpolate(model.vqvae.log2_gain, position))

@@ -19,7 +19,7 @@ matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from benchmarks import quantizers, typeset
 from benchmarks.decoder_figures import perceptual_curves, plane, progressive, sweeps
@@ -153,10 +153,11 @@ def training(results: Path) -> plt.Figure:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else ""))
-        axes.set_title(f"{name}: {begin} steps in {len(entry['stages'])} stages", loc="left", fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.set_title(f"{name}: {begin:,} steps", loc="left", fontsize=8)
     for axes in panels.flat[len(entries) :]:
-        axes.set_visible(False)
-    for axes in panels[-1]:
+        axes.remove()
+    for axes in panels.flat[max(0, len(entries) - panels.shape[1]) : len(entries)]:
         axes.set_xlabel("step")
     for axes in panels[:, 0]:
         axes.set_ylabel("loss (of each stage)")

@@ -7,7 +7,7 @@ import pandas as pd
 
 LIST_NAMES = {
     "bits_per_dim": "bits/dim", "rmse": "RMSE", "psnr": "PSNR", "ms_ssim": "MS-SSIM", "gmsd": "GMSD", "mdsi": "MDSI",
-    "decode_s": "decode, s", "training_steps": "training steps", "training_s": "training, s", "parameters": "added parameters",
+    "sqz_dist_more": "sqz_dist - none", "decode_s": "decode, s", "training_steps": "training steps", "training_s": "training, s", "parameters": "added parameters",
     "bd_rate_percent": "BD-rate, %", "ms_ssim_rate_percent": "BD-rate by MS-SSIM, %", "bpg_bd_rate_percent": "BD-rate against BPG, %",
 }  # fmt: skip
 DIGITS = {
@@ -33,7 +33,7 @@ def cells(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
             continue
         stem = name.removesuffix("_percent")
         digits = DIGITS.get(name.removesuffix("_minus_vq"), 3)
-        sign = "+" if name.endswith(("_minus_vq", "_percent")) else ""
+        sign = "+" if name.endswith(("_minus_vq", "_percent", "_more")) else ""
         text = [number(v, digits, sign) for v in table[name]]
         if f"{stem}_low" in table:
             ends = ([number(v, digits, sign) for v in table[f"{stem}_{end}"]] for end in ("low", "high"))
@@ -85,6 +85,11 @@ def _consistency(results: Path) -> pd.DataFrame:
     )
 
 
+def _labels(results: Path) -> pd.DataFrame:
+    table = pd.read_csv(results / "semantic" / "labels_mean.csv").sort_values(["quality", "said"])
+    return cells(table, ["said", "bits_per_dim", "images", "rmse", "ms_ssim", "sqz_dist", "sqz_dist_more", "sqz_kid"])
+
+
 def _upscaling(results: Path) -> pd.DataFrame:
     return cells(
         pd.read_csv(results / "semantic" / "upscaling_mean.csv"),
@@ -117,7 +122,7 @@ def _ablations(results: Path) -> pd.DataFrame:
 
 TABLES: dict[str, Callable[[Path], pd.DataFrame]] = {
     "decoders": _decoders("kodak"), "decoders_held_out": _decoders("held-out"), "decoders_minus_vq": _differences, "decoders_cost": _cost, "bd_bpg": _bd, "sweep": _sweep,
-    "consistency": _consistency, "upscaling": _upscaling, "nll": _bound, "speed": _speed, "effort": _effort, "ablations": _ablations,
+    "consistency": _consistency, "labels": _labels, "upscaling": _upscaling, "nll": _bound, "speed": _speed, "effort": _effort, "ablations": _ablations,
 }  # fmt: skip
 
 

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from codec import pictures, refine, restore, tiles, zoo
-from codec.bitstream.container import MAX_LEVEL, Header, pack, parse
+from codec.bitstream.container import LAST_ANCHOR, MAX_LEVEL, Header, level_of, pack, parse
 from codec.errors import CodecError, RateError, UnsupportedError
-from codec.models.ratecontrol import RATE_SHARE, SEARCH_SHARE, error_weight
+from codec.models.ratecontrol import error_weight
 from codec.models.semantic import Semantic
 from codec.models.transforms import PATCH
 
@@ -42,11 +42,16 @@ class Codec:
     def __init__(self, model: zoo.PerceptualModel, device: torch.device, threads: int | None) -> None:
         self._model, self._device, self._threads = model, device, threads
         self._restorers: dict[str, Semantic] = {}
+        self._labels: zoo.Labels | None = None
         self.model_id = model.model_id
 
     def decoders(self) -> tuple[str, ...]:
         """Names of the decoders that have weights here."""
         return ("vq", *zoo.restorers(self.model_id))
+
+    def labels(self) -> tuple[str, ...]:
+        """What a picture may be said to show, for the ``label`` of the ldm decoder and of ``upscale``. Raises UnsupportedError where there are no labels for this model."""
+        return self._labelled().names
 
     def decoder_id(self, decoder: str) -> str:
         """What decides the pictures of a decoder: model, name, hash of the weights it uses, and the sampler's defaults."""
@@ -67,7 +72,7 @@ class Codec:
         """Picture -> bytes of an .ldc file.
 
         image: what codec.pictures.load takes (path, PIL image, uint8 array HWC or HW, float tensor CHW in 0..1). quality: 0..100, higher is
-        better, in steps of 1/64. target_bytes: the file is the best found that is not larger; target_bpp: the same, in bits per pixel.
+        better, in steps of 1/64 (finer ones above 92). target_bytes: the file is the best found that is not larger; target_bpp: the same, in bits per pixel.
         effort: 1 (one pass) .. 9 (refines the latents against the decoder, minutes). seed: of the semantic decoder's noise. progress: called with
         0..1. Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for options out of range.
         """
@@ -95,7 +100,7 @@ class Codec:
             if target_bpp is not None:
                 target_bytes = int(target_bpp * prepared.width * prepared.height / 8)
             if target_bytes is None:
-                return at(round(quality * MAX_LEVEL / 100), effort, step)
+                return at(level_of(quality), effort, step)
             return _largest_below(target_bytes, at, effort, step)
 
     def decode(self, data: bytes, **options: Any) -> Image.Image:
@@ -120,7 +125,7 @@ class Codec:
         """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None.
 
         decoder: one of ``codec.api.DECODERS``. max_bytes: use no more than the first so many bytes; allow_truncated: accept a file that was cut;
-        both give a coarser picture. semantic: fields of ``codec.restore.Options`` (realism, steps, sampler, guidance, consistency, stop, seed, context) for the
+        both give a coarser picture. semantic: fields of ``codec.restore.Options`` (realism, steps, sampler, guidance, consistency, stop, seed, context, label) for the
         decoders other than vq. Raises FormatError for bytes that are no sound file, UnsupportedError for another model or a decoder without weights.
         """
         if decoder not in DECODERS:
@@ -165,7 +170,7 @@ class Codec:
             level = restore.top(self._model.vqvae, self._device)
             y_c = restore.latents(self._model.vqvae, x, level)
             values = restore.small_values(x)
-            known = restore.Known(restore.conditioned(net, y_c, task, values, options), restore.small_agreement(self._model.vqvae, small, scale))
+            known = restore.Known(restore.conditioned(net, y_c, task, values, options, self._label("ldm", options)), restore.small_agreement(self._model.vqvae, small, scale))
             y = restore.restore("ldm", net, known, options, options.seed or 0, progress or _ignore)
             x_hat = restore.picture(self._model.vqvae, y, level)
             if options.consistency:
@@ -177,8 +182,8 @@ class Codec:
     # parts
 
     def _level(self, level: int) -> torch.Tensor:
-        """Integer level of a file -> position among the anchors, (1,)."""
-        return torch.tensor([level / MAX_LEVEL * (self._model.config.anchors - 1)], device=self._device)
+        """Integer level of a file -> position among the anchors, (1,); a little beyond the last one for the highest qualities."""
+        return torch.tensor([level / LAST_ANCHOR * (self._model.config.anchors - 1)], device=self._device)
 
     def _prepare(self, rgb: np.ndarray) -> _Prepared:
         h, w, _ = rgb.shape
@@ -192,7 +197,7 @@ class Codec:
         v = y.mul_(torch.exp2(model.interpolate(model.log2_gain, position)))
         if effort > 1:
             v = refine.refine(self._model, x, v, tokens, level, position, effort, step)
-        encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, error_weight(model, position, SEARCH_SHARE if effort > 1 else RATE_SHARE))
+        encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, error_weight(model, position, refine.share(effort)))
         step(1.0)
         return encoded.sections
 
@@ -207,7 +212,24 @@ class Codec:
             self._restorers[name] = zoo.load_restorer(name, self.model_id, self._device)
         net = self._restorers[name]
         options.check(net.network.config.context)
+        self._label(name, options)
         return net
+
+    def _labelled(self) -> zoo.Labels:
+        if self._labels is None:
+            self._labels = zoo.load_labels(self.model_id, self._device)
+        return self._labels
+
+    def _label(self, decoder: str, options: restore.Options) -> torch.Tensor | None:
+        """Context tokens (N, D) of the label that was asked for."""
+        if options.label is None:
+            return None
+        if decoder != "ldm":
+            raise CodecError(f"a label is for the ldm decoder, not for {decoder}")
+        known = self._labelled()
+        if options.label not in known.names:
+            raise CodecError(f"there is no label {options.label!r} (there is: {', '.join(known.names)})")
+        return known.conditioner.tokens[known.names.index(options.label)]
 
     def _restore(
         self, name: str, net: Semantic, rgb: np.ndarray, tokens: np.ndarray, v_hat: np.ndarray | None, level: int, options: restore.Options, seed: int, step: Callable[[float], None]
@@ -220,7 +242,7 @@ class Codec:
         agree = None
         if v_hat is not None:
             agree = restore.stream_agreement(model, torch.from_numpy(v_hat)[None].to(self._device).float() / 256, position)
-        known = restore.Known(restore.conditioned(net, y_c, float(position), codewords, options), agree)
+        known = restore.Known(restore.conditioned(net, y_c, min(float(position), model.config.anchors - 1.0), codewords, options, self._label(name, options)), agree)
         y = restore.restore(name, net, known, options, seed if options.seed is None else options.seed, step)
         sampled = restore.picture(model, y, restore.top(model, self._device))
         return restore.blend(x, sampled, options.realism)[0].permute(1, 2, 0).cpu().numpy()

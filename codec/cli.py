@@ -139,6 +139,9 @@ def _add_sampling(parser: argparse.ArgumentParser, default_seed: str) -> None:
     parser.add_argument("--steps", type=_whole(1, 1000), metavar="N", help="of the ldm decoder's sampler; more is slower")
     parser.add_argument("--guidance", type=_number(0, 20), default=1.0, metavar="S",
                         help="classifier-free guidance of the ldm decoder; default 1, none")
+    parser.add_argument("--label", metavar="WHAT",
+                        help="what the picture shows, for the ldm decoder: people, animals, plants, land, water, sky, "
+                             "buildings, vehicles, clothing, food or things; default: not said")
     parser.add_argument("--no-consistency", dest="consistency", action="store_false",
                         help="do not make the ldm decoder's sample agree with what is known of the picture")
     parser.add_argument("--seed", type=_whole(0, 2**32 - 1), metavar="N", help=f"of the noise; {default_seed}")
@@ -146,7 +149,7 @@ def _add_sampling(parser: argparse.ArgumentParser, default_seed: str) -> None:
 
 def _sampling(args: argparse.Namespace) -> dict[str, object]:
     """Arguments of `_add_sampling` -> options of codec.restore.Options."""
-    options: dict[str, object] = {"guidance": args.guidance, "consistency": args.consistency, "seed": args.seed}
+    options: dict[str, object] = {"guidance": args.guidance, "consistency": args.consistency, "seed": args.seed, "label": args.label}
     return options if args.steps is None else {**options, "steps": args.steps}
 
 
@@ -387,7 +390,7 @@ def _report(
         output_bytes=sizes.written,
         bits_per_dim=bits_per_pixel / 3,
         bits_per_pixel=bits_per_pixel,
-        quality=header.level / 64,
+        quality=container.quality_of(header.level),
         seconds=seconds,
         rmse=rmse,
         notes=notes,

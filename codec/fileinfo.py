@@ -61,7 +61,7 @@ def inspect(file: BinaryIO) -> FileInfo:
         alpha=info.alpha_bytes > 0,
         model_id=header.model_id,
         table_hash=f"{header.table_hash:08x}",
-        quality=header.level / 64,
+        quality=container.quality_of(header.level),
         seed=header.seed,
         file_bytes=info.file_bytes,
         bits_per_dim=round(bits_per_pixel / 3, 6),

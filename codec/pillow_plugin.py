@@ -32,7 +32,7 @@ class LdcImageFile(ImageFile.ImageFile):
         header = info.header
         self._size = header.width, header.height
         self._mode = ("L" if header.gray else "RGB") + ("A" if info.alpha_bytes else "")
-        self.info["ldc_quality"] = header.level / 64
+        self.info["ldc_quality"] = container.quality_of(header.level)
         self.tile = []
         self._waiting = True
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from codec.models.prior import gaussian_bits
-from codec.models.ratecontrol import SEARCH_SHARE, error_weight, lagrangian
+from codec.models.ratecontrol import RATE_SHARE, SEARCH_SHARE, error_weight, lagrangian
 from codec.models.transforms import PATCH, level_features
 from codec.models.trellis import UNIT
 from codec.models.vqvae import VQVAE
@@ -17,6 +17,11 @@ from codec.zoo import PerceptualModel
 #: rounds at efforts 1..9
 ROUNDS = (0, 1, 2, 3, 4, 5, 6, 8, 16)
 TILE = 32  # positions a side: gradients take much more memory than a picture
+
+
+def share(effort: int) -> float:
+    """Weight of the rate in the quantiser's decisions at an effort."""
+    return SEARCH_SHARE if ROUNDS[effort - 1] else RATE_SHARE
 
 
 def damping(turn: int, rounds: int) -> float:
@@ -32,7 +37,7 @@ def refine(
     The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / (3 SEARCH_SHARE) * squared error of the decoded picture. Each round
     moves v so that the model's gradient at v_hat is the true one, v = v_hat - (dJ/dv_hat) / 2w, damped: majorise and minimise.
     """
-    rounds, weight = ROUNDS[effort - 1], error_weight(model.vqvae, position, SEARCH_SHARE)
+    rounds, weight = ROUNDS[effort - 1], error_weight(model.vqvae, position, share(effort))
     w = torch.from_numpy(weight).to(v.device)[None, :, None, None]
     codes, best, best_cost = tokens[0].cpu().numpy(), v, float("inf")
     for turn in range(rounds + 1):

@@ -17,7 +17,7 @@ from codec.diffusion.precondition import Preconditioned
 from codec.diffusion.schedule import karras
 from codec.diffusion.tiled import tiled
 from codec.errors import CodecError
-from codec.models.context import Context
+from codec.models.context import everywhere
 from codec.models.semantic import UPSCALES, Condition, Semantic, thumbnail
 from codec.models.vqvae import VQVAE
 
@@ -33,7 +33,7 @@ TILE, OVERLAP = 64, 16  # latent positions of a window, and of the blend between
 class Options:
     """realism: 0 (the vq picture, exactly) .. 1 (the sample); steps: of the sampler, >= 1; sampler: one of SAMPLERS; guidance: classifier-free scale of the context, 1 is none;
     consistency: make the sample agree with what was sent; stop: noise level of the last estimate, SIGMA_MIN..SIGMA_MAX; seed: of the noise, None for the one in the file;
-    context: (N, D) float tensor for cross-attention, instead of the hyper tokens of the file."""
+    context: (N, D) float tensor for cross-attention, instead of the hyper tokens of the file; label: what the picture shows, one of ``codec.api.Codec.labels``, beside the other context."""
 
     realism: float = 1.0
     steps: int = STEPS
@@ -43,6 +43,7 @@ class Options:
     stop: float = STOP
     seed: int | None = None
     context: torch.Tensor | None = None
+    label: str | None = None
 
     def check(self, dim: int) -> None:
         """Raises CodecError with one sentence for a value that cannot be."""
@@ -163,12 +164,14 @@ def restore(name: str, net: Semantic, known: Known, options: Options, seed: int,
     return y_c + scale * r
 
 
-def conditioned(net: Semantic, y_c: torch.Tensor, task: float, values: torch.Tensor, options: Options) -> Condition:
-    """values (1, D, h/2, w/2): codewords of the hyper tokens (task: a quality level) or a thumbnail (task: an enlargement)."""
+def conditioned(net: Semantic, y_c: torch.Tensor, task: float, values: torch.Tensor, options: Options, label: torch.Tensor | None = None) -> Condition:
+    """values (1, D, h/2, w/2): codewords of the hyper tokens (task: a quality level) or a thumbnail (task: an enlargement); label (N, D): tokens of the label."""
     if options.context is not None:
-        context = Context(options.context.to(y_c)[None])
+        context = everywhere(options.context.to(y_c)[None])
     else:
         context = (net.hyper if task < net.anchors else net.picture)(values)
+    if label is not None:
+        context = context.joined(everywhere(label.to(y_c)[None]))
     return Condition(y_c, torch.tensor([float(task)], device=y_c.device), context)
 
 

@@ -18,6 +18,7 @@ from codec.bitstream.tables import LatentTables, TokenTables
 from codec.errors import CodecError, UnsupportedError
 from codec.latents import LatentCoder
 from codec.models.config import VQVAEConfig, model_config
+from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
 from codec.models.filter import Filter
 from codec.models.semantic import Semantic
@@ -30,6 +31,17 @@ RESTORERS = ("ldm", "gan", "perceptual")  # decoders of the semantic stage; thei
 _FLOAT32 = ("lapped", "klt", "gain", "sd", "tokens")  # parts kept in float32; the other networks are float16
 _FILTER = "g_s.filter."
 _INTEGER = "integer."  # prefix of the arrays that decide what bits mean; their hash is in every file
+
+
+LABELS = "label"  # NAME of the file of class labels, a conditioner of the ldm decoder
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Names of the class labels, and the conditioner that makes context tokens of their numbers."""
+
+    names: tuple[str, ...]
+    conditioner: ClassConditioner
 
 
 @dataclass(frozen=True)
@@ -133,7 +145,7 @@ def restorers(model_id: int) -> tuple[str, ...]:
 
 
 def weights_hash(decoder: str, model_id: int) -> str:
-    """First 8 hexadecimal digits of the SHA-256 of the weights that a decoder ("vq" or one of RESTORERS) uses: the model's, then its own."""
+    """First 8 hexadecimal digits of the SHA-256 of the weights that a decoder ("vq", one of RESTORERS, or LABELS) uses: the model's, then its own."""
     own = () if decoder == "vq" else (f"{decoder}-{model_id}.safetensors",)
     return hashlib.sha256(b"".join(_weights(name).read_bytes() for name in (FILES[model_id], *own))).hexdigest()[:8]
 
@@ -143,6 +155,31 @@ def load_restorer(name: str, model_id: int, device: torch.device | str = "cpu") 
     if name not in restorers(model_id):
         raise UnsupportedError(f"there are no weights of the {name} decoder for model {model_id}")
     return read_semantic(_weights(f"{name}-{model_id}.safetensors"), device)
+
+
+def write_labels(path: Path, labels: Labels) -> None:
+    """Stores a conditioner and the names of its labels."""
+    save_file({"tokens": labels.conditioner.tokens.detach().cpu().numpy().astype(np.float16)}, path, {"names": json.dumps(labels.names)})
+
+
+def read_labels(path: Path, device: torch.device | str = "cpu") -> Labels:
+    """Inverse of ``write_labels``. Raises CodecError for a file that is no such conditioner."""
+    try:
+        with safe_open(path, "numpy") as f:
+            names, tokens = tuple(json.loads(f.metadata()["names"])), f.get_tensor("tokens").astype(np.float32)
+        conditioner = ClassConditioner(len(names), *tokens.shape[1:])
+        conditioner.load_state_dict({"tokens": torch.from_numpy(tokens)})
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        raise CodecError(f"the labels {path.name} cannot be read: {error}") from error
+    return Labels(names, conditioner.to(device).eval().requires_grad_(False))
+
+
+def load_labels(model_id: int, device: torch.device | str = "cpu") -> Labels:
+    """Class labels of the ldm decoder. Raises UnsupportedError where there are none for this model."""
+    path = _weights(f"{LABELS}-{model_id}.safetensors")
+    if not path.is_file():
+        raise UnsupportedError(f"there are no class labels for model {model_id}")
+    return read_labels(path, device)
 
 
 def find(model: str | int) -> tuple[Path, int]:

@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from codec import cli
-from codec.bitstream.container import MAX_SIDE, HeaderInfo, Stream, crc16, pack, parse, read_header
+from codec.bitstream.container import MAX_LEVEL, MAX_SIDE, HeaderInfo, Stream, crc16, pack, parse, read_header
 from codec.errors import FormatError
 
 
@@ -185,7 +185,7 @@ def _other_size(rng: random.Random, data: bytes, _: bytes) -> bytes:
 
 def _other_header(rng: random.Random, data: bytes, _: bytes) -> bytes:
     header = read_header(data).header
-    changes = {"level": rng.randrange(6401), "gray": not header.gray, "seed": rng.randrange(2**32),
+    changes = {"level": rng.randrange(MAX_LEVEL + 1), "gray": not header.gray, "seed": rng.randrange(2**32),
                "model_id": rng.randrange(2**32), "table_hash": rng.randrange(2**32)}
     name = rng.choice(list(changes))
     return _repack(data, header=replace(header, **{name: changes[name]}))

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from codec import pictures
-from codec.bitstream.container import Header, pack, parse
+from codec.bitstream.container import Header, level_of, pack, parse
 from codec.errors import CorruptError, RateError, UnsupportedError
 
 TABLE_HASH = 0x0FA4E000
@@ -44,7 +44,7 @@ class FakeCodec:
             progress(0.5)
         small = np.ascontiguousarray(picture.rgb[::4, ::4])
         mean = picture.rgb.mean(axis=(0, 1)).round().astype(np.uint8)
-        header = Header(picture.width, picture.height, self.model_id, TABLE_HASH, round(quality * 64),
+        header = Header(picture.width, picture.height, self.model_id, TABLE_HASH, level_of(quality),
                         picture.gray, seed)
         alpha = b"" if picture.alpha is None else pictures.pack_alpha(picture.alpha)
         data = pack(header, [mean.tobytes(), zlib.compress(small.tobytes())], alpha)

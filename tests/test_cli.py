@@ -197,11 +197,11 @@ def test_unknown_decoder_and_model(ldc, fake, capfd, tmp_path):
 
 def test_options_of_the_semantic_decoders(ldc, fake, capfd, tmp_path):
     out = tmp_path / "a.png"
-    assert run("decode", ldc, "-o", out, "--decoder", "ldm", "--realism", "0.5", "--steps", 3, "--guidance", "1.5", "--seed", 9, "--no-consistency") == 0
-    wanted = {"decoder": "ldm", "realism": 0.5, "steps": 3, "guidance": 1.5, "seed": 9, "consistency": False}
+    assert run("decode", ldc, "-o", out, "--decoder", "ldm", "--realism", "0.5", "--steps", 3, "--guidance", "1.5", "--seed", 9, "--label", "food", "--no-consistency") == 0
+    wanted = {"decoder": "ldm", "realism": 0.5, "steps": 3, "guidance": 1.5, "seed": 9, "consistency": False, "label": "food"}
     assert fake.calls[-1] == wanted
     assert run("decode", ldc, "-o", out, "-f", "--decoder", "ldm") == 0
-    assert fake.calls[-1] == {"decoder": "ldm", "realism": 1.0, "guidance": 1.0, "seed": None, "consistency": True}
+    assert fake.calls[-1] == {"decoder": "ldm", "realism": 1.0, "guidance": 1.0, "seed": None, "consistency": True, "label": None}
     for wrong in (["--steps", 0], ["--realism", "1.5"], ["--guidance", "-1"], ["--seed", -1]):
         assert run("decode", ldc, "-o", out, "-f", "--decoder", "ldm", *wrong) == 2
     assert len(errors(capfd)) == 4
@@ -212,7 +212,7 @@ def test_upscale(photo, fake, capfd, tmp_path):
     made = photo.with_name("photo.x4.png")
     assert Image.open(made).size == (192, 128)
     assert "192x128" in capfd.readouterr().err
-    assert fake.calls[-1] == {"scale": 4, "guidance": 1.0, "consistency": True, "seed": None, "steps": 2}
+    assert fake.calls[-1] == {"scale": 4, "guidance": 1.0, "consistency": True, "seed": None, "label": None, "steps": 2}
     assert run("upscale", photo, "--scale", 4) == 1 and "exists" in errors(capfd)[0]
     assert run("upscale", photo, "--scale", 3) == 2 and "3" in errors(capfd)[0]
     (tmp_path / "bad.png").write_bytes(b"no picture")
@@ -489,6 +489,11 @@ def test_version_help_and_info_load_nothing_heavy(tmp_path):
         assert loaded_modules(*args) == set()
     assert codec_process("--version").stdout.decode() == f"codec {codec.__version__}\n"
     assert b"--target-bytes" in codec_process("encode", "--help").stdout
+
+
+def test_help_names_all_labels():
+    said = b" ".join(codec_process("decode", "--help").stdout.split()).decode()
+    assert all(name in said for name in codec.load().labels())
 
 
 def test_refusals_do_not_load_torch(tmp_path):

@@ -14,7 +14,7 @@ from codec.bitstream.container import Header, pack, parse, read_header
 from codec.errors import CodecError, CorruptError, RateError, UnsupportedError
 from tests.codes import decoded_codes, digest
 
-QUALITIES = (0, 15, 30, 45, 60, 75, 90, 100)
+QUALITIES = (0, 15, 30, 45, 60, 75, 90, 96, 100)
 
 
 def rmse(a: object, b: object) -> float:

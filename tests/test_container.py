@@ -13,13 +13,17 @@ from hypothesis import strategies as st
 
 import codec.bitstream
 from codec.bitstream.container import (
+    LAST_ANCHOR,
     MAX_HEADER_BYTES,
+    MAX_LEVEL,
     MAX_PIXELS,
     MAX_SECTIONS,
     Header,
     crc16,
+    level_of,
     pack,
     parse,
+    quality_of,
     read_header,
 )
 from codec.errors import CodecError, CorruptError, FormatError, LimitError, UnsupportedError
@@ -33,7 +37,7 @@ HEADERS = st.builds(
     height=st.integers(1, MAX_PIXELS // 65535),
     model_id=U32,
     table_hash=U32,
-    level=st.integers(0, 6400),
+    level=st.integers(0, MAX_LEVEL),
     gray=st.booleans(),
     seed=st.one_of(st.just(0), U32),
 )
@@ -42,6 +46,12 @@ SECTIONS = st.lists(st.binary(max_size=40), min_size=1, max_size=MAX_SECTIONS)
 
 def test_crc16_is_the_catalogued_one():
     assert crc16(b"123456789") == 0x29B1
+
+
+def test_levels_of_the_quality_scale():
+    assert [level_of(q) for q in (0, 12.5, 92, 100)] == [0, 800, 5888, MAX_LEVEL] and level_of(98) > LAST_ANCHOR > level_of(97)
+    assert all(level_of(quality_of(level)) == level for level in range(MAX_LEVEL + 1))
+    assert [quality_of(level) for level in (0, 3201, MAX_LEVEL)] == [0, 50.015625, 100]
 
 
 def test_golden_bytes_are_those_of_the_format_description():
@@ -217,7 +227,7 @@ def test_other_versions_and_flags_are_unsupported():
         (11, 13, b"\xff" * 12, CorruptError),  # a varint without end
         (11, 13, b"\x80\x86\x00", CorruptError),  # width 768 in a longer form
         (6, 7, b"\x80\x00", CorruptError),  # model 0 in a longer form
-        (15, 17, b"\x01\x19", CorruptError),  # level 6401
+        (15, 17, b"\x41\x1a", CorruptError),  # level 6721
         (17, 18, b"\x00", CorruptError),  # no sections
         (17, 18, b"\x11", CorruptError),  # 17 sections
         (18, 19, b"\xff\xff\xff\xff\x0f", LimitError),  # a section of 4 GiB
@@ -262,7 +272,7 @@ def test_all_zero_sizes_are_possible():
         ({"width": 0}, [b""], LimitError),
         ({"height": 65536}, [b""], LimitError),
         ({"width": 8193, "height": 8192}, [b""], LimitError),
-        ({"level": 6401}, [b""], ValueError),
+        ({"level": MAX_LEVEL + 1}, [b""], ValueError),
         ({"level": -1}, [b""], ValueError),
         ({"seed": 2**32}, [b""], ValueError),
         ({"model_id": -1}, [b""], ValueError),

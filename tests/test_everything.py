@@ -31,6 +31,7 @@ RECIPE = {
     "ldm": SHORT + "feature = 0.5\n" + NETWORK,
     "perceptual": SHORT + NETWORK,
     "gan": SHORT + "adversarial = 0.1\n" + NETWORK,
+    "label": SHORT + "tokens = 2\n",
 }
 
 
@@ -56,10 +57,11 @@ def arguments(tmp_path) -> list[str]:
     hopper = Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)).convert("RGB")
     for k in range(3):
         hopper.rotate(90 * k, expand=True).resize((400, 400)).save(tmp_path / "photos" / f"{k}.png")
+    (tmp_path / "subjects.csv").write_text("photograph,subject\n0.png,upright\n1.png,lying\n2.png,upright\n")
     for name, text in RECIPE.items():
         (tmp_path / "recipe" / f"{name}.toml").write_text(text)
     save_file(import_torchvision().models.squeezenet1_1().state_dict(), tmp_path / "squeeze.safetensors")
-    given = {"data": "photos", "runs": "runs", "weights": "weights", "recipe": "recipe", "feature-weights": "squeeze.safetensors"}
+    given = {"data": "photos", "runs": "runs", "weights": "weights", "recipe": "recipe", "subjects": "subjects.csv", "feature-weights": "squeeze.safetensors"}
     return [word for name, value in given.items() for word in (f"--{name}", str(tmp_path / value))] + ["--id", "7", "--shards", "1", "--size", "2", "--crops", "2"]
 
 
@@ -71,12 +73,13 @@ def test_weights_come_out_of_photographs_and_a_second_call_changes_nothing(tmp_p
     assert model.vqvae.g_s.filter is not None and model.coder.trellis.name == "tcq4"
     for name in everything.DECODERS:
         assert zoo.read_semantic(out / f"{name}-7.safetensors").sd.shape == (24,)
+    assert zoo.read_labels(out / "label-7.safetensors").names == ("lying", "upright")
     manifest = json.loads((out / "manifest.json").read_text())
     assert [s["command"].split(".")[-1] for s in manifest["models"]["7"]["stages"]] == ["train", "adapt"]
     assert [len(manifest["semantic"][f"{name}-7"]["stages"]) for name in everything.DECODERS] == [1, 1, 2]
     before = {p: p.read_bytes() for p in out.iterdir()}
     again = everything.stages(everything.arguments())
-    assert [s.command for s in again if not s.finished()] == ["train", "adapt", "latents", "train_diffusion", "train_gan", "train_gan"]
+    assert [s.command for s in again if not s.finished()] == ["train", "adapt", "latents", "train_diffusion", "train_gan", "train_gan", "train_labels"]
     assert torch.load(tmp_path / "runs" / "gan" / "last.pt", weights_only=True)["step"] == 2
     again[0].run()
     assert before == {p: p.read_bytes() for p in out.iterdir()}

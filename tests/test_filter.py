@@ -101,9 +101,7 @@ def test_describe_is_what_the_decoder_makes_before_its_filter(weights, photo):
     model, pixels = zoo.load(str(weights)), np.asarray(photo)[:64, :64]
     found = decoded.describe(model, pixels, 3000)
     c = codec.load(str(weights))
-    from codec.bitstream.container import MAX_LEVEL
-
-    x_hat = c.decode_array(c.encode(pixels, quality=3000 * 100 / MAX_LEVEL))
+    x_hat = c.decode_array(c.encode(pixels, quality=3000 / 64))
     assert np.abs(found.x_hat[0].transpose(1, 2, 0).clip(0, 1) * 255 - x_hat).max() < 1
     assert np.array_equal(found.x[0].transpose(1, 2, 0), pixels)
 

@@ -19,7 +19,7 @@ def latents(seed: int, h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
     return v, rng.integers(0, CONFIG.tokens, (h // 2, w // 2))
 
 
-@pytest.mark.parametrize(("level", "h", "w"), [(0, 2, 2), (3000, 8, 6), (6400, 4, 10), (6399, 2, 12)])
+@pytest.mark.parametrize(("level", "h", "w"), [(0, 2, 2), (3000, 8, 6), (6400, 4, 10), (6399, 2, 12), (6720, 4, 6)])
 def test_round_trip(coder, level, h, w):
     v, tokens = latents(level, h, w)
     sent = coder.encode(v, tokens, level, np.full(CONFIG.channels, 8, np.float32))

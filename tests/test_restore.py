@@ -6,9 +6,9 @@ import torch
 
 from codec import restore, zoo
 from codec.api import Codec
-from codec.bitstream.container import parse
+from codec.bitstream.container import LAST_ANCHOR, parse
 from codec.errors import CodecError, UnsupportedError
-from codec.models.context import Context, grid
+from codec.models.context import ClassConditioner, Context, everywhere, grid
 from codec.models.denoiser import DenoiserConfig
 from codec.models.semantic import Condition, Semantic
 from tests.small import CONFIG, small_coder, small_model
@@ -34,6 +34,8 @@ def small_codec() -> Codec:
     coder, arrays = small_coder(model)
     c = Codec(zoo.PerceptualModel(0, zoo.hash_arrays(arrays), CONFIG, model, coder), torch.device("cpu"), 1)
     c._restorers = {name: network(k) for k, name in enumerate(zoo.RESTORERS)}
+    c._labels = zoo.Labels(("cats", "dogs"), ClassConditioner(2, 3, 8).requires_grad_(False))
+    c._labels.conditioner.tokens[1] += 2.0
     return c
 
 
@@ -47,6 +49,15 @@ def test_no_realism_is_exactly_the_vq_picture(small_codec, sent):
     vq = small_codec.decode_array(sent)
     for decoder in zoo.RESTORERS:
         assert np.array_equal(small_codec.decode_array(sent, decoder=decoder, realism=0), vq)
+
+
+def test_a_file_beyond_the_last_anchor_is_restored_too(small_codec):
+    """Scales and conditions of the semantic decoders end there."""
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    data = small_codec.encode(picture, quality=100)
+    assert parse(data).header.level > LAST_ANCHOR
+    for decoder in zoo.RESTORERS:
+        assert small_codec.decode_array(data, decoder=decoder).shape == picture.shape
 
 
 def test_realism_is_the_straight_line(small_codec, sent):
@@ -89,6 +100,30 @@ def test_a_context_of_the_caller_replaces_the_hyper_tokens(small_codec, sent):
     options = {"decoder": "ldm", "steps": 1, "consistency": False}
     a = small_codec.decode_array(sent, **options, context=torch.zeros(3, 8))
     assert not np.array_equal(a, small_codec.decode_array(sent, **options, context=torch.full((3, 8), 5.0)))
+
+
+def test_a_label_speaks_beside_the_hyper_tokens(small_codec, sent):
+    assert small_codec.labels() == ("cats", "dogs")
+    options = {"decoder": "ldm", "steps": 1, "consistency": False}
+    plain, cats, dogs = (small_codec.decode_array(sent, **options, label=label) for label in (None, "cats", "dogs"))
+    assert not np.array_equal(plain, dogs) and not np.array_equal(cats, dogs)
+    assert np.array_equal(dogs, small_codec.decode_array(sent, **options, label="dogs"))
+    tokens = torch.cat([torch.zeros(3, 8), small_codec._labels.conditioner.tokens[1]])  # a context of the caller and the label: both are there
+    assert np.array_equal(small_codec.decode_array(sent, **options, context=tokens), small_codec.decode_array(sent, **options, context=torch.zeros(3, 8), label="dogs"))
+    small = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    assert small_codec.upscale(small, 2, steps=1, consistency=False).tobytes() != small_codec.upscale(small, 2, steps=1, consistency=False, label="dogs").tobytes()
+
+
+def test_labels_that_cannot_be(small_codec, sent, tmp_path):
+    with pytest.raises(CodecError, match=r"no label 'birds' \(there is: cats, dogs\)"):
+        small_codec.decode(sent, decoder="ldm", label="birds")
+    with pytest.raises(CodecError, match="a label is for the ldm decoder, not for gan"):
+        small_codec.decode(sent, decoder="gan", label="cats")
+    with pytest.raises(UnsupportedError, match="no class labels for model 0"):
+        Codec(small_codec._model, torch.device("cpu"), 1).labels()
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(CodecError, match="bad.safetensors"):
+        zoo.read_labels(tmp_path / "bad.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -198,8 +233,8 @@ def test_window_of_a_context():
     part = context.window((2, 6), (4, 8))
     assert part.values.flatten().tolist() == [6, 7, 10, 11]
     assert torch.equal(part.positions, grid(2, 2, 2.0)[None])
-    placeless = Context(torch.zeros(1, 3, 2))
-    assert placeless.window((0, 2), (0, 2)) is placeless
+    both = context.joined(everywhere(torch.tensor([[[20.0], [21.0]]]))).window((2, 6), (4, 8))
+    assert both.values.flatten().tolist() == [6, 7, 10, 11, 20, 21] and both.positions.isnan().all(-1)[0].tolist() == [False] * 4 + [True] * 2
 
 
 def test_condition_without_context_runs():

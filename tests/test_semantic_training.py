@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 
 from codec import zoo
 from codec._compat import import_torchvision
+from codec.diffusion.precondition import Preconditioned
 from codec.models.denoiser import DenoiserConfig
 from codec.models.discriminator import Discriminator, DiscriminatorConfig
 from codec.models.semantic import Semantic
 from codec.models.trellis import TCQ8
-from codec.training import latents, nll, ship_semantic, train_diffusion, train_gan
+from codec.training import latents, nll, ship_semantic, train_diffusion, train_gan, train_labels
 from codec.training.adapt import Sender, send
 from codec.training.data import to_tensor
 from codec.training.features import FeatureLoss
@@ -46,7 +47,7 @@ def folder(model, photo, tmp_path_factory):
     crops = [pixels[i : i + 128, j : j + 128] for i in (0, 150, 300) for j in (0, 120, 240, 360)]
     sender = Sender(TCQ8, analytic_tables())
     for name, at in (("shard-000", slice(0, 5)), ("shard-001", slice(5, 10)), ("validation", slice(10, 12))):
-        latents.describe(model.vqvae, sender, np.stack(crops[at]), np.arange(at.start, at.stop) * 0.6).save(out / f"{name}.safetensors")
+        latents.describe(model.vqvae, sender, np.stack(crops[at]), np.arange(at.start, at.stop) * 0.6, np.arange(at.start, at.stop)).save(out / f"{name}.safetensors")
     return out
 
 
@@ -180,7 +181,7 @@ def test_a_run_begins_where_another_ended(store, tmp_path):
     train_diffusion.train(train_diffusion.DiffusionConfig(**SHORT), store, tmp_path / "a")
     fresh = Semantic(SHAPE, CONFIG.anchors, store.vqvae.tokens.codebook.shape[1])
     start_from(fresh, tmp_path / "a" / "last.pt", keep_head=True)
-    shipped = ship_semantic.averaged(tmp_path / "a" / "last.pt")
+    shipped = ship_semantic.averaged(state(tmp_path / "a"))
     assert all(torch.equal(x, y) for x, y in zip(fresh.parameters(), shipped.parameters(), strict=True))
     start_from(fresh, tmp_path / "a" / "last.pt")
     assert not fresh.network.head.weight.any()
@@ -197,6 +198,64 @@ def test_shipping_writes_weights_and_their_record(store, tmp_path, monkeypatch):
     ship_semantic.main()
     assert json.loads((tmp_path / "manifest.json").read_text())["semantic"]["ldm-8"]["stages"] == 2 * record["stages"]
     assert record["parameters"] == sum(p.numel() for p in zoo.read_semantic(tmp_path / "ldm-7.safetensors").parameters())
+
+
+@pytest.fixture(scope="module")
+def diffusion(store, tmp_path_factory):
+    """A network whose attention is not zero any more."""
+    config = train_diffusion.DiffusionConfig(**{**SHORT, "steps": 30, "validate": 30, "save": 30, "lr": 3e-3})
+    net = train_diffusion.train(config, store, tmp_path_factory.mktemp("ldm")).eval().requires_grad_(False)
+    for layer in net.network.attention:
+        torch.nn.init.normal_(layer.out.weight, std=0.1)
+    return net
+
+
+def test_labels_stopped_and_resumed_are_the_same_and_the_network_stays(store, features, diffusion, tmp_path, monkeypatch):
+    config, label = train_labels.LabelConfig(**SHORT, tokens=3, feature=0.5), torch.arange(12) % 2
+    before = [p.clone() for p in diffusion.parameters()]
+    whole = train_labels.train(config, diffusion, store, ("even", "odd"), label, tmp_path / "whole", features=features)
+    for stop in (2, None):
+        parts = train_labels.train(config, diffusion, store, ("even", "odd"), label, tmp_path / "parts", stop, features=features)
+    assert torch.equal(whole.conditioner.tokens, parts.conditioner.tokens) and whole.conditioner.tokens.shape == (2, 3, 8)
+    assert all(torch.equal(a, b) for a, b in zip(before, diffusion.parameters(), strict=True))
+    monkeypatch.setattr(sys, "argv", ["ship_semantic", "--runs", str(tmp_path / "whole"), "--out", str(tmp_path / "label-7.safetensors")])
+    ship_semantic.main()
+    shipped = zoo.read_labels(tmp_path / "label-7.safetensors")
+    assert shipped.names == ("even", "odd") and torch.allclose(shipped.conditioner.tokens, whole.conditioner.tokens, atol=1e-3)
+    record = json.loads((tmp_path / "manifest.json").read_text())["semantic"]["label-7"]
+    assert record["parameters"] == 48 and record["stages"][0]["command"].endswith("train_labels")
+
+
+def test_labels_learn_what_tells_pictures_apart(store, diffusion, tmp_path):
+    """Every photograph has a label of its own here, so that a label can say much of it; that of another photograph says less."""
+    config, own = train_labels.LabelConfig(**{**SHORT, "steps": 200, "validate": 200, "save": 200, "warmup": 5, "upscale": 0.0}, lr=0.03, sigma_mean=1.5), torch.arange(12)
+    found = train_labels.train(config, diffusion, store, tuple(map(str, range(12))), own, tmp_path / "run").conditioner
+
+    def loss(label: torch.Tensor) -> float:
+        total = 0.0
+        for k in range(60):
+            batch, g = store.draw(np.random.default_rng(k), config, diffusion), torch.Generator().manual_seed(k)
+            given = train_labels.labelled(batch, found, label[batch.photo])
+            total += train_diffusion.losses(Preconditioned(diffusion), diffusion, store.vqvae, given, torch.randn(batch.y.shape, generator=g), torch.full((2,), 4.0), None, config)[0].sum().item()
+        return total
+
+    with torch.no_grad():
+        assert loss(own) < 0.99 * loss((own + 3) % 10)
+    with open(tmp_path / "run" / "validation.csv", newline="") as f:
+        assert set(next(csv.DictReader(f))) == {"step", "seconds", *(f"{k}_{s:g}" for k in ("right", "wrong") for s in train_diffusion.VALIDATION_SIGMAS)}
+
+
+def test_subjects_are_read_by_the_names_of_photographs(tmp_path):
+    from codec.training.data import Photos
+
+    Image.new("RGB", (300, 300)).save(tmp_path / "a.png"), Image.new("RGB", (300, 300), "red").save(tmp_path / "b.png")
+    photos = Photos(tmp_path, tmp_path / "cache")
+    (tmp_path / "s.csv").write_text("photograph,subject\nb.png,sky\na.png,land\n")
+    names, label = train_labels.read_subjects(tmp_path / "s.csv", photos)
+    assert names == ("land", "sky") and label.tolist() == [0, 1]
+    (tmp_path / "s.csv").write_text("photograph,subject\nb.png,sky\n")
+    with pytest.raises(SystemExit, match=r"nothing of a\.png \(1 photographs are missing\)"):
+        train_labels.read_subjects(tmp_path / "s.csv", photos)
 
 
 def test_missing_files_are_one_sentence(tmp_path, model):

@@ -20,7 +20,7 @@ class CrossAttention(nn.Module):
         nn.init.zeros_(self.out.weight), nn.init.zeros_(self.out.bias)
 
     def forward(self, x: torch.Tensor, places: torch.Tensor, tokens: torch.Tensor | None, positions: torch.Tensor | None) -> torch.Tensor:
-        """places (h * w, 2): where each position of x is; tokens (B, N, D) or None; positions (B, N, 2) or None -> (B, h, w, C)."""
+        """places (h * w, 2): where each position of x is; tokens (B, N, D) and positions (B, N, 2), NaN for no place, or None both -> (B, h, w, C)."""
         b, h, w, c = x.shape
         null = self.null.expand(b, -1, -1)
         all_tokens = null if tokens is None else torch.cat([null, tokens], 1)
@@ -29,7 +29,7 @@ class CrossAttention(nn.Module):
         k, v = (t.reshape(split).transpose(1, 2) for t in self.kv(all_tokens).chunk(2, -1))  # (B, heads, 1 + N, d)
         bias = None
         if positions is not None:
-            distance = torch.cdist(places[None].expand(b, -1, -1), positions)  # (B, hw, N)
+            distance = torch.cdist(places[None].expand(b, -1, -1), positions).nan_to_num()  # (B, hw, N)
             bias = -F.softplus(self.slope)[None, :, None, None] * F.pad(distance, (1, 0))[:, None]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.out(out.transpose(1, 2).reshape(b, h, w, c))

@@ -10,18 +10,25 @@ import torch.nn as nn
 
 @dataclass(frozen=True)
 class Context:
-    """values (B, N, D); positions (B, N, 2): row and column of each token in units of latent positions, None for tokens without a place."""
+    """values (B, N, D); positions (B, N, 2): row and column of each token in units of latent positions, NaN for tokens without a place."""
 
     values: torch.Tensor
-    positions: torch.Tensor | None = None
+    positions: torch.Tensor
 
     def window(self, rows: tuple[int, int], columns: tuple[int, int]) -> Context:
-        """What a window (start, stop) of positions sees: the tokens inside it, or all if they have no place (B = 1)."""
-        if self.positions is None:
-            return self
-        low = self.positions.new_tensor([rows[0], columns[0]])
-        inside = ((self.positions[0] >= low) & (self.positions[0] < self.positions.new_tensor([rows[1], columns[1]]))).all(-1)
-        return Context(self.values[:, inside], self.positions[:, inside] - low)
+        """What a window (start, stop) of positions sees: the tokens inside it, and those without a place (B = 1)."""
+        low, high = self.positions.new_tensor([rows[0], columns[0]]), self.positions.new_tensor([rows[1], columns[1]])
+        outside = ((self.positions[0] < low) | (self.positions[0] >= high)).any(-1)
+        return Context(self.values[:, ~outside], self.positions[:, ~outside] - low)
+
+    def joined(self, other: Context) -> Context:
+        """The tokens of both."""
+        return Context(torch.cat([self.values, other.values], 1), torch.cat([self.positions, other.positions], 1))
+
+
+def everywhere(values: torch.Tensor) -> Context:
+    """values (B, N, D) -> tokens without a place."""
+    return Context(values, values.new_full((*values.shape[:2], 2), torch.nan))
 
 
 def grid(h: int, w: int, step: float, device: torch.device | None = None) -> torch.Tensor:
@@ -46,24 +53,12 @@ class GridConditioner(nn.Module):
 
 
 class ClassConditioner(nn.Module):
-    """Class label -> one context token without a place."""
+    """Class label -> some context tokens without a place."""
 
-    def __init__(self, classes: int, dim: int) -> None:
+    def __init__(self, classes: int, tokens: int, dim: int) -> None:
         super().__init__()
-        self.embed = nn.Embedding(classes, dim)
+        self.tokens = nn.Parameter(torch.randn(classes, tokens, dim) * 0.02)
 
     def forward(self, label: torch.Tensor) -> Context:
         """label (B,) int64."""
-        return Context(self.embed(label)[:, None])
-
-
-class SequenceConditioner(nn.Module):
-    """Any sequence of embeddings (a text encoder's, say) -> context tokens without a place."""
-
-    def __init__(self, inputs: int, dim: int) -> None:
-        super().__init__()
-        self.project = nn.Linear(inputs, dim)
-
-    def forward(self, values: torch.Tensor) -> Context:
-        """values (B, N, inputs)."""
-        return Context(self.project(values))
+        return everywhere(self.tokens[label])

@@ -15,8 +15,9 @@ SEARCH_SHARE = 0.6
 
 
 def lagrangians(config: VQVAEConfig, position: torch.Tensor) -> torch.Tensor:
-    """Bits per pixel that one unit of MSE (0..255 scale) is worth; position (B,) among the anchors -> (B,) float64."""
-    found = np.exp(np.interp(position.cpu().numpy(), np.arange(config.anchors), np.log(config.lambdas())))
+    """Bits per pixel that one unit of MSE (0..255 scale) is worth; position (B,) among the anchors, up to one beyond the last -> (B,) float64."""
+    lambdas = config.lambdas()
+    found = np.exp(np.interp(position.cpu().numpy(), np.arange(config.anchors + 1), np.log([*lambdas, lambdas[-1] ** 2 / lambdas[-2]])))
     return torch.from_numpy(found).to(position.device)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from codec.bitstream.container import MAX_LEVEL
+from codec.bitstream.container import LAST_ANCHOR, level_of
 from codec.models import integer_prior
 from codec.models.ecvq import CodebookQuantizer
 from codec.models.integer_prior import IntegerPrior, Pass
@@ -90,11 +90,11 @@ class Subject:
         self.model, self.prior, self.config = model.eval(), prior, model.config
 
     def position(self, level: int) -> torch.Tensor:
-        return torch.tensor([level / MAX_LEVEL * (self.config.anchors - 1)])
+        return torch.tensor([level / LAST_ANCHOR * (self.config.anchors - 1)])
 
     @torch.no_grad()
     def prepare(self, pixels: np.ndarray, quality: float) -> Picture:
-        level = round(quality * MAX_LEVEL / 100)
+        level = level_of(quality)
         position = self.position(level)
         y, tokens = self.model.analyse(to_tensor(pixels[None]), position)
         v = y * torch.exp2(self.model.interpolate(self.model.log2_gain, position))

@@ -103,8 +103,12 @@ class Photos:
 
     def crops(self, rng: np.random.Generator, count: int, size: int) -> np.ndarray:
         """(count, size, size, 3) uint8: random pictures of the training split by area, random places, random mirror images. Raises SystemExit where none is large enough."""
-        out = np.empty((count, size, size, 3), np.uint8)
-        for k, (e, i, j, mirrored) in enumerate(self.places(rng, count, size)):
+        return self.cut(self.places(rng, count, size), size)
+
+    def cut(self, places: list[tuple[Entry, int, int, bool]], size: int) -> np.ndarray:
+        """Crops (N, size, size, 3) uint8 at N ``places``."""
+        out = np.empty((len(places), size, size, 3), np.uint8)
+        for k, (e, i, j, mirrored) in enumerate(places):
             crop = self.pixels(e)[i : i + size, j : j + size]
             out[k] = crop[:, ::-1] if mirrored else crop
         return out
@@ -117,10 +121,13 @@ class Photos:
             self._card = torch.from_numpy(np.array(self._bytes)).to(device)
         return cut(self._card, self.places(rng, count, size), size)
 
+    def validation_places(self, count: int, size: int) -> list[Entry]:
+        """The held-out photographs of ``validation_crops``."""
+        return [e for e in self.validation if min(e.height, e.width) >= size][:count]
+
     def validation_crops(self, count: int, size: int) -> np.ndarray:
         """(count, size, size, 3) uint8: the middles of held-out photographs, always the same."""
-        usable = [e for e in self.validation if min(e.height, e.width) >= size][:count]
-        return np.stack([self.pixels(e)[(e.height - size) // 2 :, (e.width - size) // 2 :][:size, :size] for e in usable])
+        return np.stack([self.pixels(e)[(e.height - size) // 2 :, (e.width - size) // 2 :][:size, :size] for e in self.validation_places(count, size)])
 
 
 def to_tensor(crops: np.ndarray) -> torch.Tensor:

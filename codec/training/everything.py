@@ -1,6 +1,6 @@
 """Trains everything, from photographs to a folder of shipped weights, one stage after the other:
 
-    python -m codec.training.everything --data PHOTOS --runs DIR --weights DIR --id N --feature-weights FILE [--recipe DIR] [--begin FILE]
+    python -m codec.training.everything --data PHOTOS --runs DIR --weights DIR --id N --feature-weights FILE [--recipe DIR] [--subjects FILE] [--begin FILE]
 
 Every stage is a command of its own with a TOML file of the recipe. Killed and started again, it goes on where it was; started with another recipe or other photographs, it needs other folders.
 """
@@ -60,6 +60,12 @@ def stages(args: argparse.Namespace) -> list[Stage]:
         before = (runs / "perceptual",) if name == "gan" else ()
         out = args.weights / f"{name}-{args.id}.safetensors"
         found.append(Stage("ship_semantic", ("--runs", *before, runs / name, "--out", out, "--hardware", args.hardware), out, runs / name / "last.pt"))
+    if args.subjects:
+        weights, out = args.weights / f"ldm-{args.id}.safetensors", args.weights / f"label-{args.id}.safetensors"
+        found += [
+            decoder("train_labels", "label", *data, "--subjects", args.subjects, "--weights", weights),
+            Stage("ship_semantic", ("--runs", runs / "label", "--out", out, "--hardware", args.hardware), out, runs / "label" / "last.pt"),
+        ]
     return found
 
 
@@ -70,7 +76,8 @@ def arguments() -> argparse.Namespace:
     ap.add_argument("--weights", type=Path, required=True, help="folder for weights and manifest (codec/weights ships them)")
     ap.add_argument("--id", type=int, required=True, help="model id of the weights")
     ap.add_argument("--feature-weights", type=Path, required=True, help="safetensors file with SqueezeNet 1.1")
-    ap.add_argument("--recipe", type=Path, default=RECIPE, help="folder with train, adapt, ldm, perceptual and gan.toml")
+    ap.add_argument("--recipe", type=Path, default=RECIPE, help="folder with train, adapt, ldm, perceptual, gan and label.toml")
+    ap.add_argument("--subjects", type=Path, help="CSV with photograph and subject, for class labels (the shipped ones: recipe/subjects.csv)")
     ap.add_argument("--begin", type=Path, help="weights file to start from, whose shape the model then has")
     ap.add_argument("--shards", type=int, default=40, help="shards of latents")
     ap.add_argument("--size", type=int, default=64, help="crops in each shard")

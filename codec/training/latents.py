@@ -33,7 +33,7 @@ class Latents(Shard):
 
     x (N, S, S, 3) uint8; y (N, C, h, h): latents at the top level; decoded (N, C, h, h): those of the decoded picture, whose stream had quality
     ``level`` (N,) float32 (0 .. anchors - 1); tokens (N, h/2, h/2) int32; bits_per_dim (N,) float32 of that stream; enlarged (N, C, h, h): latents of the picture that was
-    made smaller by ``factor`` (N,) int32 and enlarged again; thumbnail (N, 48, h/2, h/2): what its conditioner sees.
+    made smaller by ``factor`` (N,) int32 and enlarged again; thumbnail (N, 48, h/2, h/2): what its conditioner sees; photo (N,) int32: number of the photograph.
     """
 
     x: np.ndarray
@@ -45,6 +45,7 @@ class Latents(Shard):
     enlarged: np.ndarray
     factor: np.ndarray
     thumbnail: np.ndarray
+    photo: np.ndarray
 
 
 def enlarge(pixels: np.ndarray, factor: int) -> np.ndarray:
@@ -55,8 +56,8 @@ def enlarge(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def describe(model: VQVAE, sender: Sender, crops: np.ndarray, levels: np.ndarray) -> Latents:
-    """Crops (N, S, S, 3) uint8, levels (N,) of their streams among the anchors -> Latents; the factors of the enlargements take turns."""
+def describe(model: VQVAE, sender: Sender, crops: np.ndarray, levels: np.ndarray, photos: np.ndarray) -> Latents:
+    """Crops (N, S, S, 3) uint8, levels (N,) of their streams among the anchors, numbers (N,) of their photographs -> Latents; the factors of the enlargements take turns."""
     device, factors = model.sd.device, np.resize(np.array(UPSCALES, np.int32), len(crops))
     x, position = to_tensor(crops).to(device), torch.from_numpy(levels).float().to(device)
     bigger = to_tensor(np.stack([enlarge(c, int(f)) for c, f in zip(crops, factors, strict=True)])).to(device)
@@ -66,16 +67,17 @@ def describe(model: VQVAE, sender: Sender, crops: np.ndarray, levels: np.ndarray
     y, decoded, enlarged = (model.analyse(p, top)[0].half().cpu().numpy() for p in (x, x_hat, bigger))
     return Latents(
         x=crops, y=y, decoded=decoded, level=levels.astype(np.float32), tokens=tokens.int().cpu().numpy(), bits_per_dim=(bits / crops[0].size).float().cpu().numpy(),
-        enlarged=enlarged, factor=factors, thumbnail=thumbnail(bigger).half().cpu().numpy(),
+        enlarged=enlarged, factor=factors, thumbnail=thumbnail(bigger).half().cpu().numpy(), photo=photos.astype(np.int32),
     )  # fmt: skip
 
 
 def shard(model: VQVAE, sender: Sender, photos: Photos, seed: tuple[int, ...], count: int) -> Latents:
     """``count`` random crops of training photographs."""
     rng = np.random.default_rng(seed)
-    crops = photos.crops(rng, count, CROP)
+    places = photos.places(rng, count, CROP)
+    crops, numbers = photos.cut(places, CROP), np.array([e.photo for e, *_ in places])
     levels = rng.permutation((model.config.anchors - 1) * ((np.arange(count) + rng.random(count)) / count) ** LEVEL_POWER)
-    return Latents.join([describe(model, sender, crops[k : k + BATCH], levels[k : k + BATCH]) for k in range(0, count, BATCH)])
+    return Latents.join([describe(model, sender, *(a[k : k + BATCH] for a in (crops, levels, numbers))) for k in range(0, count, BATCH)])
 
 
 def main() -> None:
@@ -91,9 +93,9 @@ def main() -> None:
     with place(1) as device:
         (model, sender), photos = load_adapted(args.base, device), Photos(args.data, args.out.parent / "data")
         if not (args.out / VALIDATION).exists():
-            crops = photos.validation_crops(48, CROP)
+            crops, numbers = photos.validation_crops(48, CROP), np.array([e.photo for e in photos.validation_places(48, CROP)])
             levels = np.linspace(0.02, 0.8, len(crops)) * (model.config.anchors - 1)
-            Latents.join([describe(model, sender, crops[k : k + BATCH], levels[k : k + BATCH]) for k in range(0, len(crops), BATCH)]).save(args.out / VALIDATION)
+            Latents.join([describe(model, sender, *(a[k : k + BATCH] for a in (crops, levels, numbers))) for k in range(0, len(crops), BATCH)]).save(args.out / VALIDATION)
         for number in tqdm(range(args.first, args.shards), disable=None):
             path = args.out / f"shard-{number:03d}.safetensors"
             if not path.exists():

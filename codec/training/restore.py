@@ -50,20 +50,22 @@ class RestoreConfig:
 
 @dataclass(frozen=True)
 class Batch:
-    """x (B, 3, 16 n, 16 n) in 0..1, clean latents y (B, C, n, n) at the top level, and what is known of them."""
+    """x (B, 3, 16 n, 16 n) in 0..1, clean latents y (B, C, n, n) at the top level, what is known of them, and the numbers (B,) of their photographs."""
 
     x: torch.Tensor
     y: torch.Tensor
     condition: Condition
+    photo: torch.Tensor
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """A shard: arrays (slices of a file, or tensors on a card), level and factor of each crop, positions a side."""
+    """A shard: arrays (slices of a file, or tensors on a card), level, factor and photograph of each crop, positions a side."""
 
     arrays: dict[str, Any]
     level: list[float]
     factor: list[int]
+    photo: list[int]
     side: int
 
 
@@ -85,7 +87,7 @@ class Store:
         else:
             f = safe_open(path, "pt")
             arrays = {name: f.get_slice(name) for name in f.keys()}
-        return Pieces(arrays, arrays["level"][:].tolist(), arrays["factor"][:].tolist(), arrays["tokens"][:1].shape[-1] * 2)
+        return Pieces(arrays, arrays["level"][:].tolist(), arrays["factor"][:].tolist(), arrays["photo"][:].tolist(), arrays["tokens"][:1].shape[-1] * 2)
 
     def draw(self, rng: np.random.Generator, config: RestoreConfig, net: Semantic) -> Batch:
         """Random windows of random crops; each is a decoded stream or an enlargement."""
@@ -112,17 +114,17 @@ class Store:
 
         return {
             "x": cut("x", 16), "y": cut("y", 1), "y_c": cut("enlarged" if enlarged else "decoded", 1), "tokens": cut("tokens", 0.5), "thumbnail": cut("thumbnail", 0.5),
-            "task": float(self.anchors + UPSCALES.index(f.factor[k])) if enlarged else f.level[k], "enlarged": enlarged,
+            "task": float(self.anchors + UPSCALES.index(f.factor[k])) if enlarged else f.level[k], "enlarged": enlarged, "photo": f.photo[k],
         }  # fmt: skip
 
     def _batch(self, pieces: list[dict[str, Any]], net: Semantic, with_context: bool) -> Batch:
         t = {k: torch.cat([p[k] for p in pieces]).to(self.device) for k in ("x", "y", "y_c", "tokens", "thumbnail")}
-        task, enlarged = (torch.tensor([p[k] for p in pieces]).to(self.device) for k in ("task", "enlarged"))
+        task, enlarged, photo = (torch.tensor([p[k] for p in pieces]).to(self.device) for k in ("task", "enlarged", "photo"))
         context = None
         if with_context:
             stream, picture = net.hyper(self._centroids[t["tokens"].long()].permute(0, 3, 1, 2)), net.picture(t["thumbnail"].float())
             context = Context(torch.where(enlarged[:, None, None], picture.values, stream.values), stream.positions)
-        return Batch(t["x"].permute(0, 3, 1, 2).float() / 255, t["y"].float(), Condition(t["y_c"].float(), task.float(), context))
+        return Batch(t["x"].permute(0, 3, 1, 2).float() / 255, t["y"].float(), Condition(t["y_c"].float(), task.float(), context), photo)
 
     def fit(self, net: Semantic) -> None:
         """Measures the scales of the residual and the deviations of y on the first shards."""

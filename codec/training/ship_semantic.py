@@ -1,7 +1,7 @@
 """Weights of the semantic decoders into the package: python -m codec.training.ship_semantic --runs RUN ... --out codec/weights/NAME-ID.safetensors
 
 RUN ...: the folders of one network's trainings in order, each begun from the one before; the averaged weights of the last one are written, and the
-recipe of all goes into manifest.json beside the file. NAME is ldm, gan or perceptual, ID the number of the perceptual model.
+recipe of all goes into manifest.json beside the file. NAME is ldm, gan, perceptual or label (a run of train_labels), ID the number of the perceptual model.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from pathlib import Path
 
 import torch
 
+from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
 from codec.models.semantic import Semantic
 from codec.training.ship import PHOTOGRAPHS, stage, write_manifest
-from codec.zoo import write_semantic
+from codec.zoo import Labels, write_labels, write_semantic
 
 
 @torch.no_grad()
-def averaged(checkpoint: Path) -> Semantic:
-    """last.pt of a run -> network with averaged weights."""
-    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    net = Semantic(DenoiserConfig(**state["config"]), state["anchors"], state["codeword"])
+def averaged(state: dict) -> Semantic | ClassConditioner:
+    """Checkpoint of a run -> network, or conditioner of labels, with averaged weights."""
+    net = ClassConditioner(*state["model"]["tokens"].shape) if "names" in state else Semantic(DenoiserConfig(**state["config"]), state["anchors"], state["codeword"])
     net.load_state_dict(state["model"])
     for p, mean in zip(net.parameters(), state["ema"], strict=True):
         p.copy_(mean)
@@ -36,8 +36,12 @@ def main() -> None:
     ap.add_argument("--out", type=Path, required=True)
     ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
     args = ap.parse_args()
-    net = averaged(args.runs[-1] / "last.pt")
-    write_semantic(args.out, net)
+    state = torch.load(args.runs[-1] / "last.pt", weights_only=True, map_location="cpu")
+    net = averaged(state)
+    if "names" in state:
+        write_labels(args.out, Labels(tuple(state["names"]), net))
+    else:
+        write_semantic(args.out, net)
     record = {
         "parameters": sum(p.numel() for p in net.parameters()),
         "data": f"random 384x384 crops of the training photographs, their latents under the perceptual model; {PHOTOGRAPHS}",

@@ -1,5 +1,7 @@
 """The committed Kodak results: complete, traceable to rows, and equal to the known numbers of the classic codecs."""
 
+import json
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,17 @@ def test_means_and_bjontegaard_tables_follow_from_the_rows(table: pd.DataFrame) 
     bd = pd.read_csv(RESULTS / "bd.csv")
     assert {"bpg-444", "jpeg"} <= set(bd.anchor)
     pd.testing.assert_frame_equal(bd, bd_tables(complete, list(dict.fromkeys(bd.anchor))), check_dtype=False, atol=2e-4)
+
+
+@pytest.mark.parametrize("folder", ["kodak", "held-out"])
+def test_what_a_decoder_costs_is_in_the_manifest_of_its_weights(folder: str) -> None:
+    entries = json.loads((resources.files("codec") / "weights" / "manifest.json").read_text())["semantic"]
+    for row in pd.read_csv(RESULTS.with_name(folder) / "decoders.csv").itertuples():
+        if row.decoder == "vq":
+            assert row.parameters == row.training_steps == 0
+        else:
+            entry = entries[f"{row.decoder}-{row.version.split('model ')[1].split(',')[0]}"]
+            assert row.parameters == entry["parameters"] > 5e6 and row.training_steps == sum(s["steps"] for s in entry["stages"]) > 2000
 
 
 def test_only_numbers_and_plots_are_committed() -> None:

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 import codec
-from benchmarks import contact, semantic, sweep, upscaling
+from benchmarks import class_labels, contact, semantic, sweep, upscaling
 from benchmarks.errors import BenchmarkError
 from benchmarks.metrics import rmse
 from codec._compat import import_torchvision
@@ -68,6 +68,30 @@ def test_sweep(images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.
         patch.setattr(sweep, "version", lambda: "other weights")
         with pytest.raises(AssertionError, match="measured already"):
             sweep.run(images, tmp_path, weights, names, [20.0], 1)
+
+
+def test_class_labels(images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(class_labels, "QUALITIES", (20.0,))
+    subjects = {image.name: subject for image, subject in zip(images, ("people", "food"), strict=True)}
+    class_labels.run(images[:1], subjects, tmp_path, weights, 1)
+    mean = class_labels.run(images, subjects, tmp_path, weights, 1).set_index("said")  # goes on
+    rows = pd.read_csv(tmp_path / "labels.csv", keep_default_na=False)
+    assert rows[rows.said == "own"].set_index("image").label.to_dict() == subjects and set(rows[rows.said == "none"].label) == {""}
+    assert not set(rows[rows.said == "other"].label) - set(codec.load().labels())
+    picked = rows.set_index(["said", "image"])
+    x, c = np.asarray(Image.open(images[0].path)), codec.load(threads=1)
+    assert picked.rmse[("own", "a.png")] == pytest.approx(rmse(x, c.decode_array(c.encode(x, quality=20), decoder="ldm", label="people")), rel=1e-5)
+    by_said = rows.groupby("said").sqz_dist.mean()
+    assert mean.sqz_dist_more["none"] == 0 and mean.sqz_dist_more["own"] == pytest.approx(by_said["own"] - by_said["none"], abs=1e-4)
+    monkeypatch.setattr(class_labels, "work", refuse)
+    class_labels.run(images, subjects, tmp_path, weights, 1)
+    with pytest.raises(BenchmarkError, match="b.png has no subject"):
+        class_labels.run(images, {"a.png": "food", "b.png": "cheese"}, tmp_path, weights, 1)
+
+
+def test_subjects_of_kodak_are_labels() -> None:
+    subjects = pd.read_csv(Path(class_labels.__file__).with_name("subjects.csv"))
+    assert len(subjects) == 24 and set(subjects.subject) <= set(codec.load().labels())
 
 
 def test_codes_that_come_back(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
