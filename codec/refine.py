@@ -30,20 +30,20 @@ def damping(turn: int, rounds: int) -> float:
 
 
 def refine(
-    model: PerceptualModel, x: torch.Tensor, v: torch.Tensor, tokens: torch.Tensor, level: int, position: torch.Tensor, effort: int, step: Callable[[float], None]
+    model: PerceptualModel, x: torch.Tensor, v: torch.Tensor, tokens: torch.Tensor, level: int, position: torch.Tensor, rounds: int, weigh: float, step: Callable[[float], None]
 ) -> torch.Tensor:
-    """Latents whose encoding costs less: v (1, C, h, w) in steps, x (1, 3, H, W) uint8, tokens (1, h/2, w/2) -> v of the best round.
+    """Latents whose encoding costs less: v (1, C, h, w) in steps, x (1, 3, H, W) uint8, tokens (1, h/2, w/2), weigh: the share of the rate -> v of the best round.
 
-    The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / (3 SEARCH_SHARE) * squared error of the decoded picture. Each round
+    The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / (3 weigh) * squared error of the decoded picture. Each round
     moves v so that the model's gradient at v_hat is the true one, v = v_hat - (dJ/dv_hat) / 2w, damped: majorise and minimise.
     """
-    rounds, weight = ROUNDS[effort - 1], error_weight(model.vqvae, position, share(effort))
+    weight = error_weight(model.vqvae, position, weigh)
     w = torch.from_numpy(weight).to(v.device)[None, :, None, None]
     codes, best, best_cost = tokens[0].cpu().numpy(), v, float("inf")
     for turn in range(rounds + 1):
         bits, sent_v = model.coder.measure(v[0].cpu().numpy(), codes, level, weight)
         v_hat = torch.from_numpy(sent_v)[None].to(v.device).float() / UNIT
-        error, gradient = _gradient(model.vqvae, x, v_hat, tokens, position)
+        error, gradient = _gradient(model.vqvae, x, v_hat, tokens, position, weigh)
         cost = bits + error
         if cost < best_cost:
             best, best_cost = v, cost
@@ -55,10 +55,10 @@ def refine(
 
 
 @torch.enable_grad()
-def _gradient(net: VQVAE, x: torch.Tensor, v_hat: torch.Tensor, tokens: torch.Tensor, position: torch.Tensor) -> tuple[float, torch.Tensor]:
+def _gradient(net: VQVAE, x: torch.Tensor, v_hat: torch.Tensor, tokens: torch.Tensor, position: torch.Tensor, weigh: float) -> tuple[float, torch.Tensor]:
     """Weighted squared error in bits, and the gradient with respect to v_hat of that error plus the bits of v_hat as a function of its contexts
     (what a latent costs itself is the quantiser's business). Tile by tile, so that memory stays bounded."""
-    lam, h, w = lagrangian(net.config, position) / SEARCH_SHARE, *v_hat.shape[2:]
+    lam, h, w = lagrangian(net.config, position) / weigh, *v_hat.shape[2:]
     igain = torch.exp2(net.interpolate(net.log2_igain, position))
     spread = net.sd * torch.exp2(net.interpolate(net.log2_gain, position))
     total, gradient, features = 0.0, torch.zeros_like(v_hat), level_features(position, net.config.anchors)

@@ -39,7 +39,7 @@ ALLOWED = {
     "bitstream": {"errors"},
     "errors": set(),
     "_compat": set(),
-    "training": {"root", "models", "diffusion", "layers", "bitstream", "latents", "restore", "zoo", "errors", "pictures", "_compat"},
+    "training": {"root", "models", "diffusion", "layers", "bitstream", "latents", "refine", "restore", "zoo", "errors", "pictures", "_compat"},
 }
 
 #: Layers that work without torch, at least until something is really coded.
