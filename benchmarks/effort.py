@@ -31,19 +31,20 @@ ANCHOR = "bpg-444"
 
 
 def summary(rows: pd.DataFrame, others: pd.DataFrame | None) -> pd.DataFrame:
-    """rows of effort.csv, of which pictures with all efforts and qualities count, and rd.csv of other codecs -> one row for each effort."""
-    whole = rows.groupby("image_hash").size().pipe(lambda n: n[n == n.max()].index)
-    rows = rows[rows.image_hash.isin(whole)]
-    named = rows.assign(codec=[f"effort {e}" for e in rows.effort], setting=rows.quality.astype(str))
-    found = bd_table(named, "effort 1").assign(effort=lambda t: [int(name.split()[1]) for name in t.codec]).set_index("effort")
-    found["cpu_s"] = rows.groupby("effort").cpu_s.mean()
-    columns = ["images", "cpu_s", "bd_rate_percent", "bd_rate_low", "bd_rate_high"]
-    if others is not None:
-        anchor = others[(others.codec == ANCHOR) & others.image_hash.isin(rows.image_hash)]
-        against = bd_table(pd.concat([named, anchor]), ANCHOR).set_index("codec").loc[list(found.codec), columns[2:]].set_index(found.index)
-        against.columns = [f"bpg_{name}" for name in against]
-        found, columns = found.join(against), [*columns, *against]
-    return found[columns].sort_index().round(3).reset_index()
+    """rows of effort.csv and rd.csv of other codecs -> one row for each effort, over the pictures that have all qualities at that effort and at effort 1."""
+    named, found = rows.assign(codec=[f"effort {e}" for e in rows.effort], setting=rows.quality.astype(str)), []
+    for effort, part in named.groupby("effort"):
+        count = part.groupby("image_hash").size() + named[named.effort == 1].groupby("image_hash").size()
+        whole = count.index[count == 2 * named.quality.nunique()]
+        part, pair = part[part.image_hash.isin(whole)], named[named.image_hash.isin(whole) & named.effort.isin((1, effort))]
+        columns = ["bd_rate_percent", "bd_rate_low", "bd_rate_high"]
+        row = {"effort": effort, "images": len(whole), "cpu_s": part.cpu_s.mean(), **bd_table(pair, "effort 1").set_index("codec").loc[f"effort {effort}", columns]}
+        if others is not None:
+            anchor = others[(others.codec == ANCHOR) & others.image_hash.isin(whole)]
+            against = bd_table(pd.concat([part, anchor]), ANCHOR).set_index("codec").loc[f"effort {effort}", columns]
+            row |= {f"bpg_{name}": value for name, value in against.items()}
+        found.append(row)
+    return pd.DataFrame(found).round(3)
 
 
 def main() -> None:

@@ -13,10 +13,10 @@ def rows(image: str, factor: float, **more: object) -> pd.DataFrame:
 
 def test_efforts_against_the_first_and_against_bpg():
     measured = pd.concat([rows(name, f, effort=e, cpu_s=s) for name in "abc" for e, f, s in ((1, 1.0, 0.5), (9, 0.9, 40.0))])
-    begun = rows("d", 0.5, effort=1, cpu_s=9.0)  # effort 9 is not there yet
+    begun = pd.concat([rows("d", 1.0, effort=1, cpu_s=0.5), rows("d", 0.4, effort=9, cpu_s=99.0)[:3]])  # effort 9 is not whole yet
     others = pd.concat([rows(name, 0.95, codec=ANCHOR, setting="1") for name in "abcd"] + [rows("a", 3.0, codec="jpeg", setting="1")])
     found = summary(pd.concat([measured, begun]), others).set_index("effort")
-    assert found.images.tolist() == [3, 3] and found.cpu_s[1] == 0.5
+    assert found.images.tolist() == [4, 3] and found.cpu_s.tolist() == [0.5, 40.0]
     np.testing.assert_allclose(found.bd_rate_percent, [0, -10], atol=1e-3)
     np.testing.assert_allclose(found.bpg_bd_rate_percent, [100 / 0.95 - 100, 90 / 0.95 - 100], atol=1e-2)
     assert "bpg_bd_rate_percent" not in summary(measured, None)
