@@ -82,7 +82,7 @@ def effort(results: Path) -> plt.Figure:
         axes.annotate(str(row.effort), (row.cpu_s, row.bd_rate_percent), xytext=(5, 2), textcoords="offset points", fontsize=7.5)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlabel("processor seconds to encode 768x512 (numbers: effort)")
+    axes.set_xlabel("seconds for 768x512 (numbers: effort)")
     axes.set_ylabel("BD-rate against effort 1, %")
     axes.margins(x=0.15, y=0.1)
     return figure
