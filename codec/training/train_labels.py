@@ -34,7 +34,7 @@ SUBJECTS = Path(__file__).with_name("recipe") / "subjects.csv"
 
 @dataclass(frozen=True)
 class LabelConfig(DiffusionConfig):
-    """tokens: context tokens of a label. ``model`` is that of the network, whatever is set."""
+    """tokens: context tokens of a label. ``model`` is that of the network, whatever is set; gradients are not clipped."""
 
     steps: int = 1500
     lr: float = 0.01
