@@ -123,13 +123,14 @@ def compute(results: Path) -> plt.Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.5), layout="constrained")
     for k, (name, rows) in enumerate(table.groupby("run", sort=False)):
         look = {"marker": SERIES_MARKERS[k], "color": SERIES[k]}
-        left.plot(rows.megapixels, rows.held_out_percent, label=name, **look)
+        if len(known := rows.dropna(subset="held_out_percent")):
+            left.plot(known.megapixels, known.held_out_percent, label=name, **look)
         known = rows.dropna(subset="kodak_percent")
         right.plot(known.megapixels, known.kodak_percent, label=name, **look)
         right.fill_between(known.megapixels, known.kodak_low, known.kodak_high, color=SERIES[k], alpha=0.2, linewidth=0)
     left.set_ylabel("held-out photographs: BD-rate\nagainst the first point, %")
     right.set_ylabel("Kodak (estimate): BD-rate\nagainst BPG 4:4:4, %")
-    left.legend()
+    right.legend()
     for axes in (left, right):
         axes.axhline(0, color="#000000", linewidth=0.8, linestyle=":")
         axes.set_xscale("log")

@@ -2,7 +2,8 @@
 
 DIR: folder of codec.training.train, each begun from the run before; POINTS: file in RESULTS that codec.training.curve made of its kept weights on Kodak. From their validation.csv, the points
 and RESULTS/kodak/rd.csv it writes RESULTS/training.csv: megapixels of crops that the networks have seen since the first run began, hours (of processors or cards), BD-rate on held-out
-photographs against the first validation of all, and BD-rate on Kodak against BPG with its interval. Both are estimates (rounding, Gaussian rates): no files.
+photographs against the first validation of all, and BD-rate on Kodak against BPG with its interval. Both are estimates (rounding, Gaussian rates): no files. With --append the rows of
+runs whose folders are gone stay, and the first one named was begun from the last of them; without the first validation of all, BD-rates on held-out photographs are left out.
 """
 
 import argparse
@@ -54,22 +55,27 @@ def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.training_curve", description=__doc__.split("\n")[0])
     ap.add_argument("runs", nargs="+", metavar="NAME=DIR=POINTS")
     ap.add_argument("--results", type=Path, default=Path("results"))
+    ap.add_argument("--append", action="store_true", help="go on behind the rows of the table")
     args = ap.parse_args()
     if wrong := [text for text in args.runs if text.count("=") != 2]:
         ap.error(f"{wrong[0]!r} is not NAME=DIR=POINTS")
     runs = {name: (Path(folder), args.results / points) for name, folder, points in (text.split("=") for text in args.runs)}
-    needed = [args.results / "kodak" / "rd.csv", *(path for folder, points in runs.values() for path in (folder / "validation.csv", folder / "config.json", points))]
+    needed = [args.results / "kodak" / "rd.csv", *([args.results / "training.csv"] if args.append else []), *(path for folder, points in runs.values() for path in (folder / "validation.csv", folder / "config.json", points))]
     if missing := [path for path in needed if not path.is_file()]:
         sys.exit(f"training_curve: there is no {missing[0]}")
     rd = pd.read_csv(needed[0], dtype={"setting": str})
+    kept = pd.read_csv(args.results / "training.csv") if args.append else pd.DataFrame()
+    kept = kept[~kept.run.isin(list(runs))] if len(kept) else kept
     table = held_out({name: pd.read_csv(folder / "validation.csv") for name, (folder, _) in runs.items()})
     points = pd.concat([against(pd.read_csv(path), rd).assign(run=name) for name, (_, path) in runs.items()])
     configs, before = {name: json.loads((folder / "config.json").read_text()) for name, (folder, _) in runs.items()}, {}
     for name in runs:  # what the runs before have seen
-        before[name] = sum(seen(configs[other], int(table[table.run == other].step.max())) for other in before)
+        before[name] = (kept.megapixels.max() if len(kept) else 0.0) + sum(seen(configs[other], int(table[table.run == other].step.max())) for other in before)
     table.insert(2, "megapixels", [before[r.run] + seen(configs[r.run], r.step) for r in table.itertuples()])
     table.insert(3, "hours", table.pop("seconds") / 3600)
     table = table.merge(points, on=["run", "step"], how="left")
+    if len(kept):
+        table = pd.concat([kept, table.assign(held_out_percent=float("nan"))])
     table.to_csv(args.results / "training.csv", index=False, float_format="%.5g", lineterminator="\n")
     print(table.to_string(index=False))
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from codec import pictures, refine, restore, tiles, zoo
-from codec.bitstream.container import LAST_ANCHOR, MAX_LEVEL, Header, level_of, pack, parse
+from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse
 from codec.errors import CodecError, RateError, UnsupportedError
 from codec.models.ratecontrol import error_weight
 from codec.models.semantic import Semantic
@@ -72,7 +72,7 @@ class Codec:
         """Picture -> bytes of an .ldc file.
 
         image: what codec.pictures.load takes (path, PIL image, uint8 array HWC or HW, float tensor CHW in 0..1). quality: 0..100, higher is
-        better, in steps of 1/64 (finer ones above 92). target_bytes: the file is the best found that is not larger; target_bpp: the same, in bits per pixel.
+        better, in steps of 1/64. target_bytes: the file is the best found that is not larger; target_bpp: the same, in bits per pixel.
         effort: 1 (one pass) .. 9 (refines the latents against the decoder, minutes). seed: of the semantic decoder's noise. progress: called with
         0..1. Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for options out of range.
         """
@@ -183,7 +183,7 @@ class Codec:
 
     def _level(self, level: int) -> torch.Tensor:
         """Integer level of a file -> position among the anchors, (1,); a little beyond the last one for the highest qualities."""
-        return torch.tensor([level / LAST_ANCHOR * (self._model.config.anchors - 1)], device=self._device)
+        return torch.tensor([level / MAX_LEVEL * (self._model.config.anchors - 1)], device=self._device)
 
     def _prepare(self, rgb: np.ndarray) -> _Prepared:
         h, w, _ = rgb.shape

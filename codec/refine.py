@@ -7,16 +7,17 @@ from collections.abc import Callable
 import torch
 
 from codec.models.prior import gaussian_bits
-from codec.models.ratecontrol import RATE_SHARE, SEARCH_SHARE, error_weight, lagrangian
+from codec.models.ratecontrol import RATE_SHARE, SEARCH_SHARE, error_weight, lagrangian, thrift
 from codec.models.transforms import PATCH, level_features
 from codec.models.trellis import UNIT
 from codec.models.vqvae import VQVAE
-from codec.tiles import spans
+from codec.tiles import HALO, spans
 from codec.zoo import PerceptualModel
 
 #: rounds at efforts 1..9
-ROUNDS = (0, 1, 2, 3, 4, 5, 6, 8, 16)
+ROUNDS = (0, 1, 2, 3, 4, 6, 9, 14, 24)
 TILE = 32  # positions a side: gradients take much more memory than a picture
+WHOLE = (TILE + 2 * HALO) ** 2  # positions of a picture that is one tile
 
 
 def share(effort: int) -> float:
@@ -34,7 +35,7 @@ def refine(
 ) -> torch.Tensor:
     """Latents whose encoding costs less: v (1, C, h, w) in steps, x (1, 3, H, W) uint8, tokens (1, h/2, w/2), weigh: the share of the rate -> v of the best round.
 
-    The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / (3 weigh) * squared error of the decoded picture. Each round
+    The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / (3 weigh thrift) * squared error of the decoded picture. Each round
     moves v so that the model's gradient at v_hat is the true one, v = v_hat - (dJ/dv_hat) / 2w, damped: majorise and minimise.
     """
     weight = error_weight(model.vqvae, position, weigh)
@@ -58,16 +59,17 @@ def refine(
 def _gradient(net: VQVAE, x: torch.Tensor, v_hat: torch.Tensor, tokens: torch.Tensor, position: torch.Tensor, weigh: float) -> tuple[float, torch.Tensor]:
     """Weighted squared error in bits, and the gradient with respect to v_hat of that error plus the bits of v_hat as a function of its contexts
     (what a latent costs itself is the quantiser's business). Tile by tile, so that memory stays bounded."""
-    lam, h, w = lagrangian(net.config, position) / weigh, *v_hat.shape[2:]
+    lam, h, w = lagrangian(net.config, position) / (weigh * thrift(position)), *v_hat.shape[2:]
     igain = torch.exp2(net.interpolate(net.log2_igain, position))
     spread = net.sd * torch.exp2(net.interpolate(net.log2_gain, position))
+    tile = max(h, w) if h * w <= WHOLE else TILE
     total, gradient, features = 0.0, torch.zeros_like(v_hat), level_features(position, net.config.anchors)
 
     def known(part, mu, log2_sigma, group, mask):
         return part * mask
 
-    for rows in spans(h, TILE):
-        for columns in spans(w, TILE):
+    for rows in spans(h, tile):
+        for columns in spans(w, tile):
             (a, b, lo, hi), (c, d, left, right) = rows, columns
             part = v_hat[:, :, lo:hi, left:right].clone().requires_grad_(True)
             inner = slice((a - lo) * PATCH, (b - lo) * PATCH), slice((c - left) * PATCH, (d - left) * PATCH)

@@ -27,7 +27,7 @@ NETWORK = "[model]\nchannels = 24\nwidth = 16\nblocks = 2\nkernel = 3\nattend = 
 SHORT = "steps = 2\nbatch = 2\nwindow = 4\nvalidate = 2\nsave = 1\n"
 RECIPE = {
     "train": CONFIG.replace("steps = 6", "steps = 2\nlr_muon = 0.01") + "filter_width = 8\nfilter_blocks = 1\n",
-    "adapt": 'steps = 2\nbatch = 2\ncrop = 64\ntrellis = "tcq4"\n',
+    "adapt": 'steps = 2\nbatch = 2\ncrop = 64\nquantizer = "tcq4"\n',
     "ldm": SHORT + "feature = 0.5\n" + NETWORK,
     "perceptual": SHORT + NETWORK,
     "gan": SHORT + "adversarial = 0.1\n" + NETWORK,

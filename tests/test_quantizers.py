@@ -76,7 +76,7 @@ def test_nearest_point_is_that_of_brute_force(which, halves):
 def test_points_are_in_the_lattice(which):
     x = np.random.default_rng(2).normal(0, 9, (2000, which.n)).astype(np.float32)
     scale = np.full(x.shape, 48)
-    costs = lattice._Counts(which).costs()
+    costs = lattice.LatticeCounts(which).costs()
     k, coset = lattice.search(which, x, scale, np.full(x.shape, 3.0, np.float32), costs)
     assert not (k.sum(1) % 2).any()
     assert set(coset) == set(range(which.cosets))

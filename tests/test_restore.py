@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from codec.bitstream.container import parse
 from codec import restore, zoo
 from codec.api import Codec
-from codec.bitstream.container import LAST_ANCHOR, parse
 from codec.errors import CodecError, UnsupportedError
 from codec.models.context import ClassConditioner, Context, everywhere, grid
 from codec.models.denoiser import DenoiserConfig
@@ -49,15 +49,6 @@ def test_no_realism_is_exactly_the_vq_picture(small_codec, sent):
     vq = small_codec.decode_array(sent)
     for decoder in zoo.RESTORERS:
         assert np.array_equal(small_codec.decode_array(sent, decoder=decoder, realism=0), vq)
-
-
-def test_a_file_beyond_the_last_anchor_is_restored_too(small_codec):
-    """Scales and conditions of the semantic decoders end there."""
-    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-    data = small_codec.encode(picture, quality=100)
-    assert parse(data).header.level > LAST_ANCHOR
-    for decoder in zoo.RESTORERS:
-        assert small_codec.decode_array(data, decoder=decoder).shape == picture.shape
 
 
 def test_realism_is_the_straight_line(small_codec, sent):

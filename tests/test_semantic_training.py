@@ -1,5 +1,6 @@
 """Training of the semantic decoders on cached latents of a small untrained model: caching, resuming, learning, shipping."""
 
+import copy
 import csv
 import json
 import sys
@@ -17,7 +18,7 @@ from codec.models.denoiser import DenoiserConfig
 from codec.models.discriminator import Discriminator, DiscriminatorConfig
 from codec.models.semantic import Semantic
 from codec.models.trellis import TCQ8
-from codec.training import latents, nll, ship_semantic, train_diffusion, train_gan, train_labels
+from codec.training import latents, nll, refit, ship_semantic, train_diffusion, train_gan, train_labels
 from codec.training.adapt import Sender, send
 from codec.training.data import to_tensor
 from codec.training.features import FeatureLoss
@@ -226,6 +227,29 @@ def test_labels_stopped_and_resumed_are_the_same_and_the_network_stays(store, fe
     assert record["parameters"] == 48 and record["stages"][0]["command"].endswith("train_labels")
 
 
+def test_refitting_measures_the_scales_and_keeps_the_network(store, folder, diffusion, tmp_path, monkeypatch):
+    old = copy.deepcopy(diffusion)
+    old.scale.mul_(3), old.sd.mul_(0.5)  # those of another model's latents
+    zoo.write_semantic(tmp_path / "ldm-7.safetensors", old)
+    (tmp_path / "label-7.safetensors").write_bytes(b"labels")
+    stages = [{"command": "python -m codec.training.train_diffusion", "steps": 30}]
+    record = {"semantic": {f"{name}-7": {"file": f"{name}-7.safetensors", "hardware": "a test", "stages": stages} for name in ("ldm", "label")}}
+    (tmp_path / "manifest.json").write_text(json.dumps(record))
+    monkeypatch.setattr(refit, "load_adapted", lambda path: (store.vqvae, None))
+    for name in ("ldm", "label"):
+        monkeypatch.setattr(sys, "argv", ["refit", "--latents", str(folder), "--base", "x", "--weights", str(tmp_path / f"{name}-7.safetensors"), "--out", str(tmp_path / f"{name}-8.safetensors")])
+        refit.main()
+        entry = json.loads((tmp_path / "manifest.json").read_text())["semantic"][f"{name}-8"]
+        assert entry["hardware"] == "a test" and entry["stages"] == stages and entry["refitted_from"] == f"{name}-7"
+    before, after = (zoo.read_semantic(tmp_path / f"ldm-{k}.safetensors") for k in (7, 8))
+    assert all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
+    assert torch.allclose(after.scale, diffusion.scale, rtol=1e-2) and torch.allclose(after.sd, diffusion.sd, rtol=1e-2) and not torch.allclose(before.sd, after.sd, rtol=0.1)
+    assert (tmp_path / "label-8.safetensors").read_bytes() == b"labels"
+    other = Semantic(diffusion.network.config, store.anchors + 1, store.vqvae.tokens.codebook.shape[1])
+    with pytest.raises(SystemExit, match="another shape"):
+        refit.refit(other, store)
+
+
 def test_labels_learn_what_tells_pictures_apart(store, diffusion, tmp_path):
     """Every photograph has a label of its own here, so that a label can say much of it; that of another photograph says less."""
     config, own = train_labels.LabelConfig(**{**SHORT, "steps": 200, "validate": 200, "save": 200, "warmup": 5, "upscale": 0.0}, lr=0.03, sigma_mean=1.5), torch.arange(12)
@@ -275,7 +299,7 @@ def test_settings_by_name():
         configure(config, None, ["nonsense=1"])
 
 
-@pytest.mark.parametrize("command", [latents, nll, ship_semantic, train_diffusion, train_gan])
+@pytest.mark.parametrize("command", [latents, nll, refit, ship_semantic, train_diffusion, train_gan])
 def test_commands_say_how_they_are_used(command, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["command", "--help"])
     with pytest.raises(SystemExit) as exit:

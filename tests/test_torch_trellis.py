@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from codec.bitstream.tables import KINDS, SCALES
-from codec.models.trellis import TRELLISES, UNIT, assign, reconstruct
+from codec.models.trellis import STEPS, TRELLISES, UNIT, assign, reconstruct
 from codec.training.tables import analytic_tables
 from codec.training.torch_trellis import TorchTrellis
 
@@ -27,3 +27,18 @@ def test_same_walks(name, shape, factor):
     table = scale * KINDS + kind
     values = search.reconstruct(found, kinds, torch.from_numpy(table))
     assert np.array_equal(values, reconstruct(symbols, kind, table, offsets) / UNIT)
+
+
+def test_room_for_all_and_tables_put_in_place_change_nothing():
+    """What is recorded for a card: walks padded to the room that all latents would need, and tables that are overwritten."""
+    rng = np.random.default_rng(1)
+    scale = torch.from_numpy(rng.integers(0, SCALES, (90, 11)) * (rng.random((90, 11)) < 0.4))
+    r, weight = torch.randn(90, 11) * 2, torch.rand(90, 11) + 0.5
+    first = analytic_tables()
+    flat = torch.zeros_like(torch.from_numpy(first.bits())), torch.zeros_like(torch.from_numpy(first.offsets))
+    for trellis in TRELLISES.values():
+        search = TorchTrellis(trellis, *flat)
+        search.use(torch.from_numpy(first.bits()), torch.from_numpy(first.offsets))
+        wanted = TorchTrellis(trellis, torch.from_numpy(first.bits()), torch.from_numpy(first.offsets)).assign(r, scale, weight)
+        found = search._assign(r, scale, weight, -(-r.numel() // STEPS))
+        assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True)) and wanted[0].any()

@@ -17,8 +17,8 @@ from PIL import Image
 
 from codec import zoo
 from codec.layers.lapped import Lapped, lapped_matrix
-from codec.training import ablate, curve, held_out, start
 from codec.models.vqvae import VQVAE
+from codec.training import ablate, curve, held_out, start
 from codec.training.adapt import AdaptConfig, adapt
 from codec.training.config import TrainConfig, configure
 from codec.training.data import Photos, cut, to_tensor
@@ -138,9 +138,13 @@ def test_two_processes_train_one_model(folder, whole):
 def test_adapt_and_ship_give_a_model_that_codes(folder, whole, tmp_path):
     model, _ = load_base(whole / "last.pt")
     photos = Photos(folder / "photos", folder / "data")
-    before = model.g_a.stem.weight.clone()
-    adapt(AdaptConfig(steps=3, batch=2, crop=64, refresh=2, save=3, trellis="tcq4"), model, photos, folder / "adapted")
-    assert torch.equal(model.g_a.stem.weight, before)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    adapt(AdaptConfig(steps=3, batch=2, crop=64, refresh=2, save=3, quantizer="tcq4"), model, photos, folder / "adapted")
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert {"g_a.stem.weight", "g_s.stem.weight", "prior.nets.0.stem.weight", "log2_igain"} <= moved
+    assert not moved & {"g_a.lapped.weight", "g_a.klt.weight", "log2_gain"}  # the tokens are of the linear part
+    rows = (folder / "adapted" / "validation.csv").read_text().splitlines()
+    assert rows[0] == "step,level,bits_per_dim,rmse,seconds" and len(rows) == 9
     out = tmp_path / "model.safetensors"
     shipped = ship(folder / "adapted" / "last.pt", folder / "photos", folder / "data", out, crops=3, rounds=1)
     again = zoo.read_model(out, 0)
@@ -154,12 +158,35 @@ def test_adapt_and_ship_give_a_model_that_codes(folder, whole, tmp_path):
         assert torch.equal(p, dict(shipped.vqvae.named_parameters())[name]), name
 
 
-def test_adapting_stopped_and_resumed_ends_in_the_same_state(folder, whole):
-    config = AdaptConfig(steps=4, batch=2, crop=64, refresh=2, save=1, bf16=False, trellis="tcq4")
+def test_weights_for_a_lattice_are_not_shipped(folder, whole, tmp_path):
+    photos = Photos(folder / "photos", folder / "data")
+    adapt(AdaptConfig(steps=2, batch=2, crop=64, refresh=1, quantizer="e8"), load_base(whole / "last.pt")[0], photos, folder / "adapted-e8")
+    with pytest.raises(SystemExit, match="no file holds latents of the quantiser e8"):
+        ship(folder / "adapted-e8" / "last.pt", folder / "photos", folder / "data", tmp_path / "model.safetensors")
+    with pytest.raises(SystemExit, match="there is no quantiser 'leech'"):
+        adapt(AdaptConfig(quantizer="leech"), load_base(whole / "last.pt")[0], photos, folder / "adapted-leech")
+
+
+def test_step_sizes_of_another_range_of_qualities(whole):
+    given, _ = load_base(whole / "last.pt")
+    wider = VQVAE(replace(given.config, lambda_max=given.config.lambda_max * 2))
+    begin_with(given, wider, None, None)
+    old, new = (np.log(m.config.lambdas()) for m in (given, wider))
+    table = given.log2_gain.detach().numpy()
+    for k in range(len(new) - 1):
+        expected = [np.interp(new[k], old, column) for column in table.T]
+        assert np.allclose(wider.log2_gain[k].detach(), expected, atol=1e-5)
+    slope = (table[-1] - table[-2]) / (old[-1] - old[-2])
+    assert np.allclose(wider.log2_gain[-1].detach(), table[-1] + slope * (new[-1] - old[-1]), atol=1e-5)
+
+
+@pytest.mark.parametrize("quantizer", ["tcq4", "e8"])
+def test_adapting_stopped_and_resumed_ends_in_the_same_state(folder, whole, quantizer):
+    config = AdaptConfig(steps=4, batch=2, crop=64, refresh=2, save=1, bf16=False, quantizer=quantizer, lr_muon=0.004)
     for name, stops in (("once", (None,)), ("twice", (1, 3, None))):
         for stop in stops:
-            adapt(config, load_base(whole / "last.pt")[0], Photos(folder / "photos", folder / "data"), folder / name, stop)
-    a, b = state(folder / "once"), state(folder / "twice")
+            adapt(config, load_base(whole / "last.pt")[0], Photos(folder / "photos", folder / "data"), folder / (quantizer + name), stop)
+    a, b = state(folder / (quantizer + "once")), state(folder / (quantizer + "twice"))
     assert a["step"] == b["step"] == 4
     for part in ("model", "sender"):
         assert all(torch.equal(value, b[part][name]) for name, value in a[part].items())

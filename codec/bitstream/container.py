@@ -17,7 +17,6 @@ from __future__ import annotations
 import binascii
 import io
 import struct
-import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,8 +29,7 @@ VERSION = 1
 MAX_SIDE = 65535
 MAX_PIXELS = 64 * 1024 * 1024
 MAX_SECTIONS = 16
-LAST_ANCHOR = 6400  #: level of the finest step sizes that were trained
-MAX_LEVEL = 6720  #: above LAST_ANCHOR step sizes are extrapolated
+MAX_LEVEL = 6400
 #: Bound of the promised payload: 16 bytes per pixel of the largest picture. Far above anything useful, it
 #: only keeps the arithmetic on damaged sizes small.
 MAX_PAYLOAD = 16 * MAX_PIXELS
@@ -46,14 +44,13 @@ MAX_HEADER_BYTES = 4 + 1 + 1 + 4 + 2 + 1 + 2 + 4 + 4 * _VARINT_BYTES + (1 + MAX_
 
 
 def level_of(quality: float) -> int:
-    """Quality 0..100 -> level 0..MAX_LEVEL: 64 a unit, and more of them above quality 92, so that the scale reaches beyond the last anchor."""
-    return round(64 * quality + 5 * max(0.0, quality - 92) ** 2)
+    """Quality 0..100 -> level 0..MAX_LEVEL: 64 a unit."""
+    return round(64 * quality)
 
 
 def quality_of(level: int) -> float:
-    """Inverse of `level_of`, to 1/10000."""
-    above = level - 64 * 92
-    return level / 64 if above <= 0 else round(92 + (math.sqrt(64**2 + 20 * above) - 64) / 10, 4)
+    """Inverse of `level_of`."""
+    return level / 64
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class Header:
     width, height: pixels, 1..65535 each, with width * height <= MAX_PIXELS.
     model_id:      number of the model, 0..2**32-1, never reused.
     table_hash:    0..2**32-1, hash of the model's integer tables and networks.
-    level:         0..6720, see `level_of`.
+    level:         0..6400, see `level_of`.
     gray:          the decoded picture is 8-bit grayscale.
     seed:          0..2**32-1, seed of the noise of the semantic decoder.
     """

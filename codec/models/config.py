@@ -41,7 +41,7 @@ class VQVAEConfig:
     filter_width: int = 64
     filter_blocks: int = 0
     lambda_min: float = 4e-5
-    lambda_max: float = 6e-2
+    lambda_max: float = 1e-1
 
     def lambdas(self) -> list[float]:
         """Weight of the MSE at each anchor, geometric from lambda_min to lambda_max."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from codec.bitstream.container import LAST_ANCHOR
+from codec.bitstream.container import MAX_LEVEL
 from codec.bitstream.tables import LOG2_SCALE_MIN, PER_OCTAVE, SCALES
 from codec.models.config import VQVAEConfig
 from codec.models.prior import Prior, pass_masks
@@ -145,11 +145,11 @@ class IntegerPrior:
         self.exp2 = arrays["exp2"].astype(np.int64)
 
     def spread(self, level: int) -> np.ndarray:
-        """level 0..MAX_LEVEL (extrapolated above LAST_ANCHOR) -> (C,) int64: log2 of each channel's standard deviation in steps, FRACTION fractional bits."""
+        """level 0..MAX_LEVEL -> (C,) int64: log2 of each channel's standard deviation in steps, FRACTION fractional bits."""
         position = level * (self.config.anchors - 1)
-        k = min(position // LAST_ANCHOR, self.config.anchors - 2)
-        t = position - k * LAST_ANCHOR
-        return (self.log2_spread[k] * (LAST_ANCHOR - t) + self.log2_spread[k + 1] * t) // LAST_ANCHOR
+        k = min(position // MAX_LEVEL, self.config.anchors - 2)
+        t = position - k * MAX_LEVEL
+        return (self.log2_spread[k] * (MAX_LEVEL - t) + self.log2_spread[k + 1] * t) // MAX_LEVEL
 
     @torch.inference_mode()
     def run(self, tokens: np.ndarray, level: int, code: Callable[[Pass], np.ndarray]) -> np.ndarray:
@@ -163,7 +163,7 @@ class IntegerPrior:
         values = torch.from_numpy(self.centroids).to(self.device)[torch.from_numpy(tokens.astype(np.int64)).to(self.device)]
         # (h/2, w/2, ct * 4) with (channel, row, column) -> (h, w, ct)
         values = values.view(h // 2, w // 2, ct, 2, 2).permute(0, 3, 1, 4, 2).reshape(h, w, ct)
-        u = level * 2 * ONE // LAST_ANCHOR - ONE
+        u = level * 2 * ONE // MAX_LEVEL - ONE
         level_features = torch.tensor([u, u * u // ONE, u**3 // ONE**2], dtype=torch.float64, device=self.device).expand(h, w, 3)
         nets, seen = iter(self.nets), []
         v_hat = torch.zeros(h, w, self.config.channels, dtype=torch.int32, device=self.device)

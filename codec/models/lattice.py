@@ -136,7 +136,7 @@ def bits(k: np.ndarray, coset: np.ndarray, scale: np.ndarray, costs: Costs) -> n
     return each.sum(1, dtype=np.float64) + costs.coset[scale[:, 0], coset]
 
 
-class _Counts:
+class LatticeCounts:
     """Counts of everything that is sent; before anything is, the guess is a Laplacian of the scale's sigma."""
 
     def __init__(self, lattice: Lattice) -> None:
@@ -179,13 +179,15 @@ class _Counts:
         return Costs(*lengths, offset.astype(np.float32))
 
 
+
+
 class LatticeQuantizer:
     """Vectors of coded latents of nearly equal scale are lattice points; fewer than n of a pass are left over, for a scalar quantiser."""
 
     def __init__(self, lattice: Lattice, rate_aware: bool, counter: Callable[[], Counter], start: LatentTables) -> None:
         self.name, self.lattice, self.rate_aware = lattice.name, lattice, rate_aware
         self.rest = Trellised(SCALAR, rate_aware, counter, start)
-        self.counts = _Counts(lattice)
+        self.counts = LatticeCounts(lattice)
         self.costs = self.counts.costs()
 
     def send(self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray) -> Sent:
@@ -207,5 +209,5 @@ class LatticeQuantizer:
 
     def refit(self) -> None:
         self.costs = self.counts.costs()
-        self.counts = _Counts(self.lattice)
+        self.counts = LatticeCounts(self.lattice)
         self.rest.refit()

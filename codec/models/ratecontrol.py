@@ -12,18 +12,24 @@ from codec.models.vqvae import VQVAE
 RATE_SHARE = 0.42
 #: the same where the encoder searches, whose gradient knows a part of what contexts lose
 SEARCH_SHARE = 0.6
+#: both are larger by up to this part below the second anchor, so that the scale of qualities begins at a smaller size
+THRIFT = 0.7
 
 
 def lagrangians(config: VQVAEConfig, position: torch.Tensor) -> torch.Tensor:
-    """Bits per pixel that one unit of MSE (0..255 scale) is worth; position (B,) among the anchors, up to one beyond the last -> (B,) float64."""
-    lambdas = config.lambdas()
-    found = np.exp(np.interp(position.cpu().numpy(), np.arange(config.anchors + 1), np.log([*lambdas, lambdas[-1] ** 2 / lambdas[-2]])))
+    """Bits per pixel that one unit of MSE (0..255 scale) is worth; position (B,) among the anchors -> (B,) float64."""
+    found = np.exp(np.interp(position.cpu().numpy(), np.arange(config.anchors), np.log(config.lambdas())))
     return torch.from_numpy(found).to(position.device)
 
 
 def lagrangian(config: VQVAEConfig, position: torch.Tensor) -> float:
     """``lagrangians`` of one position (1,)."""
     return lagrangians(config, position).item()
+
+
+def thrift(position: torch.Tensor) -> float:
+    """Factor of the rate's weight at a position (1,) among the anchors."""
+    return 1 + THRIFT * max(0.0, 1 - position.item())
 
 
 def step_weight(log2_igain: torch.Tensor, lam: float | torch.Tensor, share: float = RATE_SHARE) -> torch.Tensor:
@@ -36,5 +42,5 @@ def step_weight(log2_igain: torch.Tensor, lam: float | torch.Tensor, share: floa
 
 @torch.no_grad()
 def error_weight(model: VQVAE, position: torch.Tensor, share: float = RATE_SHARE) -> np.ndarray:
-    """(C,) float32: ``step_weight`` of a model at a position (1,) among the anchors."""
-    return step_weight(model.interpolate(model.log2_igain, position), lagrangian(model.config, position), share)[0].cpu().numpy()
+    """(C,) float32: ``step_weight`` of a model at a position (1,) among the anchors, with ``thrift``."""
+    return step_weight(model.interpolate(model.log2_igain, position), lagrangian(model.config, position), share * thrift(position))[0].cpu().numpy()

@@ -43,21 +43,17 @@ class VQVAE(nn.Module):
         t = (level - low)[:, None]
         return torch.lerp(table[low], table[low + 1], t)[:, :, None, None]
 
-    def powers(self, level: torch.Tensor) -> torch.Tensor:
-        """level (B,) -> what the transforms know of it, (B, 3, 1, 1): beyond the last anchor, where only step sizes and prior go on, that they are there."""
-        return level_features(level.clamp(max=self.config.anchors - 1), self.config.anchors)
-
     def analyse(self, x: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x (B, 3, H, W) in 0..1 -> y (B, C, H/16, W/16) and token indices (B, H/32, W/32)."""
         x = x - 0.5
         y_linear = self.g_a.linear(x)
         tokens = self.tokens.assign(y_linear, self.sd)
-        extra = self.g_a.nonlinear(x, self.powers(level))
+        extra = self.g_a.nonlinear(x, level_features(level, self.config.anchors))
         return y_linear + extra.float() * self.sd, tokens
 
     def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor, filtered: bool = True) -> torch.Tensor:
         """y_hat (B, C, h, w) -> x_hat (B, 3, 16h, 16w) in 0..1, not clipped. filtered: repair what the quantisation of the level does; not for latents that were never quantised."""
-        powers = self.powers(level)
+        powers = level_features(level, self.config.anchors)
         features = self.g_s.features(y_hat / self.sd, powers)
         x = self.g_s.picture(y_hat, features)
         if filtered and self.g_s.filter is not None:

@@ -1,10 +1,11 @@
-"""Second stage: prior, tables and synthesis learn what the rate-aware trellis encoder really sends; the analysis stays as it is.
+"""Second stage: prior, tables and networks learn what the rate-aware encoder really sends.
 
     python -m codec.training.adapt --data DIR --base RUN/last.pt --out DIR [NAME=VALUE ...]
 
 Under torchrun it runs on several processes. Killed and started again with the same --out, it goes on where it was. The encoder's
 decisions are made inside the loop with the tables of the moment, which are counted from those decisions. Symbols are held fixed in
-the gradients: mu moves the reconstruction, log sigma moves along the tables, mu's rate is that of a Gaussian.
+the gradients: mu moves the reconstruction, log sigma moves along the tables, mu's rate is that of a Gaussian. The analysis learns straight through
+the quantiser, from the latents that are coded.
 """
 
 from __future__ import annotations
@@ -19,39 +20,45 @@ from tqdm import tqdm
 
 from codec.bitstream.tables import KINDS, LOG2_SCALE_MIN, MAX_SYMBOL, PER_OCTAVE, SCALES, LatentTables
 from codec.models.config import Group
+from codec.models.lattice import D4, E8
 from codec.models.prior import gaussian_bits
 from codec.models.ratecontrol import lagrangians, step_weight
 from codec.models.transforms import level_features
 from codec.models.trellis import TRELLISES, Trellis
 from codec.models.vqvae import VQVAE
 from codec.training.config import configure, options
-from codec.training.data import Photos
+from codec.training.data import Photos, to_device, to_tensor
 from codec.training.losses import rate_distortion
 from codec.training.optim import Ema
 from codec.training.processes import Clock, average, place, rank_and_world
 from codec.training.tables import Counts, analytic_tables
+from codec.training.torch_lattice import LatticeSender
 from codec.training.torch_trellis import TorchTrellis
-from codec.training.train import Run, draw_levels, load_base
+from codec.training.train import Run, draw_levels, load_base, optimisers
 
 COUNTS = ("magnitude", "error", "number")
 COUNTED = 256  # positions of a pass whose symbols are counted
+LEVELS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)  # of the validation
 
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """steps, batch, crop, bf16, save, seed: as in TrainConfig; lr: of prior and synthesis; lr_linear, lr_gain: factors; trellis: quantiser; refresh: steps between new tables; ema: decay."""
+    """steps, batch, crop, lr, lr_muon, lr_linear, lr_gain, bf16, validate, save, seed: as in TrainConfig; quantizer: a trellis, or e8 or d4 (for comparison: no file can hold these);
+    refresh: steps between new tables; ema: decay."""
 
     steps: int = 4000
     batch: int = 4
     crop: int = 192
     lr: float = 6e-4
+    lr_muon: float = 0.0
     lr_linear: float = 0.01
     lr_gain: float = 0.2
     warmup: int = 50
-    trellis: str = "tcq8"
+    quantizer: str = "tcq8"
     refresh: int = 100
     ema: float = 0.998
     bf16: bool = True
+    validate: int = 1000
     save: int = 500
     seed: int = 1
 
@@ -60,48 +67,69 @@ class Sender:
     """Quantises like the encoder and keeps the counts of what it sent."""
 
     def __init__(self, trellis: Trellis, tables: LatentTables, device: torch.device | str = "cpu") -> None:
-        self.trellis, self.device, self.counts = trellis, torch.device(device), Counts()
-        self.use(tables)
+        self.name, self.device, self.counts, self.tables = trellis.name, torch.device(device), Counts(), tables
+        self._new = {name: torch.zeros(getattr(self.counts, name).shape, dtype=torch.float64, device=self.device) for name in COUNTS}  # since the last tables, where they arise
+        bits, offsets = (torch.from_numpy(a).to(self.device) for a in (tables.bits(), tables.offsets))
+        self._search, self._slope = TorchTrellis(trellis, bits, offsets), torch.empty_like(bits)
+        self._use(tables)
 
     def count(self) -> None:
         """Takes the tables of what all processes have sent, and forgets a part of it."""
-        held = [torch.from_numpy(getattr(self.counts, name)) for name in COUNTS]
-        means = [t.to(self.device) for t in held]
-        average(means)
-        for t, mean in zip(held, means, strict=True):
-            t.copy_(mean)
-        self.use(self.counts.tables())
+        average(self._new.values())
+        for name, new in self._new.items():
+            getattr(self.counts, name)[:] += new.cpu().numpy()
+            new.zero_()
+        self._use(self.counts.tables())
         self.counts.decay(0.8)
 
-    def use(self, tables: LatentTables) -> None:
+    def _use(self, tables: LatentTables) -> None:
         bits = tables.bits()
-        self.tables, self.slope_bits = tables, torch.from_numpy(self._smooth(bits)).to(self.device)
-        self.search = TorchTrellis(self.trellis, torch.from_numpy(bits).to(self.device), torch.from_numpy(tables.offsets).to(self.device))
+        self.tables = tables
+        self._search.use(*(torch.from_numpy(a).to(self.device) for a in (bits, tables.offsets)))
+        # costs for the gradient: scale 0 takes those of scale 1, which are finite
+        bits[:KINDS] = bits[KINDS : 2 * KINDS] + np.where(np.arange(-MAX_SYMBOL, MAX_SYMBOL + 1) == 0, 0, 2)
+        self._slope.copy_(torch.from_numpy(bits))
 
     def state(self) -> dict[str, torch.Tensor]:
         """Counts and tables, for a checkpoint."""
         arrays = {name: getattr(self.counts, name) for name in COUNTS} | self.tables.flat()
-        return {name: torch.from_numpy(a.copy()) for name, a in arrays.items()}
+        return {name: torch.from_numpy(a.copy()) for name, a in arrays.items()} | {f"new.{name}": new.cpu().clone() for name, new in self._new.items()}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         for name in COUNTS:
             getattr(self.counts, name)[:] = state[name].numpy()
-        self.use(LatentTables.from_flat({name: t.numpy() for name, t in state.items()}))
+            self._new[name].copy_(state[f"new.{name}"])
+        self._use(LatentTables.from_flat({name: t.numpy() for name, t in state.items()}))
 
-    @staticmethod
-    def _smooth(bits: np.ndarray) -> np.ndarray:
-        """Costs for the gradient: scale 0 takes the costs of scale 1, which are finite."""
-        out = bits.copy()
-        out[:KINDS] = bits[KINDS : 2 * KINDS] + np.where(np.arange(-MAX_SYMBOL, MAX_SYMBOL + 1) == 0, 0, 2)
-        return out
-
-    def send(self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """r, scale, weight (P, C) -> symbols, table numbers, reconstructions in steps, each (P, C); counts those of some COUNTED positions."""
-        symbols, kind = self.search.assign(r, scale, weight)
-        table = scale * KINDS + kind
+    def quantise(self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor, octave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """r (P, C) residuals in steps, scale, weight (P, C), octave (P, C): log2 sigma in table steps -> reconstructions in steps, and bits, which octave moves along the tables; counts
+        the symbols of some COUNTED positions."""
+        symbols, kind = self._search.assign(r, scale, weight)
+        table, q = scale * KINDS + kind, symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL
         some = slice(None, None, len(r) // COUNTED | 1)
-        self.counts.add(*(t[some].cpu().numpy() for t in (table, symbols, r)))
-        return symbols, table, self.search.reconstruct(symbols, kind, table)
+        for name, (rows, width, values) in histograms(table[some], symbols[some], r[some]).items():
+            self._new[name].view(-1).index_add_(0, (table[some] * width + rows).flatten(), values.flatten().double())
+        low = octave.detach().floor().clamp(0, SCALES - 2).long()
+        bits = torch.lerp(self._slope[low * KINDS + kind, q], self._slope[(low + 1) * KINDS + kind, q], (octave - low).clamp(0, 1))
+        return self._search.reconstruct(symbols, kind, table), bits
+
+
+def histograms(table: torch.Tensor, symbols: torch.Tensor, r: torch.Tensor) -> dict[str, tuple[torch.Tensor, int, torch.Tensor]]:
+    """What ``Counts.add`` adds up, for tensors of equal shapes: column, columns, and value of each latent."""
+    m = symbols.abs()
+    size, used = m.clamp(max=2), (m > 0).double()
+    error = r * symbols.sign() - (m - 0.5 * (table % KINDS))
+    return {"magnitude": (m.clamp(max=MAX_SYMBOL), MAX_SYMBOL + 1, torch.ones_like(used)), "error": (size, 3, error * used), "number": (size, 3, used)}
+
+
+def make_sender(quantizer: str, device: torch.device | str = "cpu") -> Sender | LatticeSender:
+    """By its name: one of TRELLISES, e8 or d4."""
+    lattices = {lattice.name: lattice for lattice in (D4, E8)}
+    if quantizer in TRELLISES:
+        return Sender(TRELLISES[quantizer], analytic_tables(), device)
+    if quantizer not in lattices:
+        raise SystemExit(f"there is no quantiser {quantizer!r}: {', '.join((*TRELLISES, *lattices))}")
+    return LatticeSender(lattices[quantizer], device)
 
 
 @dataclass(frozen=True)
@@ -147,63 +175,73 @@ def send(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor) -> 
 
     def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
         asked = ask(part, mu, ls, group, mask, weight)
-        symbols, table, values = sender.send(asked.v - asked.mu, asked.scale, asked.weight)
-        rates.append(sender.slope_bits[table, symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL].mul(asked.scale > 0).reshape(len(part), -1).sum(1))
+        values, bits = sender.quantise(asked.v - asked.mu, asked.scale, asked.weight, asked.scale.float())
+        rates.append(bits.mul(asked.scale > 0).reshape(len(part), -1).sum(1))
         return asked.back(asked.mu + values)
 
     out = model.prior(v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize)
     return tokens, out.v_hat * torch.exp2(log2_igain), torch.stack(rates).sum(0)
 
 
-def adapt_step(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor, bf16: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def adapt_step(model: VQVAE, sender: Sender | LatticeSender, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor, bf16: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """-> loss, bits/dim (B,) at the tables of the moment (tokens not included), MSE (B,); adds to the sender's counts."""
     device = x.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        with torch.no_grad():
-            y, tokens = model.analyse(x, level)
-            gain = torch.exp2(model.interpolate(model.log2_gain, level))
-            v, spread = y * gain, model.sd * gain
+        y, tokens = model.analyse(x, level)
+        gain = torch.exp2(model.interpolate(model.log2_gain, level))
+        v, spread = y * gain, model.sd * gain
         log2_igain = model.interpolate(model.log2_igain, level)
         igain, weight = torch.exp2(log2_igain), step_weight(log2_igain, lam[:, None])
         rates: list[torch.Tensor] = []
 
         def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
             asked = ask(part, mu, ls, group, mask, weight)
-            symbols, table, values = sender.send((asked.v - asked.mu).detach(), asked.scale, asked.weight)
-            q, kind = symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL, table % KINDS
-            octave = octaves(asked.log2_sigma)
-            low = octave.detach().floor().clamp(0, SCALES - 2).long()
-            f = (octave - low).clamp(0, 1)
-            bits = torch.lerp(sender.slope_bits[low * KINDS + kind, q], sender.slope_bits[(low + 1) * KINDS + kind, q], f)
-            noisy = gaussian_bits(asked.v + torch.rand_like(asked.v) - 0.5, asked.mu, asked.log2_sigma.detach())
+            values, bits = sender.quantise((asked.v - asked.mu).detach(), asked.scale, asked.weight, octaves(asked.log2_sigma))
+            moved = torch.where(asked.scale > 0, asked.v, asked.v.detach())
+            noisy = gaussian_bits(moved + torch.rand_like(moved) - 0.5, asked.mu, asked.log2_sigma.detach())
             rates.append((bits + noisy - noisy.detach()).reshape(len(part), -1).sum(1))
-            return asked.back(asked.mu + values)
+            return asked.back(asked.mu + values + moved - moved.detach())
 
         out = model.prior(v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize)
         x_hat = model.synthesise(out.v_hat * igain, level)
     return rate_distortion(x, x_hat, torch.stack(rates).sum(0), lam)
 
 
-def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_at: int | None = None) -> Sender:
+@torch.no_grad()
+def validate(model: VQVAE, sender: Sender | LatticeSender, crops: torch.Tensor) -> list[tuple[float, float, float]]:
+    """-> (level, bits/dim, RMSE 0..255) at LEVELS, means over pictures; tokens not included. The sender's counts are as before."""
+    rows, device, held = [], model.sd.device, sender.state()
+    for level in LEVELS:
+        rate, rmse = [], []
+        for part in crops.split(32):
+            x, position = part.to(device), torch.full((len(part),), level, device=device)
+            _, y_hat, bits = send(model, sender, x, position)
+            rate += (bits / x[0].numel()).tolist()
+            error = (model.synthesise(y_hat, position).clamp(0, 1) * 255).round() - x * 255
+            rmse += error.square().mean((1, 2, 3)).sqrt().tolist()
+        rows.append((level, float(np.mean(rate)), float(np.mean(rmse))))
+    sender.restore(held)
+    return rows
+
+
+def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_at: int | None = None) -> Sender | LatticeSender:
     """Runs or resumes a training: tunes ``model`` in place, where it is (averaged weights at the end), and returns the sender with its last tables."""
     rank, world = rank_and_world()
     run, device = Run(folder, config, rank == 0), model.sd.device
-    for p in model.parameters():
+    model.requires_grad_(True)
+    for p in (model.log2_gain, *model.g_a.lapped.parameters(), *model.g_a.klt.parameters()):  # the prior knows the steps, and the tokens the linear part
         p.requires_grad_(False)
-    model.log2_igain.requires_grad_(True)
-    for part in (model.prior, model.g_s):
-        part.requires_grad_(True)
-    linear = [p for n, p in model.g_s.named_parameters() if "lapped" in n or "klt" in n]
-    rest = [*model.prior.parameters(), *(p for n, p in model.g_s.named_parameters() if "lapped" not in n and "klt" not in n)]
-    groups = [(rest, 1.0), (linear, config.lr_linear), ([model.log2_igain], config.lr_gain)]
-    opt = torch.optim.Adam([{"params": p, "lr": config.lr * f, "peak": config.lr * f} for p, f in groups], betas=(0.9, 0.98), fused=True)
-    sender, state = Sender(TRELLISES[config.trellis], analytic_tables(), device), run.load()
+    opts = optimisers(model, config)
+    sender, state = make_sender(config.quantizer, device), run.load()
     if state is not None:
-        model.load_state_dict(state["model"]), opt.load_state_dict(state["optimiser"]), sender.restore(state["sender"])
+        model.load_state_dict(state["model"]), sender.restore(state["sender"])
+        for opt, saved in zip(opts, state["optimisers"], strict=True):
+            opt.load_state_dict(saved)
     ema = Ema(model, config.ema)
     if state is not None:
         ema.mean = [m.to(device, copy=True) for m in state["ema"]]
     first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
+    held_out = to_tensor(photos.validation_crops(32, 256))
     clock, seen = Clock(device, 0.0 if state is None else state["seconds"]), []
     bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
     for step in bar:
@@ -211,15 +249,16 @@ def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_
         torch.manual_seed(int(rng.integers(2**62)))
         count = max(1, config.batch // world)
         x = photos.batch(rng, count, config.crop, device)
-        level, lam = (t.to(device) for t in draw_levels(rng, count, model.config))
-        for group in opt.param_groups:
+        level, lam = (to_device(t, device) for t in draw_levels(rng, count, model.config))
+        for group in (g for opt in opts for g in opt.param_groups):
             group["lr"] = group["peak"] * min(1.0, (step + 1) / config.warmup) * (1 - step / config.steps)
         loss, bpd, mse = adapt_step(model, sender, x, level, lam, config.bf16)
-        opt.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
         average(p.grad for p in model.parameters() if p.grad is not None)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        opt.step()
+        for opt in opts:
+            opt.step()
         ema.update(step)
         seen.append(loss.detach())
         done = step + 1
@@ -229,17 +268,22 @@ def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_
             run.row("log", done, {"loss": (mean := torch.stack(seen).mean().item()), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "seconds": clock.seconds()})
             bar.set_postfix(loss=f"{mean:.3f}")
             seen = []
+        if rank == 0 and (done % config.validate == 0 or done == config.steps):
+            ema.swap()
+            for at, rate, rmse in validate(model, sender, held_out):
+                run.row("validation", done, {"level": at, "bits_per_dim": rate, "rmse": rmse, "seconds": clock.seconds()})
+            ema.swap()
         if done % config.save == 0 or done == last:
-            run.save({"config": dataclasses.asdict(model.config), "trellis": config.trellis, "step": done, "seconds": clock.seconds(),
-                      "model": model.state_dict(), "ema": ema.mean, "optimiser": opt.state_dict(), "sender": sender.state()})  # fmt: skip
+            run.save({"config": dataclasses.asdict(model.config), "quantizer": config.quantizer, "step": done, "seconds": clock.seconds(),
+                      "model": model.state_dict(), "ema": ema.mean, "optimisers": [opt.state_dict() for opt in opts], "sender": sender.state()})  # fmt: skip
     ema.swap()
     return sender
 
 
-def load_adapted(path: Path, device: torch.device | str = "cpu") -> tuple[VQVAE, Sender]:
+def load_adapted(path: Path, device: torch.device | str = "cpu") -> tuple[VQVAE, Sender | LatticeSender]:
     """Checkpoint of this stage -> model with averaged weights, frozen and in eval mode, and the sender with its tables."""
     model, state = load_base(path)
-    sender = Sender(TRELLISES[state["trellis"]], analytic_tables(), device)
+    sender = make_sender(state["quantizer"], device)
     sender.restore(state["sender"])
     return model.to(device).eval().requires_grad_(False), sender
 

@@ -135,10 +135,15 @@ def to_tensor(crops: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=torch.channels_last)
 
 
+def to_device(t: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A small tensor from the CPU, without waiting for a card to finish what it does."""
+    return t.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else t.to(device)
+
+
 def cut(photos: torch.Tensor, places: list[tuple[Entry, int, int, bool]], size: int) -> torch.Tensor:
     """Crops of pictures that lie one behind the other in ``photos`` (uint8, on any device) -> (B, 3, size, size) in 0..1 there, channels last."""
     table = [(e.offset + 3 * (i * e.width + j + mirrored * (size - 1)), 3 * e.width, -3 if mirrored else 3) for e, i, j, mirrored in places]
-    first, row, column = torch.tensor(table).to(photos.device).t()[:, :, None, None, None]
+    first, row, column = to_device(torch.tensor(table), photos.device).t()[:, :, None, None, None]
     n = torch.arange(size, device=photos.device)
     at = first + row * n[:, None, None] + column * n[:, None] + torch.arange(3, device=photos.device)
     return photos[at].permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from codec import zoo
-from codec.bitstream.container import LAST_ANCHOR
+from codec.bitstream.container import MAX_LEVEL
 from codec.models.transforms import level_features
 from codec.training.data import Photos
 from codec.training.shards import CROP, VALIDATION, Shard, stream
@@ -43,7 +43,7 @@ def shard(model: zoo.PerceptualModel, photos: Photos, seed: tuple[int, ...], cou
     """``count`` random crops of training photographs, qualities spread evenly."""
     rng = np.random.default_rng(seed)
     crops = photos.crops(rng, count, CROP)
-    levels = rng.permutation(LAST_ANCHOR * (np.arange(count) + rng.random(count)) / count)
+    levels = rng.permutation(MAX_LEVEL * (np.arange(count) + rng.random(count)) / count)
     return Decoded.join([describe(model, c, int(level)) for c, level in zip(crops, levels, strict=True)])
 
 
@@ -61,7 +61,7 @@ def main() -> None:
     model, photos = zoo.load(args.model), Photos(args.data, args.out.parent / "data")
     if not (args.out / VALIDATION).exists():
         crops = photos.validation_crops(48, 256)
-        Decoded.join([describe(model, c, int(level)) for c in crops for level in np.linspace(0.05, 0.9, 6) * LAST_ANCHOR]).save(args.out / VALIDATION)
+        Decoded.join([describe(model, c, int(level)) for c in crops for level in np.linspace(0.05, 0.9, 6) * MAX_LEVEL]).save(args.out / VALIDATION)
     for number in tqdm(range(args.first, args.shards), disable=None):
         path = args.out / f"shard-{number:03d}.safetensors"
         if not path.exists():

@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from codec import refine, zoo
-from codec.bitstream.container import LAST_ANCHOR
+from codec.bitstream.container import MAX_LEVEL
 from codec.models.ratecontrol import RATE_SHARE, error_weight
 from codec.models.trellis import UNIT
 from codec.training.data import Photos
@@ -30,7 +30,7 @@ SIZE, HEADER = 256, 176  # pixels a side, bits
 @torch.no_grad()
 def measure(model: zoo.PerceptualModel, crop: np.ndarray, level: int, share: float | None) -> tuple[float, float]:
     """crop (S, S, 3) uint8; share None: effort 1 -> bits, RMSE of the 8-bit pixels."""
-    net, position = model.vqvae, torch.tensor([level / LAST_ANCHOR * (model.config.anchors - 1)])
+    net, position = model.vqvae, torch.tensor([level / MAX_LEVEL * (model.config.anchors - 1)])
     x = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]
     y, tokens = net.analyse(x.float() / 255, position)
     v = y * torch.exp2(net.interpolate(net.log2_gain, position))

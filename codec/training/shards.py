@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from codec import zoo
-from codec.bitstream.container import LAST_ANCHOR
+from codec.bitstream.container import MAX_LEVEL
 from codec.models.ratecontrol import error_weight
 
 CROP = 384
@@ -53,7 +53,7 @@ def to_float(pixels: np.ndarray) -> torch.Tensor:
 @torch.no_grad()
 def stream(model: zoo.PerceptualModel, pixels: np.ndarray, level: int) -> Streamed:
     """Pixels (H, W, 3) uint8, integer level -> what the stream of effort 1 says."""
-    net, position = model.vqvae, torch.tensor([level / LAST_ANCHOR * (model.config.anchors - 1)])
+    net, position = model.vqvae, torch.tensor([level / MAX_LEVEL * (model.config.anchors - 1)])
     y, tokens = net.analyse(to_float(pixels), position)
     v = y * torch.exp2(net.interpolate(net.log2_gain, position))
     bits, v_hat = model.coder.measure(v[0].numpy(), tokens[0].numpy(), level, error_weight(net, position))

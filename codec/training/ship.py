@@ -1,6 +1,6 @@
 """Third stage: frozen tables counted from real encodes, weights file and manifest.
 
-    python -m codec.training.ship --data DIR --adapted RUN/last.pt --out codec/weights/vqvae-2.safetensors --id 2
+    python -m codec.training.ship --data DIR --adapted RUN/last.pt --out codec/weights/vqvae-3.safetensors --id 3
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from codec.bitstream.container import LAST_ANCHOR
+from codec.bitstream.container import MAX_LEVEL
 from codec.latents import LatentCoder
 from codec.models import integer_prior
 from codec.models.ratecontrol import error_weight
@@ -56,8 +56,8 @@ def count(model: VQVAE, trellis: Trellis, integers: dict[str, np.ndarray], class
         rng = np.random.default_rng((seed, 4, turn))
         for _ in tqdm(range(crops), desc=f"tables {turn + 1}", disable=None):
             x = torch.from_numpy(photos.crops(rng, 1, 256)).permute(0, 3, 1, 2).float() / 255
-            level = int(rng.integers(LAST_ANCHOR + 1))
-            position = torch.tensor([level / LAST_ANCHOR * (model.config.anchors - 1)])
+            level = int(rng.integers(MAX_LEVEL + 1))
+            position = torch.tensor([level / MAX_LEVEL * (model.config.anchors - 1)])
             y, tokens = model.analyse(x, position)
             v = y * torch.exp2(model.interpolate(model.log2_gain, position))
             weight = error_weight(model, position)
@@ -72,7 +72,9 @@ def ship(adapted: Path, data: Path, cache: Path, out: Path, crops: int = 200, ro
     """Checkpoint of codec.training.adapt -> weights file; returns the model as it is read back."""
     model, state = load_base(adapted)
     model.eval()
-    trellis = TRELLISES[state["trellis"]]
+    if state["quantizer"] not in TRELLISES:
+        raise SystemExit(f"no file holds latents of the quantiser {state['quantizer']}")
+    trellis = TRELLISES[state["quantizer"]]
     photos = Photos(data, cache)
     classes = sort_codewords(model, seed)
     integers = integer_prior.export(model.prior, model.tokens, model.sd, model.log2_gain)
@@ -105,7 +107,7 @@ PHOTOGRAPHS = "1,218 openly licensed photographs (461 megapixels), each also at 
 def stage(folder: Path) -> dict:
     """What the manifest says of one run: command, settings, and steps, seconds and loss curve up to its checkpoint (a run that was killed logged more than it kept)."""
     state = torch.load(folder / "last.pt", weights_only=True, map_location="cpu")
-    kinds = {"discriminator": "train_gan", "codeword": "train_diffusion", "trellis": "adapt", "filter": "train_filter", "names": "train_labels"}  # by what only such a run's checkpoint has
+    kinds = {"discriminator": "train_gan", "codeword": "train_diffusion", "quantizer": "adapt", "filter": "train_filter", "names": "train_labels"}  # by what only such a run's checkpoint has
     command = next((name for key, name in kinds.items() if key in state), "train")
     with open(folder / "log.csv", newline="") as f:
         rows = [row for row in csv.DictReader(f) if int(row["step"]) <= state["step"]]

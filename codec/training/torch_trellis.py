@@ -9,6 +9,7 @@ import torch
 
 from codec.bitstream.tables import KINDS, MAX_SYMBOL, symbol_limit
 from codec.models.trellis import MAX_MAGNITUDE, STEPS, UNIT, Trellis
+from codec.training.graphs import Recorded
 
 
 def golomb_bits(excess: torch.Tensor) -> torch.Tensor:
@@ -16,16 +17,15 @@ def golomb_bits(excess: torch.Tensor) -> torch.Tensor:
     return 2 * torch.floor(torch.log2(excess.clamp(min=0).float() + 1)) + 1
 
 
-def walks(scale: torch.Tensor) -> torch.Tensor:
-    """As codec.models.trellis.walks: scale (P, C) -> places (steps, W), -1 where the last step is short."""
+def walks(scale: torch.Tensor, room: int) -> torch.Tensor:
+    """As codec.models.trellis.walks: scale (P, C) -> places (STEPS, room) of the coded latents, -1 where there is none; ``room`` is at least the number of walks."""
     flat = scale.flatten()
-    count = int(torch.count_nonzero(flat))
-    order = torch.argsort(flat, descending=True, stable=True)[:count]
-    width = -(-count // STEPS)
-    steps = -(-count // width) if width else 0
-    places = order.new_full((steps * width,), -1)
-    places[:count] = order
-    return places.view(steps, width)
+    order = torch.argsort(flat, descending=True, stable=True)
+    count = torch.count_nonzero(flat)
+    width = (count + STEPS - 1).div(STEPS, rounding_mode="floor")
+    walk = torch.arange(room, device=flat.device)
+    at = torch.arange(STEPS, device=flat.device)[:, None] * width + walk
+    return torch.where((walk < width) & (at < count), order[at.clamp(max=len(flat) - 1)], -1)
 
 
 class TorchTrellis:
@@ -35,6 +35,7 @@ class TorchTrellis:
         """bits (tables, 2 * MAX_SYMBOL + 1) float32, offsets (tables, 3) int32, both on the device."""
         device = bits.device
         self.half_bits, self.offsets = bits[:, MAX_SYMBOL:].contiguous(), offsets.float() / UNIT
+        self._recorded: dict[torch.Size, Recorded] = {}
         self.limits = torch.tensor([symbol_limit(k // KINDS) for k in range(len(bits))], device=device)
         self.kinds = max(trellis.kind) + 1
         states = len(trellis.next)
@@ -46,18 +47,28 @@ class TorchTrellis:
         self.branch = torch.tensor([[trellis.kind[b[k][0]] * 2 + b[k][1] for b in into] for k in (0, 1)], device=device)
         self.kind = torch.tensor(trellis.kind, device=device)
 
+    def use(self, bits: torch.Tensor, offsets: torch.Tensor) -> None:
+        """Other tables, in place: what was recorded for a card stays."""
+        self.half_bits.copy_(bits[:, MAX_SYMBOL:]), self.offsets.copy_(offsets.float() / UNIT)
+
     def assign(self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """r (P, C) float32 residuals in steps, scale (P, C) integer, weight (P, C) float32 -> symbols and kinds (P, C), int64."""
-        symbols, kinds = torch.zeros(r.numel(), dtype=torch.long, device=r.device), torch.zeros(r.numel(), dtype=torch.long, device=r.device)
-        at = walks(scale)
-        if at.numel():
-            coded = at >= 0
-            part = r.flatten()[at]
-            cost, choice = self._branches(part.abs(), scale.flatten()[at].long(), weight.flatten()[at])
-            walk, kind = self._search(cost, choice, coded)
-            places = at.flatten()[: int(coded.sum())]
-            symbols[places] = (walk * torch.where(part < 0, -1, 1)).flatten()[: len(places)]
-            kinds[places] = kind.flatten()[: len(places)]
+        """r (P, C) float32 residuals in steps, scale (P, C) integer, weight (P, C) float32 -> symbols and kinds (P, C), int64. On a card the next call of the same shape overwrites them."""
+        if r.is_cuda:  # recorded with room for all latents, so that nothing has to be known of the values
+            room = -(-r.numel() // STEPS)
+            recorded = self._recorded.setdefault(r.shape, Recorded(lambda *given: self._assign(*given, room), record=True))
+            return recorded(r, scale, weight)
+        return self._assign(r, scale, weight, max(1, -(-int(torch.count_nonzero(scale)) // STEPS)))
+
+    def _assign(self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor, room: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """``assign`` of up to ``room`` walks."""
+        at = walks(scale, room)
+        coded, inside = at >= 0, at.clamp(min=0)
+        part = r.flatten()[inside]
+        cost, choice = self._branches(part.abs(), scale.flatten()[inside].long(), weight.flatten()[inside])
+        walk, kind = self._search(cost, choice, coded)
+        place = torch.where(coded, at, r.numel()).flatten()  # one more place, for what is not coded
+        found = torch.stack([walk * torch.where(part < 0, -1, 1), kind]).flatten(1)
+        symbols, kinds = found.new_zeros(2, r.numel() + 1).index_copy_(1, place, found)[:, :-1]
         return symbols.view(r.shape), kinds.view(r.shape)
 
     def reconstruct(self, symbols: torch.Tensor, kind: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
@@ -87,7 +98,7 @@ class TorchTrellis:
         return torch.stack(costs), torch.stack(choices)
 
     def _search(self, cost: torch.Tensor, choice: torch.Tensor, coded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Best walk -> |symbols| and kinds, (S, W) each. Only the last step has places that are not coded."""
+        """Best walk -> |symbols| and kinds, (S, W) each. Places that are not coded come after those that are, and change nothing."""
         steps, width = coded.shape
         states = len(self.kind)
         if states == 1:
@@ -100,14 +111,13 @@ class TorchTrellis:
         for c in range(steps):
             x, which = (j.index_select(0, source).view(2, states, width) + paths[c]).min(0)
             second[c] = which
-            j = x if c < steps - 1 else torch.where(coded[c], x, j)
+            j = torch.where(coded[c], x, j)
         state, kinds, branches = j.argmin(0), [], []
         code = second * states + torch.arange(states, device=cost.device)[:, None]  # place in source and branch
         flat_branch = self.branch.flatten()
         for c in reversed(range(steps)):
             k = code[c].gather(0, state[None])[0]
-            previous = source[k]
-            state = previous if c < steps - 1 else torch.where(coded[c], previous, state)
+            state = torch.where(coded[c], source[k], state)
             branches.append(k), kinds.append(state)
         b = flat_branch[torch.stack(branches[::-1])]
         return choice.gather(0, b[None])[0], self.kind[torch.stack(kinds[::-1])]

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from codec.models.config import VQVAEConfig, model_config
 from codec.models.vqvae import VQVAE
 from codec.training import start
 from codec.training.config import TrainConfig, configure, options
-from codec.training.data import Photos, to_tensor
+from codec.training.data import Photos, to_device, to_tensor
 from codec.training.graphs import Recorded
 from codec.training.losses import rate_distortion
 from codec.training.optim import Ema, Muon
@@ -36,10 +37,21 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return min(1.0, (step + 1) / config.warmup) * min(1.0, (1 - done) / 0.6)
 
 
-def optimisers(model: VQVAE, config: TrainConfig) -> list[torch.optim.Optimizer]:
+class Rates(Protocol):
+    """Learning rates, as in TrainConfig."""
+
+    lr: float
+    lr_muon: float
+    lr_linear: float
+    lr_gain: float
+
+
+def optimisers(model: VQVAE, config: Rates) -> list[torch.optim.Optimizer]:
     """Adam in three groups: networks, linear part (which must hardly move), step sizes; and Muon for the 1x1 convolutions between hidden layers of g_a and g_s, if it has a rate."""
     linear, gains, hidden, rest = [], [], [], []
     for name, p in model.named_parameters():
+        if not p.requires_grad:
+            continue
         inside = name.startswith("g_") and any(part in name for part in ("body", ".up.", ".down.")) and p.ndim == 4 and p.shape[2:] == (1, 1)
         (linear if "lapped" in name or "klt" in name else gains if "gain" in name else hidden if inside and config.lr_muon else rest).append(p)
     groups = [(rest, 1.0), (linear, config.lr_linear), (gains, config.lr_gain)]
@@ -65,8 +77,13 @@ def load_begin(path: Path) -> VQVAE:
 
 
 def begin_with(given: VQVAE, model: VQVAE, photos: Photos, config: TrainConfig) -> None:
-    """Start values from another model of the same shape."""
+    """Start values from another model of the same shape; step sizes of its range of qualities become those of this one's, by lambda."""
     model.load_state_dict(given.state_dict())
+    old, new = (np.log(c.lambdas()) for c in (given.config, model.config))
+    level = np.interp(new, old, np.arange(len(old))) + (new - new.clip(old[0], old[-1])) / (old[1] - old[0])
+    with torch.no_grad():
+        for table, values in ((model.log2_gain, given.log2_gain), (model.log2_igain, given.log2_igain)):
+            table.copy_(given.interpolate(values, torch.from_numpy(level).float())[:, :, 0, 0])
 
 
 def load_base(path: Path) -> tuple[VQVAE, dict]:
@@ -198,7 +215,7 @@ def train(
         count = max(1, count // world)
         rng = np.random.default_rng((config.seed, step, rank))
         torch.manual_seed(int(rng.integers(2**62)))
-        loss, bpd, mse, norm = gradients(photos.batch(rng, count, size, device), *(t.to(device) for t in draw_levels(rng, count, config.model)))
+        loss, bpd, mse, norm = gradients(photos.batch(rng, count, size, device), *(to_device(t, device) for t in draw_levels(rng, count, config.model)))
         for group in (g for opt in opts for g in opt.param_groups):
             group["lr"] = group["peak"] * learning_rate(step, config)
         for opt in opts:
@@ -231,7 +248,7 @@ def main() -> None:
     config = configure(TrainConfig(), args.config, args.settings)
     given = load_begin(args.begin) if args.begin else None
     if given:
-        config = dataclasses.replace(config, model=given.config)
+        config = dataclasses.replace(config, model=dataclasses.replace(given.config, lambda_min=config.model.lambda_min, lambda_max=config.model.lambda_max))
     with place(args.threads) as device:
         train(config, args.data, args.out, args.stop_at, partial(begin_with, given) if given else start_values, device)
 

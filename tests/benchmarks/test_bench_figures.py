@@ -162,6 +162,15 @@ def test_compute_is_set_against_the_anchor_and_the_first_point(built, tmp_path, 
     np.testing.assert_allclose(found.megapixels, [4, 8, 12, 16])  # 8 crops of 100 pixels or 2 of 200
     np.testing.assert_allclose(found.held_out_percent, [0, -10, -20, -28], atol=1e-3)
     np.testing.assert_allclose(found.kodak_percent, [25, 12.5, 0, -10], atol=1e-3)
+    monkeypatch.setattr("sys.argv", ["training_curve", f"third={tmp_path / 'second'}=second.csv", "--append", "--results", str(tmp_path)])
+    for _ in range(2):  # a second time it is put in the place of what was appended
+        training_curve.main()
+        longer = pd.read_csv(tmp_path / "training.csv").set_index(["run", "step"])
+        np.testing.assert_allclose(longer.megapixels, [4, 8, 12, 16, 20, 24])
+        np.testing.assert_allclose(longer.loc[["first", "second"]], found, atol=1e-3)
+        assert longer.held_out_percent.isna().sum() == 2
+        np.testing.assert_allclose(longer.kodak_percent["third"], [0, -10], atol=1e-3)
+    monkeypatch.setattr("sys.argv", command)
     (tmp_path / "second.csv").unlink()
     with pytest.raises(SystemExit, match="second.csv"):
         training_curve.main()
