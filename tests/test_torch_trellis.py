@@ -6,7 +6,8 @@ import torch
 
 from codec.bitstream.tables import KINDS, SCALES
 from codec.models.trellis import STEPS, TRELLISES, UNIT, assign, reconstruct
-from codec.training.tables import analytic_tables
+from codec.training.adapt import Sender
+from codec.training.tables import Counts, analytic_tables
 from codec.training.torch_trellis import TorchTrellis
 
 
@@ -42,3 +43,18 @@ def test_room_for_all_and_tables_put_in_place_change_nothing():
         wanted = TorchTrellis(trellis, torch.from_numpy(first.bits()), torch.from_numpy(first.offsets)).assign(r, scale, weight)
         found = search._assign(r, scale, weight, -(-r.numel() // STEPS))
         assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True)) and wanted[0].any()
+
+
+def test_a_sender_counts_as_the_tables_are_counted():
+    rng = np.random.default_rng(2)
+    scale = torch.from_numpy(rng.integers(0, SCALES, (200, 9)))
+    r, weight = torch.randn(200, 9) * 2 ** (scale / 8 - 3), torch.rand(200, 9) + 0.5
+    sender = Sender(TRELLISES["tcq8"], analytic_tables())
+    values, bits = sender.quantise(r, scale, weight, scale.float())
+    symbols, kind = TorchTrellis(TRELLISES["tcq8"], *(torch.from_numpy(a) for a in (sender.tables.bits(), sender.tables.offsets))).assign(r, scale, weight)
+    wanted = Counts()
+    wanted.add((scale * KINDS + kind).numpy(), symbols.numpy(), r.numpy())
+    sender.count()
+    for name in ("magnitude", "error", "number"):
+        np.testing.assert_allclose(getattr(sender.counts, name), 0.8 * getattr(wanted, name), atol=1e-4)
+    assert wanted.number.sum() > 100 and (values[symbols == 0].abs() < 0.3).all() and (bits[scale > 0] > 0).all()
