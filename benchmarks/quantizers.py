@@ -31,7 +31,7 @@ PLAIN, AWARE = "scalar", "scalar+ra"  # the two anchors
 _COLOURS = {
     "scalar": "#000000", "tcq4": "#56B4E9", "tcq8": "#0072B2", "d4": "#E69F00", "e8": "#D55E00", "ecvq": "#009E73",
 }  # fmt: skip
-_TITLES = {"base": "prior of no particular quantiser (uniform noise)", "adapted": "adapted to tcq8+ra"}  # of others: the name
+_TITLES = {"base": "prior of no particular quantiser (uniform noise)", "adapted": "adapted to tcq8+ra"}
 _NOTE = (
     "Validation crops of 256x256, means over crops; the same transforms and prior for all, tables of each counted from its own closed-loop decisions.\n"
     "Ideal code lengths, tokens included. Solid: rate-aware assignment (+ra); dashed: nearest point."
@@ -85,7 +85,7 @@ def draw(table: pd.DataFrame, folder: Path) -> None:
         for row, kind in zip(axes, kinds, strict=True):
             rows = table[table.weights == kind]
             _panels(row[0], row[1], {name: mean_curve(part) for name, part in rows.groupby("codec")})
-            row[0].set_title(_TITLES.get(kind, kind), loc="left", fontsize=8)
+            row[0].set_title(_TITLES[kind], loc="left", fontsize=8)
             row[1].set_title("rate at equal RMSE, against plain scalar", loc="left", fontsize=8)
         for right in axes[:, 1]:
             label_ends(right, list(right.lines))

@@ -34,11 +34,10 @@ from codec.training.processes import Clock, average, place, rank_and_world
 from codec.training.tables import Counts, analytic_tables
 from codec.training.torch_lattice import LatticeSender
 from codec.training.torch_trellis import TorchTrellis
-from codec.training.train import Run, draw_levels, load_base, optimisers
+from codec.training.train import LEVELS, Run, draw_levels, load_base, optimisers
 
 COUNTS = ("magnitude", "error", "number")
 COUNTED = 256  # positions of a pass whose symbols are counted
-LEVELS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)  # of the validation
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Quantisers compared on one model: same transforms, prior and training photographs; tables (and codebooks) of each are fitted to what it sends.
 
-    python -m codec.training.compare --data DIR --cache DIR (--base RUN/last.pt | --adapted RUN/last.pt | --model FILE.safetensors) [--name NAME] [--out results]
+    python -m codec.training.compare --data DIR --cache DIR (--base RUN/last.pt | --model FILE.safetensors) [--out results]
 
-Writes OUT/quantizers.csv (a row for each quantiser, quality and validation crop) and OUT/quantizers.json; what is there of weights of another
-name stays. The figure and the Bjontegaard table are made from these by benchmarks/quantizers.py.
+Writes OUT/quantizers.csv (a row for each quantiser, quality and validation crop) and OUT/quantizers.json; what is there of the other kind of
+weights stays. The figure and the Bjontegaard table are made from these by benchmarks/quantizers.py.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ CONTEXT = (
     "Closed loop: what a quantiser sends is what the context passes after it see. Rates are ideal code lengths under tables counted on training crops from that "
     "quantiser's own closed-loop decisions, tokens included at their zero-order code length (the same for all). RMSE is of decoded 8-bit pixels."
 )
-NEUTRAL = "{}: transforms and prior trained with uniform noise and rounding, before any adaptation to a quantiser"
-ADAPTED = "{}: tuned to what rate-aware {} sends, which favours it"
+NEUTRAL = {
+    "base": "base: transforms and prior trained with uniform noise and rounding, before any adaptation to a quantiser",
+    "adapted": "adapted: tuned to what the rate-aware 8-state trellis sends, which favours it",
+}
 
 
 def quantizers() -> dict[str, Callable[[], Quantizer]]:
@@ -58,15 +60,6 @@ def quantizers() -> dict[str, Callable[[], Quantizer]]:
         made["ecvq"] = lambda ra=ra: CodebookQuantizer(ra, Counts, first)
         makers |= {name + "+ra" * ra: make for name, make in made.items()}
     return makers
-
-
-def chosen(names: str | None) -> dict[str, Callable[[], Quantizer]]:
-    """NAME,... -> those of ``quantizers()``, in their order; None: all. Raises SystemExit with one sentence for a name that is not among them."""
-    makers = quantizers()
-    wanted = set(makers if names is None else names.split(","))
-    if unknown := wanted - set(makers):
-        raise SystemExit(f"there is no quantiser {min(unknown)!r}: {', '.join(makers)}")
-    return {name: make for name, make in makers.items() if name in wanted}
 
 
 @dataclass(frozen=True)
@@ -212,32 +205,27 @@ def main() -> None:
     ap.add_argument("--cache", type=Path, required=True, help="where the decoded photographs are kept")
     weights = ap.add_mutually_exclusive_group(required=True)
     weights.add_argument("--base", type=Path, help="last.pt of a run of codec.training.train: neutral to the quantisers")
-    weights.add_argument("--adapted", type=Path, help="last.pt of a run of codec.training.adapt: its prior knows the quantiser it was adapted to")
     weights.add_argument("--model", type=Path, help="weights file: its prior knows the quantiser it was adapted to")
-    ap.add_argument("--name", help="what the rows are called in column weights (else base or adapted); rows of that name are replaced")
-    ap.add_argument("--only", metavar="NAME,...", help="measure these quantisers alone; a figure needs scalar among them")
     ap.add_argument("--out", type=Path, default=Path("results"))
     ap.add_argument("--crops", type=int, default=12, help="training crops of 256x256 that tables are fitted to, each at every quality")
     ap.add_argument("--validation", type=int, default=16, help="validation crops of 256x256")
     ap.add_argument("--rounds", type=int, default=2, help="closed-loop rounds of fitting")
     ap.add_argument("--threads", type=int, default=1)
     args = ap.parse_args()
-    makers = chosen(args.only)
     torch.set_num_threads(args.threads)
     t0 = time.perf_counter()
-    kind = args.name or ("base" if args.base else "adapted")
-    if source := args.base or args.adapted:
-        model, state = load_base(source)
+    if args.base:
+        kind, (model, state) = "base", load_base(args.base)
         prior, step = IntegerPrior(model.config, integer_prior.export(model.prior, model.tokens, model.sd, model.log2_gain)), state["step"]
-        favours = ADAPTED.format(kind, state["quantizer"]) if args.adapted else NEUTRAL.format(kind)
     else:
-        source, shipped, step = args.model, read_model(args.model, 0), None
-        model, prior, favours = shipped.vqvae, shipped.coder.prior, ADAPTED.format(kind, shipped.coder.trellis.name)
+        kind, shipped, step = "adapted", read_model(args.model, 0), None
+        model, prior = shipped.vqvae, shipped.coder.prior
     subject, photos = Subject(model, prior), Photos(args.data, args.cache)
     rng = np.random.default_rng((0, 5))
     training = [subject.prepare(x, q) for x in photos.crops(rng, args.crops, 256) for q in QUALITIES]
     validation = [subject.prepare(x, q) for x in photos.validation_crops(args.validation, 256) for q in QUALITIES]
-    recorder = _Recorder(quantizers()["scalar+ra"]())
+    makers = quantizers()
+    recorder = _Recorder(makers["scalar+ra"]())
     for p in training:
         subject.send(p, recorder)
     rows: list[dict[str, object]] = []
@@ -249,8 +237,9 @@ def main() -> None:
     merge(args.out / "quantizers.csv", rows)
     path = args.out / "quantizers.json"
     facts = json.loads(path.read_text()) if path.exists() else {"context": CONTEXT, "runs": {}}
+    source = args.base or args.model
     facts["runs"][kind] = {
-        "weights": favours,
+        "weights": NEUTRAL[kind],
         "file": source.name,
         "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
         "training_step": step,

@@ -40,7 +40,9 @@ def main() -> None:
     ap.add_argument("--out", type=Path, required=True, help="weights file for the new model, in the same folder")
     args = ap.parse_args()
     torch.set_num_threads(1)
-    before = json.loads((args.out.parent / "manifest.json").read_text())["semantic"][args.weights.stem]
+    before = json.loads((args.out.parent / "manifest.json").read_text())["semantic"].get(args.weights.stem)
+    if before is None:
+        raise SystemExit(f"manifest.json says nothing of {args.weights.stem}")
     if args.weights.stem.startswith(LABELS):
         shutil.copyfile(args.weights, args.out)
     else:

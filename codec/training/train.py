@@ -9,7 +9,7 @@ import csv
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +29,8 @@ from codec.training.losses import rate_distortion
 from codec.training.optim import Ema, Muon
 from codec.training.processes import Clock, place, rank_and_world
 from codec.zoo import read_model
+
+LEVELS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)  # of the validation
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -106,7 +108,7 @@ def load_kept(path: Path) -> tuple[VQVAE, dict]:
 
 
 @torch.no_grad()
-def validate(model: VQVAE, crops: torch.Tensor, levels: list[float]) -> list[tuple[float, float, float]]:
+def validate(model: VQVAE, crops: torch.Tensor, levels: Sequence[float]) -> list[tuple[float, float, float]]:
     """-> (level, bits/dim, RMSE 0..255), means over pictures; rounding, 8-bit pixels, Gaussian rate estimate."""
     model.eval()
     rows, device = [], model.sd.device
@@ -230,7 +232,7 @@ def train(
             if rank == 0:
                 if config.keep and done % config.keep == 0:
                     run.keep(model, done, clock.seconds())
-                for level_, rate, rmse in validate(model, crops, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]):
+                for level_, rate, rmse in validate(model, crops, LEVELS):
                     run.row("validation", done, {"level": level_, "bits_per_dim": rate, "rmse": rmse, "seconds": clock.seconds()})
             ema.swap()
         if done % config.save == 0 or done == last:
