@@ -56,6 +56,7 @@ def main() -> None:
     args = ap.parse_args()
     torch.set_num_threads(1)
     c = codec.load(threads=1)
+    args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "effort.csv"
     version = f"codec {codec.__version__}, {c.decoder_id('vq')}"
     rows = pd.read_csv(path).to_dict("records") if path.is_file() else []

@@ -29,9 +29,9 @@ from benchmarks.style import PAGE, RC
 
 PLAIN, AWARE = "scalar", "scalar+ra"  # the two anchors
 _COLOURS = {
-    "scalar": "#000000", "tcq4": "#56B4E9", "tcq8": "#0072B2", "d4": "#E69F00", "e8": "#D55E00", "ecvq": "#009E73",
+    "scalar": "#000000", "tcq4": "#9ECAE1", "tcq8": "#56B4E9", "tcq32": "#0072B2", "tcq128": "#08306B", "d4": "#E69F00", "e8": "#D55E00", "ecvq": "#009E73",
 }  # fmt: skip
-_TITLES = {"base": "prior of no particular quantiser (uniform noise)", "adapted": "adapted to tcq8+ra"}
+_TITLES = {"base": "prior of no particular quantiser (uniform noise)", "adapted": "adapted to tcq128+ra"}
 _NOTE = (
     "Validation crops of 256x256, means over crops; the same transforms and prior for all, tables of each counted from its own closed-loop decisions.\n"
     "Ideal code lengths, tokens included. Solid: rate-aware assignment (+ra); dashed: nearest point."

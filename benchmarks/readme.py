@@ -57,8 +57,10 @@ def decoders(results: Path) -> pd.DataFrame:
 
 def quantisers(results: Path) -> pd.DataFrame:
     q = pd.read_csv(results / "quantizers_bd.csv")
-    q = q[q.anchor == "scalar"]
-    return pd.DataFrame({"quantiser": q.quantizer, "BD-rate against scalar, %": [f"{r.bd_rate_percent:+.1f} ({r.bd_rate_low:+.1f} to {r.bd_rate_high:+.1f})" for r in q.itertuples()]})
+    q = q[q.anchor == "scalar"].assign(change=lambda q: [f"{r.bd_rate_percent:+.1f} ({r.bd_rate_low:+.1f} to {r.bd_rate_high:+.1f})" for r in q.itertuples()])
+    order = q[q.weights == "base"].quantizer.tolist()
+    cells = q.pivot(index="quantizer", columns="weights", values="change").loc[order]
+    return pd.DataFrame({"quantiser": order, "a base that knows none, %": cells.base.tolist(), "the shipped model, %": cells.adapted.tolist()})
 
 
 def speed(results: Path) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import torch
 from codec.latents import LatentCoder
 from codec.models import integer_prior
 from codec.models.config import Group, VQVAEConfig
-from codec.models.trellis import TCQ8
+from codec.models.trellis import TCQ128
 from codec.models.vqvae import VQVAE
 from codec.training.tables import analytic_tables, token_classes, token_tables
 
@@ -32,4 +32,4 @@ def small_coder(model: VQVAE) -> tuple[LatentCoder, dict[str, np.ndarray]]:
     arrays = integer_prior.export(model.prior, model.tokens, model.sd, model.log2_gain)
     classes = np.sort(token_classes(model.tokens.codebook.double().numpy(), np.random.default_rng(0), 5))
     tokens = token_tables(classes, [np.random.default_rng(1).integers(0, 32, (9, 9))])
-    return LatentCoder(CONFIG, TCQ8, arrays, analytic_tables(), tokens), arrays
+    return LatentCoder(CONFIG, TCQ128, arrays, analytic_tables(), tokens), arrays

@@ -108,3 +108,4 @@ def test_recipes_of_the_package_name_settings_that_exist(folder):
     found = {name: configure(config, folder / f"{name}.toml", []) for name, config in configs.items()}
     assert found["train"].model.filter_blocks == 6 and found["train"].lr_muon > 0 and found["ldm"].feature == 0.6
     assert found["gan"].adversarial > 0 == found["perceptual"].adversarial
+    assert configure(AdaptConfig(), everything.RECIPE / "core" / "adapt.toml", []).quantizer == "tcq128"

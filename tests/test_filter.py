@@ -12,7 +12,7 @@ import torch
 
 from codec import zoo
 from codec.models.filter import Filter
-from codec.models.trellis import TCQ8
+from codec.models.trellis import TCQ128
 from codec.training import decoded, train_filter
 from codec.training.decoded import Decoded
 from codec.training.train_filter import FilterConfig, Store
@@ -27,7 +27,7 @@ def weights(tmp_path_factory):
     net = small_model().requires_grad_(False)
     coder, arrays = small_coder(net)
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    zoo.write_model(path, net, TCQ8.name, {**arrays, **coder.latent.flat(), **coder.token.flat()})
+    zoo.write_model(path, net, TCQ128.name, {**arrays, **coder.latent.flat(), **coder.token.flat()})
     return path
 
 

@@ -16,7 +16,7 @@ from codec.models.ecvq import DIMENSIONS, Codebook, CodebookQuantizer
 from codec.models.integer_prior import IntegerPrior
 from codec.models.lattice import D4, E8, LatticeQuantizer
 from codec.models.quantizers import Trellised, vectors
-from codec.models.trellis import SCALAR, TCQ4, TCQ8
+from codec.models.trellis import SCALAR, TCQ4, TCQ8, TCQ32, TCQ128
 from codec.models.vqvae import VQVAE
 from codec.training.compare import COLUMNS, Subject, measure, merge, quantizers
 from codec.training.tables import Counts, analytic_tables, token_tables
@@ -92,7 +92,7 @@ def test_granular_gain_of_lattices(which, gain):
     assert 10 * np.log10(1 / 12 / mse) == pytest.approx(gain, abs=0.03)
 
 
-@pytest.mark.parametrize("trellis, low, high", [(SCALAR, -0.02, 0.02), (TCQ4, 0.9, 1.05), (TCQ8, 1.0, 1.15)])
+@pytest.mark.parametrize("trellis, low, high", [(SCALAR, -0.02, 0.02), (TCQ4, 0.9, 1.05), (TCQ8, 1.0, 1.15), (TCQ32, 1.15, 1.25), (TCQ128, 1.2, 1.33)])
 def test_granular_gain_of_trellises(trellis, low, high):
     r = np.random.default_rng(4).uniform(-30, 30, (300, 256)).astype(np.float32)
     sent = Trellised(trellis, False, Counts, FIRST).send(r, np.full(r.shape, 64, np.int32), np.ones(256, np.float32))
@@ -153,7 +153,7 @@ def lagrangian(q, r: np.ndarray, scale: np.ndarray) -> float:
     return sent.bits + float((WEIGHT * (r - sent.values) ** 2).sum())
 
 
-@pytest.mark.parametrize("name", ["scalar", "tcq4", "tcq8", "d4", "e8", "ecvq"])
+@pytest.mark.parametrize("name", ["scalar", "tcq4", "tcq8", "tcq128", "d4", "e8", "ecvq"])
 def test_rate_aware_assignment_costs_less_under_the_same_tables(name, after):
     aware = after[name + "+ra"]
     r, scale = source(99)
@@ -204,13 +204,13 @@ def test_lattices_beat_scalar_and_trellis_beats_them_at_high_rate():
     """At sigma = 8 steps, where only the granular gain counts."""
     scale = np.full((600, 96), 48, np.int32)
     cost = {}
-    for name in ("scalar+ra", "d4+ra", "e8+ra", "tcq8+ra"):
+    for name in ("scalar+ra", "d4+ra", "e8+ra", "tcq8+ra", "tcq128+ra"):
         q, rng = MAKERS[name](), np.random.default_rng(7)
         for _ in range(3):
             r = rng.normal(0, 8, scale.shape).astype(np.float32)
             cost[name] = lagrangian(q, r, scale)
             q.refit()
-    assert cost["tcq8+ra"] < cost["e8+ra"] < cost["d4+ra"] < cost["scalar+ra"]
+    assert cost["tcq128+ra"] < cost["tcq8+ra"] < cost["e8+ra"] < cost["d4+ra"] < cost["scalar+ra"]
 
 
 def test_vectors_take_each_coded_entry_once():
@@ -269,18 +269,18 @@ def small_model() -> VQVAE:
 
 
 def test_the_closed_loop_is_that_of_the_encoder(small_model):
-    """tcq8+ra under the first tables: the same values and code length as codec.latents."""
+    """tcq128+ra under the first tables: the same values and code length as codec.latents."""
     integers = integer_prior.export(small_model.prior, small_model.tokens, small_model.sd, small_model.log2_gain)
     subject = Subject(small_model, IntegerPrior(small_model.config, integers))
     pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     p = subject.prepare(pixels, 70)
-    answer = subject.send(p, MAKERS["tcq8+ra"]())
+    answer = subject.send(p, MAKERS["tcq128+ra"]())
     token = token_tables(np.zeros(8, np.int64), [p.tokens])
-    coder = LatentCoder(small_model.config, TCQ8, integers, FIRST, token)
+    coder = LatentCoder(small_model.config, TCQ128, integers, FIRST, token)
     sent, v_hat = coder.quantise(p.v, p.tokens, p.level, p.weight)
     np.testing.assert_array_equal(answer.v_hat, v_hat)
     assert answer.bits == pytest.approx(coder.bits(sent), rel=1e-6) and answer.bits > 1000
-    (row,) = measure(MAKERS["tcq8+ra"](), subject, [p])
+    (row,) = measure(MAKERS["tcq128+ra"](), subject, [p])
     assert set(row) == set(COLUMNS) - {"weights"}
     assert row["bits_per_dim"] == pytest.approx((answer.bits + 3 * p.tokens.size) / pixels.size, abs=1e-6)
 

@@ -17,7 +17,7 @@ from codec.diffusion.precondition import Preconditioned
 from codec.models.denoiser import DenoiserConfig
 from codec.models.discriminator import Discriminator, DiscriminatorConfig
 from codec.models.semantic import Semantic
-from codec.models.trellis import TCQ8
+from codec.models.trellis import TCQ128
 from codec.training import latents, nll, refit, ship_semantic, train_diffusion, train_gan, train_labels
 from codec.training.adapt import Sender, send
 from codec.training.data import to_tensor
@@ -46,7 +46,7 @@ def folder(model, photo, tmp_path_factory):
     out = tmp_path_factory.mktemp("latents")
     pixels = np.asarray(photo)
     crops = [pixels[i : i + 128, j : j + 128] for i in (0, 150, 300) for j in (0, 120, 240, 360)]
-    sender = Sender(TCQ8, analytic_tables())
+    sender = Sender(TCQ128, analytic_tables())
     for name, at in (("shard-000", slice(0, 5)), ("shard-001", slice(5, 10)), ("validation", slice(10, 12))):
         latents.describe(model.vqvae, sender, np.stack(crops[at]), np.arange(at.start, at.stop) * 0.6, np.arange(at.start, at.stop)).save(out / f"{name}.safetensors")
     return out
@@ -89,7 +89,7 @@ def test_streams_for_training_are_those_of_the_codec(model, photo):
     pixels = np.asarray(photo)[:128, :192]
     for level in (1000, 3000, 5500):
         sent = stream(model, pixels, level)
-        tokens, y_hat, bits = send(model.vqvae, Sender(TCQ8, analytic_tables()), to_tensor(pixels[None].copy()), sent.position)
+        tokens, y_hat, bits = send(model.vqvae, Sender(TCQ128, analytic_tables()), to_tensor(pixels[None].copy()), sent.position)
         assert torch.equal(tokens, sent.tokens) and bits.item() == pytest.approx(sent.bits, rel=0.01)
         y = model.vqvae.analyse(to_tensor(pixels[None].copy()), sent.position)[0]
         ours, theirs = ((other - y).square().mean().item() for other in (y_hat, sent.y_hat))  # other walks of the same cost, where mu is rounded

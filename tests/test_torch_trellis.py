@@ -49,9 +49,9 @@ def test_a_sender_counts_as_the_tables_are_counted():
     rng = np.random.default_rng(2)
     scale = torch.from_numpy(rng.integers(0, SCALES, (200, 9)))
     r, weight = torch.randn(200, 9) * 2 ** (scale / 8 - 3), torch.rand(200, 9) + 0.5
-    sender = Sender(TRELLISES["tcq8"], analytic_tables())
+    sender = Sender(TRELLISES["tcq128"], analytic_tables())
     values, bits = sender.quantise(r, scale, weight, scale.float())
-    symbols, kind = TorchTrellis(TRELLISES["tcq8"], *(torch.from_numpy(a) for a in (sender.tables.bits(), sender.tables.offsets))).assign(r, scale, weight)
+    symbols, kind = TorchTrellis(TRELLISES["tcq128"], *(torch.from_numpy(a) for a in (sender.tables.bits(), sender.tables.offsets))).assign(r, scale, weight)
     wanted = Counts()
     wanted.add((scale * KINDS + kind).numpy(), symbols.numpy(), r.numpy())
     sender.count()

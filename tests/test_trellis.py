@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from codec.bitstream.tables import KINDS, MAX_SYMBOL, excess_bits, golomb_bits, symbol_limit
-from codec.models.trellis import MAX_MAGNITUDE, SCALAR, STEPS, TCQ4, TCQ8, UNIT, assign, reconstruct, walks
+from codec.models.trellis import MAX_MAGNITUDE, SCALAR, STEPS, TCQ4, TCQ8, TCQ32, TCQ128, TRELLISES, UNIT, assign, reconstruct, walks
 from codec.training.tables import analytic_tables
 
 TABLES = analytic_tables()
@@ -31,7 +31,7 @@ def cost(trellis, r, scale, weight, symbols):
     return (BITS[table, symbols + MAX_SYMBOL] + weight * (r - value) ** 2).sum()
 
 
-@pytest.mark.parametrize("trellis", [SCALAR, TCQ4, TCQ8], ids=lambda t: t.name)
+@pytest.mark.parametrize("trellis", TRELLISES.values(), ids=TRELLISES)
 def test_walk_is_the_best_of_all_walks(trellis):
     rng = np.random.default_rng(3)
     for _ in range(6):
@@ -49,27 +49,38 @@ def test_walk_is_the_best_of_all_walks(trellis):
         assert cost(trellis, r, scale, weight, symbols) == pytest.approx(best, rel=1e-4)
 
 
-def test_walks_take_every_coded_latent_once_by_falling_scale():
+@pytest.mark.parametrize("trellis", [TCQ4, TCQ8, TCQ32, TCQ128], ids=lambda t: t.name)
+def test_sources_and_branches_are_the_inverse_of_next(trellis):
+    states, kinds = len(trellis.kind), set()
+    for s in range(states):
+        for source, branch in zip(trellis.sources[:, s], trellis.branches[:, s], strict=True):
+            assert trellis.next[source][branch & 1] == s and trellis.kind[source] == branch >> 1
+            kinds.add((int(source), int(branch) & 1))
+    assert len(kinds) == 2 * states and sum(trellis.kind) == states // 2
+    assert trellis.next[0][0] == 0 == trellis.kind[0]  # zeros stay in state 0
+
+
+def test_walks_take_every_coded_latent_once_by_rising_scale():
     rng = np.random.default_rng(5)
     scale = rng.integers(0, 9, (50, 31))
     places = walks(scale)
     assert places.shape[0] <= STEPS and (places[:-1] >= 0).all()
     taken = places[places >= 0]
     assert sorted(taken) == np.flatnonzero(scale).tolist()
-    assert (np.diff(scale.ravel()[taken]) <= 0).all()
+    assert (np.diff(scale.ravel()[taken]) >= 0).all()
     assert walks(np.zeros((3, 2), int)).size == 0
 
 
 def test_walks_are_searched_apart(monkeypatch):
     rng = np.random.default_rng(6)
     r, scale = rng.normal(0, 1, (40, 30)).astype(np.float32), rng.integers(0, 40, (40, 30))
-    whole = assign(TCQ8, r, scale, np.float32(8), BITS, TABLES.offsets)
+    whole = assign(TCQ128, r, scale, np.float32(8), BITS, TABLES.offsets)
     monkeypatch.setattr("codec.models.trellis.BATCH", 3)
-    parts = assign(TCQ8, r, scale, np.float32(8), BITS, TABLES.offsets)
+    parts = assign(TCQ128, r, scale, np.float32(8), BITS, TABLES.offsets)
     assert all((a == b).all() for a, b in zip(whole, parts, strict=True))
 
 
-@pytest.mark.parametrize(("trellis", "gain"), [(SCALAR, 0.0), (TCQ4, 0.95), (TCQ8, 1.04)], ids=lambda t: getattr(t, "name", t))
+@pytest.mark.parametrize(("trellis", "gain"), [(SCALAR, 0.0), (TCQ4, 0.95), (TCQ8, 1.04), (TCQ32, 1.18), (TCQ128, 1.23)], ids=lambda t: getattr(t, "name", t))
 def test_granular_gain(trellis, gain):
     """dB below 1/12 at the same rate (a large weight and flat costs make it a pure distance search)."""
     rng = np.random.default_rng(4)
@@ -86,7 +97,7 @@ def test_large_residuals_are_clipped_to_what_can_be_coded():
     assert abs(symbols[0, 0]) in (MAX_MAGNITUDE - 1, MAX_MAGNITUDE)
 
 
-@pytest.mark.parametrize("trellis", [SCALAR, TCQ4, TCQ8], ids=lambda t: t.name)
+@pytest.mark.parametrize("trellis", TRELLISES.values(), ids=TRELLISES)
 def test_latents_far_outside_the_tables_are_sent_whole(trellis):
     """Larger than MAX_SYMBOL: the escape carries them, and they come back within a step and a half."""
     tables = analytic_tables()

@@ -53,7 +53,7 @@ class AdaptConfig:
     lr_linear: float = 0.01
     lr_gain: float = 0.2
     warmup: int = 50
-    quantizer: str = "tcq8"
+    quantizer: str = "tcq128"
     refresh: int = 100
     ema: float = 0.998
     bf16: bool = True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from codec.bitstream.tables import KINDS, MAX_SYMBOL, symbol_limit
+from codec.bitstream.tables import KINDS, MAX_SYMBOL, SCALES, symbol_limit
 from codec.models.trellis import MAX_MAGNITUDE, STEPS, UNIT, Trellis
 from codec.training.graphs import Recorded
 
@@ -20,7 +20,7 @@ def golomb_bits(excess: torch.Tensor) -> torch.Tensor:
 def walks(scale: torch.Tensor, room: int) -> torch.Tensor:
     """As codec.models.trellis.walks: scale (P, C) -> places (STEPS, room) of the coded latents, -1 where there is none; ``room`` is at least the number of walks."""
     flat = scale.flatten()
-    order = torch.argsort(flat, descending=True, stable=True)
+    order = torch.argsort(torch.where(flat > 0, flat, SCALES), stable=True)
     count = torch.count_nonzero(flat)
     width = (count + STEPS - 1).div(STEPS, rounding_mode="floor")
     walk = torch.arange(room, device=flat.device)
@@ -38,13 +38,8 @@ class TorchTrellis:
         self._recorded: dict[torch.Size, Recorded] = {}
         self.limits = torch.tensor([symbol_limit(k // KINDS) for k in range(len(bits))], device=device)
         self.kinds = max(trellis.kind) + 1
-        states = len(trellis.next)
-        into: list[list[tuple[int, int]]] = [[] for _ in range(states)]
-        for s in range(states):
-            for parity in (0, 1):
-                into[trellis.next[s][parity]].append((s, parity))
-        self.source = torch.tensor([[b[k][0] for b in into] for k in (0, 1)], device=device)  # (2, states)
-        self.branch = torch.tensor([[trellis.kind[b[k][0]] * 2 + b[k][1] for b in into] for k in (0, 1)], device=device)
+        if len(trellis.kind) > 1:
+            self.source, self.branch = (torch.from_numpy(a).to(device) for a in (trellis.sources, trellis.branches))  # (2, states)
         self.kind = torch.tensor(trellis.kind, device=device)
 
     def use(self, bits: torch.Tensor, offsets: torch.Tensor) -> None:
@@ -103,21 +98,19 @@ class TorchTrellis:
         states = len(self.kind)
         if states == 1:
             return torch.where(cost[1] < cost[0], choice[1], choice[0]), torch.zeros_like(choice[0])
-        paths = cost[self.branch.flatten()].transpose(0, 1).reshape(steps, 2, states, width).contiguous()
+        paths = cost[self.branch.flatten()].transpose(0, 1).reshape(steps, 2, states // 2, 2, width).contiguous()
         j = cost.new_full((states, width), 1e9)
         j[0] = 0
-        source = self.source.flatten()
-        second = torch.empty((steps, states, width), dtype=torch.long, device=cost.device)
-        for c in range(steps):
-            x, which = (j.index_select(0, source).view(2, states, width) + paths[c]).min(0)
-            second[c] = which
-            j = torch.where(coded[c], x, j)
+        second = torch.empty((steps, states, width), dtype=torch.bool, device=cost.device)
+        for s in range(steps):
+            first, other = paths[s].add_(j.view(2, states // 2, 1, width)).view(2, states, width)
+            torch.lt(other, first, out=second[s])
+            j = torch.where(coded[s], torch.minimum(first, other), j)
         state, kinds, branches = j.argmin(0), [], []
-        code = second * states + torch.arange(states, device=cost.device)[:, None]  # place in source and branch
-        flat_branch = self.branch.flatten()
-        for c in reversed(range(steps)):
-            k = code[c].gather(0, state[None])[0]
-            state = torch.where(coded[c], source[k], state)
+        flat_source, flat_branch = self.source.flatten(), self.branch.flatten()
+        for s in reversed(range(steps)):
+            k = second[s].gather(0, state[None])[0] * states + state
+            state = torch.where(coded[s], flat_source[k], state)
             branches.append(k), kinds.append(state)
         b = flat_branch[torch.stack(branches[::-1])]
         return choice.gather(0, b[None])[0], self.kind[torch.stack(kinds[::-1])]
