@@ -182,7 +182,7 @@ class Codec:
     # parts
 
     def _level(self, level: int) -> torch.Tensor:
-        """Integer level of a file -> position among the anchors, (1,); a little beyond the last one for the highest qualities."""
+        """Integer level of a file -> position among the anchors, (1,)."""
         return torch.tensor([level / MAX_LEVEL * (self._model.config.anchors - 1)], device=self._device)
 
     def _prepare(self, rgb: np.ndarray) -> _Prepared:

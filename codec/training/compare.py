@@ -29,7 +29,7 @@ from codec.models.integer_prior import IntegerPrior, Pass
 from codec.models.lattice import D4, E8, LatticeQuantizer
 from codec.models.quantizers import Quantizer, Sent, Trellised
 from codec.models.ratecontrol import error_weight
-from codec.models.trellis import SCALAR, TCQ4, TCQ8, TCQ32, TCQ128, UNIT
+from codec.models.trellis import TRELLISES, UNIT
 from codec.models.vqvae import VQVAE
 from codec.training.data import Photos, to_tensor
 from codec.training.tables import Counts, analytic_tables
@@ -54,7 +54,7 @@ def quantizers() -> dict[str, Callable[[], Quantizer]]:
     makers: dict[str, Callable[[], Quantizer]] = {}
     for ra in (False, True):
         made: dict[str, Callable[[], Quantizer]] = {
-            t.name: lambda t=t, ra=ra: Trellised(t, ra, Counts, first) for t in (SCALAR, TCQ4, TCQ8, TCQ32, TCQ128)
+            t.name: lambda t=t, ra=ra: Trellised(t, ra, Counts, first) for t in TRELLISES.values()
         }
         made |= {t.name: lambda t=t, ra=ra: LatticeQuantizer(t, ra, Counts, first) for t in (D4, E8)}
         made["ecvq"] = lambda ra=ra: CodebookQuantizer(ra, Counts, first)
