@@ -195,10 +195,9 @@ class Codec:
         model, position = self._model.vqvae, self._level(level)
         y, tokens = tiles.analyse(x, lambda tile: model.analyse(tile.float() / 255, position), lambda done: step(done / 2))
         v = y.mul_(torch.exp2(model.interpolate(model.log2_gain, position)))
-        rounds, weigh = refine.ROUNDS[effort - 1], refine.share(effort)
-        if rounds:
-            v = refine.refine(self._model, x, v, tokens, level, position, rounds, weigh, step)
-        encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, error_weight(model, position, weigh))
+        if rounds := refine.ROUNDS[effort - 1]:
+            v = refine.refine(self._model, x, v, tokens, level, position, rounds, step)
+        encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, error_weight(model, position))
         step(1.0)
         return encoded.sections
 

@@ -43,6 +43,16 @@ class Sent:
     table: np.ndarray
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Ideal code length in bits, and of every latent, (C, h, w) each: v_hat int32 in 1/256 step, symbol int16 and kind uint8."""
+
+    bits: float
+    v_hat: np.ndarray
+    symbols: np.ndarray
+    kinds: np.ndarray
+
+
 def _runs(table: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """table (n,) -> (number, places with it) by rising number; places in rising order."""
     order = np.argsort(table, kind="stable")
@@ -124,15 +134,18 @@ class LatentCoder:
 
         return self.prior.run(tokens, level, code)
 
-    def measure(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray) -> tuple[float, np.ndarray]:
-        """Ideal code length in bits of what ``quantise`` would send, and v_hat; in less memory."""
-        bits = [0.0]
+    def measure(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray) -> Measured:
+        """What ``quantise`` would send, in planes; in less memory."""
+        bits, symbols, kinds = [0.0], np.empty(v.shape, np.int16), np.empty(v.shape, np.uint8)
 
         def send(sent: Sent) -> None:
             bits[0] += self.bits([sent])
+            p = sent.asked
+            at = slice(self.config.groups[p.group].start, self.config.groups[p.group].stop), p.rows, p.columns
+            symbols[at], kinds[at] = sent.symbols.T, (sent.table % KINDS).T
 
         v_hat = self._quantise(v, tokens, level, weight, send)
-        return bits[0], v_hat
+        return Measured(bits[0], v_hat, symbols, kinds)
 
     def bits(self, passes: list[Sent]) -> float:
         """Ideal code length of what ``quantise`` sends."""

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
+from codec.bitstream.tables import KINDS, MAX_SYMBOL
 from codec.errors import CorruptError
+from codec.models.prior import table_bits
 from tests.small import CONFIG, small_coder, small_model
 
 
@@ -37,6 +40,22 @@ def test_more_weight_on_the_error_gives_less_error(coder):
         errors.append(np.square(sent.v_hat / 256 - v)[:, 1:].mean())
         bits.append(sum(sent.bits))
     assert errors == sorted(errors, reverse=True) and bits == sorted(bits)
+
+
+def test_measured_planes_say_what_is_sent_and_what_it_costs(coder):
+    v, tokens = latents(8, 6, 8)
+    given = v, tokens, 6000, np.full(CONFIG.channels, 8, np.float32)
+    (sent, v_hat), measured = coder.quantise(*given), coder.measure(*given)
+    assert (measured.v_hat == v_hat).all() and measured.bits == pytest.approx(coder.bits(sent))
+    slopes = torch.from_numpy(coder.latent.slopes())
+    for s in sent:
+        g, p = CONFIG.groups[s.asked.group], s.asked
+        symbols, kinds = (plane[g.start : g.stop, p.rows, p.columns].T for plane in (measured.symbols, measured.kinds))
+        assert (symbols == s.symbols).all() and (p.scale * KINDS + kinds == s.table).all()
+        bits = table_bits(slopes, torch.from_numpy(p.scale).float(), torch.from_numpy(kinds), torch.from_numpy(symbols)).numpy()
+        inside = (p.scale > 0) & (np.abs(symbols) <= MAX_SYMBOL)
+        np.testing.assert_allclose(bits[inside], coder.latent.bits()[s.table, symbols.clip(-MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL][inside], rtol=1e-6)
+    assert measured.kinds.any() and np.abs(measured.symbols).max() > MAX_SYMBOL
 
 
 def test_missing_groups_are_predicted(coder):

@@ -28,7 +28,7 @@ ALLOWED = {
     "icc": set(),
     "api": {"zoo", "latents", "refine", "restore", "tiles", "models", "layers", "diffusion", "bitstream", "pictures", "errors"},
     "restore": {"models", "diffusion", "tiles", "errors"},
-    "refine": {"zoo", "models", "tiles"},
+    "refine": {"zoo", "latents", "models", "tiles"},
     "tiles": {"models"},
     "zoo": {"models", "latents", "bitstream", "errors"},
     "latents": {"models", "bitstream", "errors"},

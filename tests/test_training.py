@@ -21,7 +21,7 @@ from codec.models.vqvae import VQVAE
 from codec.training import ablate, curve, held_out, start
 from codec.training.adapt import AdaptConfig, adapt
 from codec.training.config import TrainConfig, configure
-from codec.training.data import Photos, cut, to_tensor
+from codec.training.data import Photos, cut, drawn, to_tensor
 from codec.training.losses import rate_distortion
 from codec.training.ship import ship
 from codec.training.train import begin_with, load_base, load_begin, load_kept, train
@@ -180,9 +180,25 @@ def test_step_sizes_of_another_range_of_qualities(whole):
     assert np.allclose(wider.log2_gain[-1].detach(), table[-1] + slope * (new[-1] - old[-1]), atol=1e-5)
 
 
+def test_a_loss_that_runs_away_ends_the_run(folder, whole, monkeypatch):
+    monkeypatch.setattr("codec.training.adapt.DIVERGED", 2.0)
+    config = AdaptConfig(steps=60, batch=2, crop=64, refresh=5, lr=0.1, warmup=1, bf16=False, save=1000)
+    with pytest.raises(SystemExit, match="ran away"):
+        adapt(config, load_base(whole / "last.pt")[0], Photos(folder / "photos", folder / "data"), folder / "runaway")
+    assert not (folder / "runaway" / "last.pt").exists()
+
+
+def test_drawn_pictures_are_flat_or_have_two_colours():
+    pictures = drawn(np.random.default_rng(3), 60, 32)
+    colours = [len(np.unique(p.reshape(-1, 3), axis=0)) for p in pictures]
+    assert 6 < colours.count(1) < 40 and max(colours) > 20
+    ends = np.stack([pictures[:, ::31, ::31].min((1, 2)), pictures[:, ::31, ::31].max((1, 2))])
+    assert np.isin(ends, (0, 255)).mean() > 0.5  # saturated, most of them
+
+
 @pytest.mark.parametrize("quantizer", ["tcq4", "e8"])
 def test_adapting_stopped_and_resumed_ends_in_the_same_state(folder, whole, quantizer):
-    config = AdaptConfig(steps=4, batch=2, crop=64, refresh=2, save=1, bf16=False, quantizer=quantizer, lr_muon=0.004)
+    config = AdaptConfig(steps=4, batch=2, crop=64, refresh=2, save=1, bf16=False, quantizer=quantizer, lr_muon=0.004, drawn=0.3)
     for name, stops in (("once", (None,)), ("twice", (1, 3, None))):
         for stop in stops:
             adapt(config, load_base(whole / "last.pt")[0], Photos(folder / "photos", folder / "data"), folder / (quantizer + name), stop)

@@ -76,6 +76,12 @@ class LatentTables:
         out[:KINDS] = np.where(symbol == 0, 0, 1e6)
         return out
 
+    def slopes(self) -> np.ndarray:
+        """``bits`` for gradients along the tables of a kind: scale 0 takes the costs of scale 1, which are finite, and 2 bits more for symbols other than 0."""
+        out = self.bits()
+        out[:KINDS] = out[KINDS : 2 * KINDS] + np.where(np.arange(-MAX_SYMBOL, MAX_SYMBOL + 1) == 0, 0, 2)
+        return out
+
     def flat(self) -> dict[str, np.ndarray]:
         """Arrays to be stored; ``from_flat`` is the inverse."""
         return {"tables.frequencies": np.concatenate(self.frequencies), "tables.offsets": self.offsets}

@@ -6,6 +6,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from codec.bitstream.tables import KINDS, LOG2_SCALE_MIN, MAX_SYMBOL, PER_OCTAVE, SCALES
 from codec.layers.block import Block, leaky
 from codec.models.config import Group, VQVAEConfig
 
@@ -115,3 +116,15 @@ def gaussian_bits(v: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor) -
     d = (v - mu).abs()
     p = torch.special.ndtr((0.5 - d) / s) - torch.special.ndtr((-0.5 - d) / s)
     return -torch.log2(p.clamp(min=1e-9))
+
+
+def octaves(log2_sigma: torch.Tensor) -> torch.Tensor:
+    """log2 sigma in table steps."""
+    return (log2_sigma - LOG2_SCALE_MIN) * PER_OCTAVE
+
+
+def table_bits(slopes: torch.Tensor, octave: torch.Tensor, kind: torch.Tensor, symbol: torch.Tensor) -> torch.Tensor:
+    """Bits of symbols of any integer type as a function of octave, log2 sigma in table steps: linear between the tables of their kinds, constant beyond the last; slopes: of LatentTables."""
+    low = octave.detach().floor().clamp(0, SCALES - 2).long()
+    table, q = low * KINDS + kind, symbol.long().clamp(-MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL
+    return torch.lerp(slopes[table, q], slopes[table + KINDS, q], (octave - low).clamp(0, 1))

@@ -8,11 +8,9 @@ import torch
 from codec.models.config import VQVAEConfig
 from codec.models.vqvae import VQVAE
 
-#: weight of the rate in the quantiser's decisions; below 1 because a latent that is zeroed is missed as a context (chosen on validation photographs)
+#: weight of the rate in the quantiser's decisions at every effort; below 1 because a latent that is zeroed is missed as a context (chosen on validation photographs)
 RATE_SHARE = 0.42
-#: the same where the encoder searches, whose gradient knows a part of what contexts lose
-SEARCH_SHARE = 0.6
-#: both are larger by up to this part below the second anchor, so that the scale of qualities begins at a smaller size
+#: it is larger by up to this part below the second anchor, so that the scale of qualities begins at a smaller size
 THRIFT = 0.7
 
 

@@ -73,5 +73,7 @@ class Synthesis(nn.Module):
         return self.body8(F.pixel_shuffle(self.up(h), 2) + self.level8(level))
 
     def picture(self, y_hat: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """x_hat before the filter."""
-        return self.linear(y_hat) + self.lapped8(F.pixel_shuffle(self.head(features), 8).float())
+        """x_hat before the filter; its linear part in float32 also under autocast, as it carries the picture."""
+        with torch.autocast(y_hat.device.type, enabled=False):
+            linear = self.linear(y_hat.float())
+        return linear + self.lapped8(F.pixel_shuffle(self.head(features), 8).float())

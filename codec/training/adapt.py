@@ -11,6 +11,7 @@ the quantiser, from the latents that are coded.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +19,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from codec.bitstream.tables import KINDS, LOG2_SCALE_MIN, MAX_SYMBOL, PER_OCTAVE, SCALES, LatentTables
+from codec.bitstream.tables import KINDS, MAX_SYMBOL, SCALES, LatentTables
 from codec.models.config import Group
 from codec.models.lattice import D4, E8
-from codec.models.prior import gaussian_bits
+from codec.models.prior import gaussian_bits, octaves, pass_masks, table_bits
 from codec.models.ratecontrol import lagrangians, step_weight
 from codec.models.transforms import level_features
 from codec.models.trellis import TRELLISES, Trellis
 from codec.models.vqvae import VQVAE
 from codec.training.config import configure, options
-from codec.training.data import Photos, to_device, to_tensor
+from codec.training.data import Photos, drawn, to_device, to_tensor
+from codec.training.graphs import Recorded
 from codec.training.losses import rate_distortion
 from codec.training.optim import Ema
 from codec.training.processes import Clock, average, place, rank_and_world
@@ -38,12 +40,13 @@ from codec.training.train import LEVELS, Run, draw_levels, load_base, optimisers
 
 COUNTS = ("magnitude", "error", "number")
 COUNTED = 256  # positions of a pass whose symbols are counted
+DIVERGED = 50.0  # times the least mean loss of a run
 
 
 @dataclass(frozen=True)
 class AdaptConfig:
     """steps, batch, crop, lr, lr_muon, lr_linear, lr_gain, bf16, validate, save, seed: as in TrainConfig; quantizer: a trellis, or e8 or d4 (for comparison: no file can hold these);
-    refresh: steps between new tables; ema: decay."""
+    refresh: steps between new tables; ema: decay; drawn: share of crops that are drawn, not photographed."""
 
     steps: int = 4000
     batch: int = 4
@@ -56,6 +59,7 @@ class AdaptConfig:
     quantizer: str = "tcq128"
     refresh: int = 100
     ema: float = 0.998
+    drawn: float = 0.0
     bf16: bool = True
     validate: int = 1000
     save: int = 500
@@ -69,7 +73,7 @@ class Sender:
         self.name, self.device, self.counts, self.tables = trellis.name, torch.device(device), Counts(), tables
         self._new = {name: torch.zeros(getattr(self.counts, name).shape, dtype=torch.float64, device=self.device) for name in COUNTS}  # since the last tables, where they arise
         bits, offsets = (torch.from_numpy(a).to(self.device) for a in (tables.bits(), tables.offsets))
-        self._search, self._slope = TorchTrellis(trellis, bits, offsets), torch.empty_like(bits)
+        self._search, self._slopes = TorchTrellis(trellis, bits, offsets), torch.empty_like(bits)
         self._use(tables)
 
     def count(self) -> None:
@@ -82,12 +86,9 @@ class Sender:
         self.counts.decay(0.8)
 
     def _use(self, tables: LatentTables) -> None:
-        bits = tables.bits()
         self.tables = tables
-        self._search.use(*(torch.from_numpy(a).to(self.device) for a in (bits, tables.offsets)))
-        # costs for the gradient: scale 0 takes those of scale 1, which are finite
-        bits[:KINDS] = bits[KINDS : 2 * KINDS] + np.where(np.arange(-MAX_SYMBOL, MAX_SYMBOL + 1) == 0, 0, 2)
-        self._slope.copy_(torch.from_numpy(bits))
+        self._search.use(*(torch.from_numpy(a).to(self.device) for a in (tables.bits(), tables.offsets)))
+        self._slopes.copy_(torch.from_numpy(tables.slopes()))
 
     def state(self) -> dict[str, torch.Tensor]:
         """Counts and tables, for a checkpoint."""
@@ -104,13 +105,11 @@ class Sender:
         """r (P, C) residuals in steps, scale, weight (P, C), octave (P, C): log2 sigma in table steps -> reconstructions in steps, and bits, which octave moves along the tables; counts
         the symbols of some COUNTED positions."""
         symbols, kind = self._search.assign(r, scale, weight)
-        table, q = scale * KINDS + kind, symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL
+        table = scale * KINDS + kind
         some = slice(None, None, len(r) // COUNTED | 1)
         for name, (rows, width, values) in histograms(table[some], symbols[some], r[some]).items():
             self._new[name].view(-1).index_add_(0, (table[some] * width + rows).flatten(), values.flatten().double())
-        low = octave.detach().floor().clamp(0, SCALES - 2).long()
-        bits = torch.lerp(self._slope[low * KINDS + kind, q], self._slope[(low + 1) * KINDS + kind, q], (octave - low).clamp(0, 1))
-        return self._search.reconstruct(symbols, kind, table), bits
+        return self._search.reconstruct(symbols, kind, table), table_bits(self._slopes, octave, kind, symbols)
 
 
 def histograms(table: torch.Tensor, symbols: torch.Tensor, r: torch.Tensor) -> dict[str, tuple[torch.Tensor, int, torch.Tensor]]:
@@ -133,35 +132,33 @@ def make_sender(quantizer: str, device: torch.device | str = "cpu") -> Sender | 
 
 @dataclass(frozen=True)
 class Asked:
-    """Latents of one pass as rows (B P, C): v, mu and log2_sigma in steps, scale: nearest table, weight: bits that a squared step is worth; and how they go back."""
+    """Latents of one pass as rows (B P, C): v, mu and log2_sigma in steps, scale: nearest table, weight: bits that a squared step is worth; at (P,): their positions."""
 
     v: torch.Tensor
     mu: torch.Tensor
     log2_sigma: torch.Tensor
     scale: torch.Tensor
     weight: torch.Tensor
-    rows: torch.Tensor
-    columns: torch.Tensor
+    at: torch.Tensor
     shape: torch.Size
 
     def back(self, values: torch.Tensor) -> torch.Tensor:
         """(B P, C) -> (B, C, h, w), 0 outside the pass."""
-        out = values.new_zeros(self.shape)
-        out[:, :, self.rows, self.columns] = values.reshape(self.shape[0], len(self.rows), -1).transpose(1, 2)
-        return out
+        out = values.new_zeros(self.shape).flatten(2)
+        return out.index_copy(2, self.at, values.reshape(self.shape[0], len(self.at), -1).transpose(1, 2)).view(self.shape)
 
 
-def octaves(log2_sigma: torch.Tensor) -> torch.Tensor:
-    """log2 sigma in table steps."""
-    return (log2_sigma - LOG2_SCALE_MIN) * PER_OCTAVE
+@functools.cache
+def places(groups: tuple[Group, ...], h: int, w: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Positions of every pass in raster order, (P,) each, passes in the order of ``Prior.forward``; held, so that a card need not be asked how many there are."""
+    return tuple(mask.flatten().nonzero()[:, 0].to(device) for g in groups for mask in pass_masks(h, w, g.passes))
 
 
-def ask(part: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, mask: torch.Tensor, weight: torch.Tensor) -> Asked:
-    """What ``Prior.forward`` hands to its quantiser, weight (B, C) of all channels -> the rows of its pass."""
-    rows, columns = mask[0, 0].nonzero(as_tuple=True)
-    v, mu, log2_sigma = (t[:, :, rows, columns].transpose(1, 2).flatten(0, 1) for t in (part, mu, log2_sigma))
+def ask(part: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, at: torch.Tensor, weight: torch.Tensor) -> Asked:
+    """What ``Prior.forward`` hands to its quantiser, positions of its pass, weight (B, C) of all channels -> the rows of the pass."""
+    v, mu, log2_sigma = (t.flatten(2).index_select(2, at).transpose(1, 2).flatten(0, 1) for t in (part, mu, log2_sigma))
     scale = (octaves(log2_sigma.detach()) + 0.5).floor().clamp(0, SCALES - 1).long()
-    return Asked(v, mu, log2_sigma, scale, weight[:, group.start : group.stop].repeat_interleave(len(rows), 0), rows, columns, part.shape)
+    return Asked(v, mu, log2_sigma, scale, weight[:, None, group.start : group.stop].expand(-1, len(at), -1).flatten(0, 1), at, part.shape)
 
 
 @torch.no_grad()
@@ -171,9 +168,10 @@ def send(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor) -> 
     gain, log2_igain = torch.exp2(model.interpolate(model.log2_gain, level)), model.interpolate(model.log2_igain, level)
     v, spread, rates = y * gain, model.sd * gain, []
     weight = step_weight(log2_igain, lagrangians(model.config, level)[:, None].float())
+    passes = iter(places(model.config.groups, *y.shape[2:], y.device))
 
     def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
-        asked = ask(part, mu, ls, group, mask, weight)
+        asked = ask(part, mu, ls, group, next(passes), weight)
         values, bits = sender.quantise(asked.v - asked.mu, asked.scale, asked.weight, asked.scale.float())
         rates.append(bits.mul(asked.scale > 0).reshape(len(part), -1).sum(1))
         return asked.back(asked.mu + values)
@@ -192,16 +190,18 @@ def adapt_step(model: VQVAE, sender: Sender | LatticeSender, x: torch.Tensor, le
         log2_igain = model.interpolate(model.log2_igain, level)
         igain, weight = torch.exp2(log2_igain), step_weight(log2_igain, lam[:, None])
         rates: list[torch.Tensor] = []
+        passes = iter(places(model.config.groups, *y.shape[2:], device))
 
         def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
-            asked = ask(part, mu, ls, group, mask, weight)
+            asked = ask(part, mu, ls, group, next(passes), weight)
             values, bits = sender.quantise((asked.v - asked.mu).detach(), asked.scale, asked.weight, octaves(asked.log2_sigma))
             moved = torch.where(asked.scale > 0, asked.v, asked.v.detach())
             noisy = gaussian_bits(moved + torch.rand_like(moved) - 0.5, asked.mu, asked.log2_sigma.detach())
             rates.append((bits + noisy - noisy.detach()).reshape(len(part), -1).sum(1))
             return asked.back(asked.mu + values + moved - moved.detach())
 
-        out = model.prior(v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize)
+        with torch.autocast(device.type, enabled=False):  # as in VQVAE.forward
+            out = model.prior(v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize)
         x_hat = model.synthesise(out.v_hat * igain, level)
     return rate_distortion(x, x_hat, torch.stack(rates).sum(0), lam)
 
@@ -224,7 +224,8 @@ def validate(model: VQVAE, sender: Sender | LatticeSender, crops: torch.Tensor) 
 
 
 def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_at: int | None = None) -> Sender | LatticeSender:
-    """Runs or resumes a training: tunes ``model`` in place, where it is (averaged weights at the end), and returns the sender with its last tables."""
+    """Runs or resumes a training: tunes ``model`` in place, where it is (averaged weights at the end), and returns the sender with its last tables.
+    Raises SystemExit where the loss runs away: what a checkpoint has from before that is kept."""
     rank, world = rank_and_world()
     run, device = Run(folder, config, rank == 0), model.sd.device
     model.requires_grad_(True)
@@ -241,32 +242,43 @@ def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_
         ema.mean = [m.to(device, copy=True) for m in state["ema"]]
     first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
     held_out = to_tensor(photos.validation_crops(32, 256))
-    clock, seen = Clock(device, 0.0 if state is None else state["seconds"]), []
+
+    def step_gradients(x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Leaves gradients -> loss, bits/dim and MSE (B,)."""
+        model.zero_grad(set_to_none=True)
+        loss, bpd, mse = adapt_step(model, sender, x, level, lam, config.bf16)
+        loss.backward()
+        return loss.detach(), bpd.detach(), mse.detach()
+
+    gradients = Recorded(step_gradients, record=device.type == "cuda" and world == 1 and isinstance(sender, Sender))
+    clock, seen, least = Clock(device, 0.0 if state is None else state["seconds"]), [], np.inf
     bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
     for step in bar:
         rng = np.random.default_rng((config.seed, step, rank))
         torch.manual_seed(int(rng.integers(2**62)))
         count = max(1, config.batch // world)
         x = photos.batch(rng, count, config.crop, device)
+        if number := int(config.drawn * count + rng.random()):
+            x[:number] = to_tensor(drawn(rng, number, config.crop)).to(device)
         level, lam = (to_device(t, device) for t in draw_levels(rng, count, model.config))
         for group in (g for opt in opts for g in opt.param_groups):
             group["lr"] = group["peak"] * min(1.0, (step + 1) / config.warmup) * (1 - step / config.steps)
-        loss, bpd, mse = adapt_step(model, sender, x, level, lam, config.bf16)
-        model.zero_grad(set_to_none=True)
-        loss.backward()
+        loss, bpd, mse = gradients(x, level, lam)
         average(p.grad for p in model.parameters() if p.grad is not None)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:
             opt.step()
         ema.update(step)
-        seen.append(loss.detach())
+        seen.append(loss.clone())
         done = step + 1
         if fresh := done % config.refresh == 0 or done in (10, 30):
             sender.count()
         if fresh or done == last:
             run.row("log", done, {"loss": (mean := torch.stack(seen).mean().item()), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "seconds": clock.seconds()})
             bar.set_postfix(loss=f"{mean:.3f}")
-            seen = []
+            seen, least = [], min(least, mean)
+            if not mean <= DIVERGED * least:
+                raise SystemExit(f"the loss ran away, from {least:.3g} to {mean:.3g}, before step {done}: begin again with lower rates")
         if rank == 0 and (done % config.validate == 0 or done == config.steps):
             ema.swap()
             for at, rate, rmse in validate(model, sender, held_out):

@@ -130,6 +130,17 @@ class Photos:
         return np.stack([self.pixels(e)[(e.height - size) // 2 :, (e.width - size) // 2 :][:size, :size] for e in self.validation_places(count, size)])
 
 
+def drawn(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
+    """(count, size, size, 3) uint8: what cameras seldom see, one flat colour or two with an edge or a ramp between them; most are saturated."""
+    out, (i, j) = np.empty((count, size, size, 3), np.uint8), np.mgrid[:size, :size] - size / 2
+    for k in range(count):
+        a, b = np.where(rng.random((2, 3)) < 0.6, 255 * rng.integers(2, size=(2, 3)), rng.uniform(0, 255, (2, 3)))
+        angle, place, width = rng.uniform(0, 2 * np.pi), rng.uniform(-0.4, 0.4) * size, rng.choice([1.0, size * rng.uniform(0.1, 1.5)])
+        t = np.clip((i * np.sin(angle) + j * np.cos(angle) - place) / width + 0.5, 0, 1)[:, :, None] * (rng.random() < 0.7)
+        out[k] = np.rint(a + (b - a) * t)
+    return out
+
+
 def to_tensor(crops: np.ndarray) -> torch.Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in 0..1, channels last in memory."""
     return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=torch.channels_last)

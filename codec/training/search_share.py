@@ -1,8 +1,8 @@
 """The weight of the rate in the encoder's search, chosen on held-out photographs: python -m codec.training.search_share --data DIR --cache DIR [--count N] [--out results]
 
-Crops of 256x256 from the middles of every second held-out photograph, at effort 1 and with the search of effort 9 at several shares (codec.models.ratecontrol.SEARCH_SHARE is the one that was
-taken). Writes OUT/search_share.csv: ideal bits, with those of the tokens and a header, and RMSE of each crop, quality and share. Run again, it measures what is missing.
-benchmarks/search_share.py makes the Bjontegaard table.
+Crops of 256x256 from the middles of every second held-out photograph, at effort 1 and with the search of effort 9 at several shares: which
+codec.models.ratecontrol.RATE_SHARE suits the search. Writes OUT/search_share.csv: ideal bits, with those of the tokens and a header, and RMSE of each crop, quality
+and share. Run again, it measures what is missing. benchmarks/search_share.py makes the Bjontegaard table.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from codec.models.ratecontrol import RATE_SHARE, error_weight
 from codec.models.trellis import UNIT
 from codec.training.data import Photos
 
-SHARES = (0.42, 0.6, 0.84)
+SHARES = (0.3, 0.42, 0.6)
 LEVELS = (1280, 2880, 4480, 5888)  # qualities 20, 45, 70 and 92
 SIZE, HEADER = 256, 176  # pixels a side, bits
 
@@ -35,12 +35,12 @@ def measure(model: zoo.PerceptualModel, crop: np.ndarray, level: int, share: flo
     y, tokens = net.analyse(x.float() / 255, position)
     v = y * torch.exp2(net.interpolate(net.log2_gain, position))
     if share is not None:
-        v = refine.refine(model, x, v, tokens, level, position, refine.ROUNDS[-1], share, lambda done: None)
+        v = refine.refine(model, x, v, tokens, level, position, refine.ROUNDS[-1], lambda done: None, share)
     codes = tokens[0].numpy()
-    bits, v_hat = model.coder.measure(v[0].numpy(), codes, level, error_weight(net, position, share or RATE_SHARE))
+    sent = model.coder.measure(v[0].numpy(), codes, level, error_weight(net, position, share or RATE_SHARE))
     igain = torch.exp2(net.interpolate(net.log2_igain, position))
-    x_hat = (net.synthesise(torch.from_numpy(v_hat)[None].float() / UNIT * igain, position).clamp(0, 1) * 255).round()
-    return bits + model.coder.encode_tokens(codes)[1] + HEADER, float((x_hat - x).square().mean().sqrt())
+    x_hat = (net.synthesise(torch.from_numpy(sent.v_hat)[None].float() / UNIT * igain, position).clamp(0, 1) * 255).round()
+    return sent.bits + model.coder.encode_tokens(codes)[1] + HEADER, float((x_hat - x).square().mean().sqrt())
 
 
 def main() -> None:

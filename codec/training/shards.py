@@ -56,5 +56,5 @@ def stream(model: zoo.PerceptualModel, pixels: np.ndarray, level: int) -> Stream
     net, position = model.vqvae, torch.tensor([level / MAX_LEVEL * (model.config.anchors - 1)])
     y, tokens = net.analyse(to_float(pixels), position)
     v = y * torch.exp2(net.interpolate(net.log2_gain, position))
-    bits, v_hat = model.coder.measure(v[0].numpy(), tokens[0].numpy(), level, error_weight(net, position))
-    return Streamed(position, tokens, bits, torch.from_numpy(v_hat)[None].float() / 256 * torch.exp2(net.interpolate(net.log2_igain, position)))
+    sent = model.coder.measure(v[0].numpy(), tokens[0].numpy(), level, error_weight(net, position))
+    return Streamed(position, tokens, sent.bits, torch.from_numpy(sent.v_hat)[None].float() / 256 * torch.exp2(net.interpolate(net.log2_igain, position)))

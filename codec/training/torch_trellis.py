@@ -9,7 +9,6 @@ import torch
 
 from codec.bitstream.tables import KINDS, MAX_SYMBOL, SCALES, symbol_limit
 from codec.models.trellis import MAX_MAGNITUDE, STEPS, UNIT, Trellis
-from codec.training.graphs import Recorded
 
 
 def golomb_bits(excess: torch.Tensor) -> torch.Tensor:
@@ -35,7 +34,6 @@ class TorchTrellis:
         """bits (tables, 2 * MAX_SYMBOL + 1) float32, offsets (tables, 3) int32, both on the device."""
         device = bits.device
         self.half_bits, self.offsets = bits[:, MAX_SYMBOL:].contiguous(), offsets.float() / UNIT
-        self._recorded: dict[torch.Size, Recorded] = {}
         self.limits = torch.tensor([symbol_limit(k // KINDS) for k in range(len(bits))], device=device)
         self.kinds = max(trellis.kind) + 1
         if len(trellis.kind) > 1:
@@ -47,12 +45,9 @@ class TorchTrellis:
         self.half_bits.copy_(bits[:, MAX_SYMBOL:]), self.offsets.copy_(offsets.float() / UNIT)
 
     def assign(self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """r (P, C) float32 residuals in steps, scale (P, C) integer, weight (P, C) float32 -> symbols and kinds (P, C), int64. On a card the next call of the same shape overwrites them."""
-        if r.is_cuda:  # recorded with room for all latents, so that nothing has to be known of the values
-            room = -(-r.numel() // STEPS)
-            recorded = self._recorded.setdefault(r.shape, Recorded(lambda *given: self._assign(*given, room), record=True))
-            return recorded(r, scale, weight)
-        return self._assign(r, scale, weight, max(1, -(-int(torch.count_nonzero(scale)) // STEPS)))
+        """r (P, C) float32 residuals in steps, scale (P, C) integer, weight (P, C) float32 -> symbols and kinds (P, C), int64."""
+        number = r.numel() if r.is_cuda else int(torch.count_nonzero(scale))  # on a card there is room for all, so that nothing has to be known of the values
+        return self._assign(r, scale, weight, max(1, -(-number // STEPS)))
 
     def _assign(self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor, room: int) -> tuple[torch.Tensor, torch.Tensor]:
         """``assign`` of up to ``room`` walks."""
