@@ -25,8 +25,8 @@ from codec.models.semantic import Semantic
 from codec.models.trellis import TRELLISES
 from codec.models.vqvae import VQVAE
 
-DEFAULT = 4
-FILES = {4: "vqvae-4.safetensors"}  # model id -> file of the perceptual stage
+DEFAULT = 5
+FILES = {5: "vqvae-5.safetensors"}  # model id -> file of the perceptual stage
 RESTORERS = ("ldm", "gan", "perceptual")  # decoders of the semantic stage; their weights are NAME-ID.safetensors, and belong to one perceptual model
 _FLOAT32 = ("lapped", "klt", "gain", "sd", "tokens")  # parts kept in float32; the other networks are float16
 _FILTER = "g_s.filter."

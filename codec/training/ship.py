@@ -1,6 +1,6 @@
 """Third stage: frozen tables counted from real encodes, weights file and manifest.
 
-    python -m codec.training.ship --data DIR --adapted RUN/last.pt --out codec/weights/vqvae-4.safetensors --id 4
+    python -m codec.training.ship --data DIR --adapted RUN/last.pt --out codec/weights/vqvae-5.safetensors --id 5
 """
 
 from __future__ import annotations
