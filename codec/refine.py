@@ -17,7 +17,7 @@ from codec.zoo import PerceptualModel
 
 #: rounds at efforts 1..9
 ROUNDS = (0, 1, 2, 3, 4, 6, 9, 14, 24)
-DAMPING = 0.2  # of the first round; chosen on held-out photographs, and as good for one round as for 24
+DAMPING = 0.2  # of the first round
 TILE = 32  # positions a side: gradients take much more memory than a picture
 WHOLE = (TILE + 2 * HALO) ** 2  # positions of a picture that is one tile
 

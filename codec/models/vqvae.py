@@ -46,7 +46,7 @@ class VQVAE(nn.Module):
     def analyse(self, x: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x (B, 3, H, W) in 0..1 -> y (B, C, H/16, W/16) and token indices (B, H/32, W/32)."""
         x = x - 0.5
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would blur what is as large as the picture
             y_linear = self.g_a.linear(x)
             tokens = self.tokens.assign(y_linear, self.sd)
         extra = self.g_a.nonlinear(x, level_features(level, self.config.anchors))

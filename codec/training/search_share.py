@@ -1,4 +1,4 @@
-"""The weight of the rate in the encoder's search, chosen on held-out photographs: python -m codec.training.search_share --data DIR --cache DIR [--count N] [--out results]
+"""The weight of the rate in the encoder's search, measured on held-out photographs: python -m codec.training.search_share --data DIR --cache DIR [--count N] [--out results]
 
 Crops of 256x256 from the middles of every second held-out photograph, at effort 1 and with the search of effort 9 at several shares: which
 codec.models.ratecontrol.RATE_SHARE suits the search. Writes OUT/search_share.csv: ideal bits, with those of the tokens and a header, and RMSE of each crop, quality

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from codec import zoo
 from codec.bitstream.container import MAX_LEVEL
 from codec.models.ratecontrol import error_weight
+from codec.models.trellis import UNIT
 
 CROP = 384
 VALIDATION = "validation.safetensors"
@@ -57,4 +58,4 @@ def stream(model: zoo.PerceptualModel, pixels: np.ndarray, level: int) -> Stream
     y, tokens = net.analyse(to_float(pixels), position)
     v = y * torch.exp2(net.interpolate(net.log2_gain, position))
     sent = model.coder.measure(v[0].numpy(), tokens[0].numpy(), level, error_weight(net, position))
-    return Streamed(position, tokens, sent.bits, torch.from_numpy(sent.v_hat)[None].float() / 256 * torch.exp2(net.interpolate(net.log2_igain, position)))
+    return Streamed(position, tokens, sent.bits, torch.from_numpy(sent.v_hat)[None].float() / UNIT * torch.exp2(net.interpolate(net.log2_igain, position)))
