@@ -1,0 +1,133 @@
+"""Training for a given time: schedule by the clock, averaged weights, a way back from divergence, checkpoints, a log."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn as nn
+from tqdm import tqdm
+
+from codec.training.optim import Ema
+
+CHECK = 50  # steps between looks at the loss
+DIVERGED = 2.5  # times the least mean loss of a run
+SNAPSHOT = 200  # steps between states to go back to
+
+
+def rate(done: float, step: int, warmup: int, hold: float) -> float:
+    """done: share of the run's time, 0..1 -> factor of the learning rates: warm-up, constant, then a half cosine to 0 from ``hold`` on."""
+    fall = 1.0 if done < hold else 0.5 + 0.5 * math.cos(math.pi * min(1.0, (done - hold) / (1 - hold)))
+    return min(1.0, (step + 1) / warmup) * fall
+
+
+class Loop:
+    """``step(rng, done)`` -> {name: scalar tensor}, "loss" among them; it sets gradients and steps nothing: ``optimisers`` are stepped here, in order, by their own call in ``step`` where a
+    stage has several losses. ``validate()`` -> {name: number}, with the averaged weights in place."""
+
+    def __init__(
+        self, folder: Path, seconds: float, nets: dict[str, nn.Module], optimisers: list[torch.optim.Optimizer], averaged: nn.Module, ema: float, warmup: int, hold: float, seed: int,
+    ) -> None:  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.seconds, self.nets, self.optimisers, self.averaged = folder, seconds, nets, optimisers, averaged
+        self.warmup, self.hold, self.seed, self.spent, self.step_number, self.damping = warmup, hold, seed, 0.0, 0, 1.0
+        self.ema = Ema(averaged, ema)
+        for group in (g for o in optimisers for g in o.param_groups):
+            group["peak"] = group["lr"]
+        path = folder / "last.pt"
+        if path.exists():
+            self._restore(torch.load(path, weights_only=True, map_location="cpu"))
+        self._good = copy.deepcopy(self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self.step_number, "spent": self.spent, "damping": self.damping, "ema": self.ema.mean,
+            "nets": {k: n.state_dict() for k, n in self.nets.items()}, "optimisers": [o.state_dict() for o in self.optimisers],
+        }  # fmt: skip
+
+    def _restore(self, state: dict[str, Any], with_time: bool = True) -> None:
+        if with_time:
+            self.spent, self.step_number, self.damping = state["spent"], state["step"], state["damping"]
+        with torch.no_grad():
+            for mean, saved in zip(self.ema.mean, state["ema"], strict=True):
+                mean.copy_(saved)
+        for k, n in self.nets.items():
+            n.load_state_dict(state["nets"][k])
+        for o, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            o.load_state_dict(copy.deepcopy(saved))
+
+    def save(self) -> None:
+        torch.save(self._state(), self.folder / "last.pt.new")
+        os.replace(self.folder / "last.pt.new", self.folder / "last.pt")
+
+    def row(self, name: str, values: dict[str, float]) -> None:
+        path = self.folder / f"{name}.csv"
+        new = not path.exists()
+        with open(path, "a", newline="") as f:
+            out = csv.writer(f)
+            if new:
+                out.writerow(["step", "seconds", *values])
+            out.writerow([self.step_number, f"{self.spent:.1f}", *(f"{v:.6g}" for v in values.values())])
+
+    def run(self, step: Callable[[np.random.Generator, float], dict[str, torch.Tensor]], validate: Callable[[], dict[str, float]], every: float, max_steps: int | None = None) -> None:
+        """Runs to the end of its time (or ``max_steps``). every: seconds between validations, not counted into the time."""
+        device = next(self.averaged.parameters()).device
+        seen: list[torch.Tensor] = []
+        names: list[str] = []
+        least, looked = math.inf, self.spent
+        bar = tqdm(total=round(self.seconds), initial=round(self.spent), unit="s", disable=None)
+        start = time.perf_counter() - self.spent
+        while self.spent < self.seconds and (max_steps is None or self.step_number < max_steps):
+            done = self.spent / self.seconds
+            factor = rate(done, self.step_number, self.warmup, self.hold) * self.damping
+            for group in (g for o in self.optimisers for g in o.param_groups):
+                group["lr"] = group["peak"] * factor
+            rng = np.random.default_rng((self.seed, self.step_number))
+            torch.manual_seed(int(rng.integers(2**62)))
+            found = step(rng, done)
+            self.ema.update(self.step_number)
+            self.step_number += 1
+            names = list(found)
+            seen.append(torch.stack([v.detach().float() for v in found.values()]))
+            if self.step_number % CHECK == 0:
+                means = dict(zip(names, torch.stack(seen).mean(0).tolist(), strict=True))  # waits for the device
+                seen = []
+                self.spent = time.perf_counter() - start
+                self.row("log", means | {"rate": factor})
+                bar.update(round(self.spent) - bar.n), bar.set_postfix(loss=f"{means['loss']:.3f}", step=self.step_number)
+                if bar.disable and self.step_number % (4 * CHECK) == 0:
+                    print(f"{self.spent:.0f} s, step {self.step_number}: " + ", ".join(f"{k} {v:.4g}" for k, v in means.items()), file=sys.stderr, flush=True)
+                if not math.isfinite(means["loss"]) or means["loss"] > DIVERGED * least + 0.5:
+                    self._restore(self._good, with_time=False)
+                    self.damping *= 0.5
+                    print(f"the loss ran away at step {self.step_number}: back to the last good state, at half the learning rate", file=sys.stderr, flush=True)
+                    continue
+                least = min(least, means["loss"])
+                if self.step_number % SNAPSHOT == 0:
+                    self._good = copy.deepcopy(self._state())
+                if self.spent - looked >= every:
+                    looked = self.spent
+                    self.row("validation", self._validated(validate))
+                    self.save()
+                    start = time.perf_counter() - self.spent
+            elif device.type == "cpu":
+                self.spent = time.perf_counter() - start
+        bar.close()
+        self.row("validation", self._validated(validate))
+        self.save()
+
+    def _validated(self, validate: Callable[[], dict[str, float]]) -> dict[str, float]:
+        self.ema.swap()
+        found = validate()
+        self.ema.swap()
+        print(f"{self.spent:.0f} s, step {self.step_number}: " + ", ".join(f"{k} {v:.4g}" for k, v in found.items()), file=sys.stderr, flush=True)
+        return found

@@ -1,0 +1,287 @@
+"""Trains the semantic stage: python -m codec.training.restoration.train STAGE --crops DIR --out DIR --vgg FILE --alex FILE --heads FILE [--begin DIR] [NAME=VALUE ...]
+
+STAGE: autoencoder (encoder and painter), ldm, perceptual or gan; the last three begin (--begin) with the folder of another run. Each runs for a given time and goes on where it was when it is started again.
+
+The loss of a picture is its squared error over that of the picture it is restored from, LPIPS on VGG16 and, from a part of the run on, the hinge loss of a projected discriminator. ``ldm`` learns two things
+with one network: the denoiser of s at every noise level (weighted ELBO) and, with a mark that says so, the step from noise to s at once, whose picture the loss above judges. ``gan`` is the second part alone,
+``perceptual`` the same without noise and discriminator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from codec import zoo
+from codec.diffusion.precondition import Preconditioned, draw_sigmas, loss_weight
+from codec.models.latent_denoiser import LatentDenoiserConfig
+from codec.models.painter import STRIDE, PainterConfig
+from codec.models.projected import ProjectedDiscriminator
+from codec.models.restorer import UPSCALES, Restorer
+from codec.training.processes import place
+from codec.training.restoration.batches import Batch, Store
+from codec.training.restoration.crops import VALIDATION
+from codec.training.restoration.loop import Loop
+from codec.training.restoration.perception import ALEXNET, VGG16, Perception
+
+STAGES = ("autoencoder", "ldm", "perceptual", "gan")
+JUDGED = (1, 2, 3, 4)  # layers of VGG16 with a head of the discriminator
+FLOOR = 2e-4  # of the squared error of what is restored, so that nearly perfect pictures do not count most
+PART = 15 << 20  # bytes of a file of averaged weights
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run."""
+
+    seconds: float = 180.0  # of training
+    batch: int = 32  # crops a step
+    window: int = 256  # pixels a side of a crop
+    lr: float = 3e-4  # of Adam
+    lr_discriminator: float = 3e-4  # of its own Adam
+    warmup: int = 100  # steps
+    hold: float = 0.4  # share of the time after which the learning rate falls
+    ema: float = 0.998  # decay of the averaged weights
+    clip: float = 1.0  # norm of the gradient
+    upscale: float = 0.2  # share of crops that are enlargements
+    drop: float = 0.1  # share of steps without context tokens
+    mse: float = 0.6  # weight of the relative squared error
+    feature: float = 1.0  # of LPIPS
+    adversarial: float = 0.04  # of the discriminator's verdict
+    adversarial_from: float = 0.5  # share of the time after which it comes in
+    noise: float = 0.3  # standard deviation of what is added to s, which has 1, in the autoencoder
+    prior: float = 0.02  # weight of the mean square of s there
+    elbo: float = 0.3  # weight of the denoiser's loss
+    anchored: float = 0.2  # share of crops whose s comes from the encoder, so that the painter stays its inverse
+    sigma_mean: float = 0.0  # of ln sigma
+    sigma_deviation: float = 1.4
+    sigma_min: float = 0.05
+    sigma_max: float = 20.0
+    weight_limit: float = 5.0  # largest weight of the denoiser's error
+    every: float = 40.0  # seconds between validations
+    seed: int = 0
+    bf16: bool = True
+    painter: PainterConfig = field(default_factory=PainterConfig)
+    denoiser: LatentDenoiserConfig = field(default_factory=LatentDenoiserConfig)
+
+
+class Trainer:
+    """One stage: its networks, step and validation."""
+
+    def __init__(self, stage: str, config: TrainConfig, store: Store, held_out: Store, vgg: Perception, alex: Perception, anchors: int, centroids: torch.Tensor, folder: Path, begin: Path | None) -> None:
+        self.stage, self.config, self.store, self.held_out, self.vgg, self.alex = stage, config, store, held_out, vgg, alex
+        self.centroids, self.folder, device = centroids, folder, store.device
+        torch.manual_seed(config.seed)
+        self.net = Restorer(config.painter, config.denoiser, anchors, centroids.shape[1]).to(device, memory_format=torch.channels_last)
+        self.judge = ProjectedDiscriminator([VGG16.channels[k] for k in JUDGED], [VGG16.strides[k] for k in JUDGED]).to(device, memory_format=torch.channels_last)
+        if begin is not None:
+            state = load_parts(begin)
+            self.net.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
+            self.judge.load_state_dict({k.removeprefix("judge."): v for k, v in state.items() if k.startswith("judge.")})
+        elif stage == "autoencoder":
+            self.start()
+        trained = (self.net.encoder, self.net.painter) if stage == "autoencoder" else (self.net.denoiser, self.net.hyper, self.net.picture, self.net.painter)
+        self.net.requires_grad_(False)
+        for part in trained:
+            part.requires_grad_(True)
+        self.params = [p for p in self.net.parameters() if p.requires_grad]
+        self.opt = torch.optim.Adam(self.params, lr=config.lr, betas=(0.9, 0.99), fused=True)
+        self.judge_opt = torch.optim.Adam(self.judge.parameters(), lr=config.lr_discriminator, betas=(0.5, 0.99), fused=True)
+        self.denoise = Preconditioned(self.net)
+        self.loop = Loop(folder, config.seconds, {"net": self.net, "judge": self.judge}, [self.opt, self.judge_opt], self.net, config.ema, config.warmup, config.hold, config.seed)
+
+    @torch.no_grad()
+    def start(self, crops: int = 320) -> None:
+        """Size of the residual for each task; linear paths of encoder and painter: the KLT of the residual in blocks of 8x8, in standard deviations."""
+        size, rng, net = 3 * STRIDE * STRIDE, np.random.default_rng(8), self.net
+        tasks, squares, blocks = [], [], []
+        for _ in range(crops // 16):
+            batch = self.store.draw(rng, 16, self.config.window, 0.3)
+            residual = batch.x - batch.x_c
+            tasks.append(batch.task), squares.append(residual.square().mean((1, 2, 3)))
+            blocks.append(F.pixel_unshuffle(residual, STRIDE)[:, :, ::2, ::2])
+        task, square = torch.cat(tasks), torch.cat(squares)
+        near = (1 - (task[:, None] - torch.arange(len(net.residual), device=task.device)).abs()).clamp(min=0)
+        near = near * ((task <= net.anchors - 1)[:, None] == (torch.arange(len(net.residual), device=task.device) < net.anchors))
+        net.residual.copy_(((near.T @ square + 1e-7) / (near.sum(0) + 1e-3)).sqrt())
+        covariance = torch.zeros(size, size, device=task.device)
+        for t, block in zip(tasks, blocks, strict=True):
+            rows = (block / net.size(t)).permute(0, 2, 3, 1).reshape(-1, size)
+            covariance += rows.T @ rows / len(rows) / len(blocks)
+        values, vectors = torch.linalg.eigh(covariance.double())
+        values, vectors = (t.flip(-1)[..., : self.config.painter.latent].float() for t in (values, vectors))
+        net.encoder.linear.weight.copy_((vectors / values.sqrt()).T[:, :, None, None])
+        net.painter.linear.weight.copy_((vectors * values.sqrt())[:, :, None, None])
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.store.device.type, dtype=torch.bfloat16, enabled=self.config.bf16)
+
+    def noise(self, like: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(like) if self.stage == "perceptual" else torch.randn_like(like)
+
+    def latent_shape(self, x: torch.Tensor) -> torch.Tensor:
+        return x.new_empty(len(x), self.config.denoiser.latent, x.shape[2] // 16, x.shape[3] // 16)
+
+    def step(self, rng: np.random.Generator, done: float) -> dict[str, torch.Tensor]:
+        c = self.config
+        batch = self.store.draw(rng, c.batch, c.window, c.upscale)
+        adversarial = self.stage != "perceptual" and done >= c.adversarial_from
+        found: dict[str, torch.Tensor] = {}
+        with self.autocast():
+            condition = batch.condition(self.net, self.centroids, rng.random() >= c.drop)
+            extra = batch.x.new_zeros(())
+            if self.stage == "autoencoder":
+                s = self.net.encode(batch.x, condition)
+                found["s"] = s.square().mean()
+                extra = c.prior * found["s"]
+                s = s + c.noise * torch.randn_like(s)
+            else:
+                s = self.net.generate(self.noise(self.latent_shape(batch.x)), condition)
+                if self.stage == "ldm":
+                    r = self.net.encode(batch.x, condition)
+                    uniforms = (torch.arange(len(r), device=r.device) + torch.rand(1, device=r.device)) / len(r)
+                    sigma = draw_sigmas(uniforms[torch.randperm(len(r), device=r.device)], c.sigma_mean, c.sigma_deviation, c.sigma_min, c.sigma_max)
+                    d = self.denoise(r + sigma[:, None, None, None] * torch.randn_like(r), sigma, condition=condition)
+                    elbo = (loss_weight(sigma, c.weight_limit) * (d - r).square().mean((1, 2, 3))).mean()
+                    found["elbo"], extra = elbo, c.elbo * elbo
+                    anchored = (torch.arange(len(r), device=r.device) % max(1, round(1 / c.anchored)) == 0)[:, None, None, None]
+                    s = torch.where(anchored, r + c.noise * torch.randn_like(r), s)
+            x_hat = self.net.paint(s, condition)
+            with torch.no_grad():
+                wanted = self.vgg.features(batch.x)
+            seen = self.vgg.features(x_hat)
+        plain = (batch.x - batch.x_c).square().mean((1, 2, 3))
+        mse = ((x_hat - batch.x).square().mean((1, 2, 3)) / (plain + FLOOR)).mean()
+        feature = self.vgg.distance(seen, wanted).mean()
+        loss = c.mse * mse + c.feature * feature + extra
+        found = {"loss": loss, "mse": mse, "lpips_vgg": feature} | found
+        if adversarial:
+            with self.autocast():
+                self.judge.requires_grad_(False)
+                verdict = -sum(v.float().mean() for v in self.judge([seen[k] for k in JUDGED], batch.x_c)) / len(JUDGED)
+                self.judge.requires_grad_(True)
+            ramp = min(1.0, (done - c.adversarial_from) / 0.05)
+            loss = loss + c.adversarial * ramp * verdict
+            found["verdict"] = verdict
+        self.opt.zero_grad(set_to_none=True)
+        loss.backward()
+        found["norm"] = torch.nn.utils.clip_grad_norm_(self.params, c.clip)
+        self.opt.step()
+        if self.stage != "perceptual" and done >= c.adversarial_from - 0.03:  # the discriminator begins a little earlier
+            with self.autocast():
+                real = self.judge([wanted[k] for k in JUDGED], batch.x_c)
+                fake = self.judge([seen[k].detach() for k in JUDGED], batch.x_c)
+            judged = sum(F.relu(1 - a.float()).mean() + F.relu(1 + b.float()).mean() for a, b in zip(real, fake, strict=True)) / len(JUDGED)
+            self.judge_opt.zero_grad(set_to_none=True)
+            judged.backward()
+            self.judge_opt.step()
+            found["judged"] = judged
+        return found | {k: loss.new_zeros(()) for k in ("verdict", "judged") if k not in found}
+
+    @torch.no_grad()
+    def restored(self, batch: Batch, seed: int = 1) -> torch.Tensor:
+        """x_hat (B, 3, n, n) in 8-bit steps, 0..1."""
+        torch.manual_seed(seed)
+        with self.autocast():
+            condition = batch.condition(self.net, self.centroids)
+            s = self.net.encode(batch.x, condition) if self.stage == "autoencoder" else self.net.generate(self.noise(self.latent_shape(batch.x)), condition)
+            x_hat = self.net.paint(s, condition)
+        return x_hat.float().clamp(0, 1).mul(255).round().div(255)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """RMSE (0..255) and LPIPS on AlexNet of held-out crops, by the level of their streams and for enlargements; with "_c", of what they are restored from."""
+        rows: dict[str, list[list[float]]] = {}
+        sheet = []
+        for factor, first in itertools.product((1, *UPSCALES), range(0, len(self.held_out), 8)):
+            batch = self.held_out.whole(first, first + 8, factor)
+            x_hat = self.restored(batch)
+            values = torch.stack([f(p) for p in (x_hat, batch.x_c) for f in (lambda p: (p - batch.x).square().mean((1, 2, 3)).sqrt() * 255, lambda p: self.alex(p, batch.x))], 1).tolist()
+            for task, row in zip(batch.task.tolist(), values, strict=True):
+                rows.setdefault(f"x{factor}" if factor > 1 else f"{task:g}", []).append(row)
+            if first == 0:
+                sheet.append(torch.cat([torch.cat([p[k] for k in range(5)], 2) for p in (batch.x_c, x_hat, batch.x)], 1))
+        if sheet:
+            Image.fromarray(torch.cat(sheet[:1], 1).mul(255).byte().permute(1, 2, 0).cpu().numpy()).save(self.folder / "sheet.png")
+        return {f"{key}_{name}": v for key, values in sorted(rows.items()) for name, v in zip(("rmse", "lpips", "rmse_c", "lpips_c"), np.mean(values, 0).tolist(), strict=True)}
+
+    @torch.no_grad()
+    def measure_scale(self, crops: int = 256) -> None:
+        """Sets the standard deviation of s in patches from the encoder, averaged weights in place."""
+        self.net.scale.fill_(1)
+        total, rng = torch.zeros_like(self.net.scale), np.random.default_rng(9)
+        for _ in range(crops // 16):
+            batch = self.store.draw(rng, 16, self.config.window, self.config.upscale)
+            with self.autocast():
+                total += self.net.encode(batch.x, batch.condition(self.net, self.centroids, False)).float().square().mean((0, 2, 3)) / (crops // 16)
+        self.net.scale.copy_(total.view(-1, 4).mean(1, keepdim=True).expand(-1, 4).reshape(-1).sqrt())  # the same for the four places of a patch
+
+    def run(self, max_steps: int | None = None) -> None:
+        self.loop.run(self.step, self.validate, self.config.every, max_steps)
+        self.loop.ema.swap()
+        if self.stage == "autoencoder":
+            self.measure_scale()
+        state = {f"net.{k}": v for k, v in self.net.state_dict().items()} | {f"judge.{k}": v for k, v in self.judge.state_dict().items()}
+        save_parts(self.folder, state, {"config": json.dumps(dataclasses.asdict(self.config)), "step": str(self.loop.step_number), "seconds": f"{self.loop.spent:.1f}"})
+
+
+def save_parts(folder: Path, state: dict[str, torch.Tensor], meta: dict[str, str]) -> None:
+    """Weights in half precision, in files of at most PART bytes: part-0.safetensors, ..."""
+    parts: list[dict[str, torch.Tensor]] = [{}]
+    size = 0
+    for k, v in state.items():
+        v = v.detach().half().cpu().contiguous() if v.is_floating_point() and k not in ("net.scale", "net.residual") else v.detach().cpu().contiguous()
+        if size + v.nbytes > PART:
+            parts.append({})
+            size = 0
+        parts[-1][k] = v
+        size += v.nbytes
+    for k, part in enumerate(parts):
+        save_file(part, folder / f"part-{k}.safetensors", meta)
+
+
+def load_parts(folder: Path) -> dict[str, torch.Tensor]:
+    """Inverse of ``save_parts``."""
+    paths = sorted(folder.glob("part-*.safetensors"))
+    if not paths:
+        raise SystemExit(f"there are no weights in {folder}")
+    return {k: v.float() if v.is_floating_point() else v for path in paths for k, v in load_file(path).items()}
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(prog="codec.training.restoration.train", description=__doc__.split("\n")[0])
+    ap.add_argument("stage", choices=STAGES)
+    ap.add_argument("--crops", type=Path, required=True, help="folder made by codec.training.restoration.crops")
+    ap.add_argument("--out", type=Path, required=True, help="folder of the run; one found there is resumed")
+    ap.add_argument("--begin", type=Path, help="folder of the run to begin with")
+    ap.add_argument("--vgg", type=Path, required=True, help="safetensors file with VGG16's features")
+    ap.add_argument("--alex", type=Path, required=True, help="safetensors file with AlexNet's features")
+    ap.add_argument("--heads", type=Path, required=True, help="safetensors file with the heads of LPIPS")
+    ap.add_argument("--max-steps", type=int)
+    ap.add_argument("--threads", type=int, default=1)
+    ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
+    args = ap.parse_intermixed_args()
+    from codec.training.config import configure
+
+    config = configure(TrainConfig(), None, args.settings)
+    with place(args.threads) as device:
+        model = zoo.load("default", device)
+        anchors, centroids = model.config.anchors, model.vqvae.tokens.centroids(model.vqvae.sd).float()
+        store = Store(sorted(p for p in args.crops.glob("*.safetensors") if p.name != VALIDATION), anchors, device)
+        held_out = Store([args.crops / VALIDATION], anchors, device)
+        vgg, alex = (Perception(trunk, path, args.heads).to(device) for trunk, path in ((VGG16, args.vgg), (ALEXNET, args.alex)))
+        Trainer(args.stage, config, store, held_out, vgg, alex, anchors, centroids, args.out, args.begin).run(args.max_steps)
+
+
+if __name__ == "__main__":
+    main()
