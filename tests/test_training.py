@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -118,16 +117,15 @@ def test_kept_weights_are_the_averaged_ones_and_give_a_curve(folder, tmp_path, m
 
 
 def test_two_processes_train_one_model(folder, whole):
-    shutil.copytree(folder / "data", folder / "ddp" / "data")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29631", "-m", "codec.training.train"]
-    command += ["--data", folder / "photos", "--out", folder / "ddp" / "run", "--config", folder / "config.toml", "lr_muon=0.01"]
+    command += ["--data", folder / "photos", "--cache", whole / "cache", "--out", folder / "ddp" / "run", "--config", folder / "config.toml", "lr_muon=0.01"]
     on_cpu = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=on_cpu)
     assert done.returncode == 0, done.stderr[-2000:]
     got = state(folder / "ddp" / "run")
     assert got["step"] == 6
     alone = state(whole)
-    adapted = ["--data", folder / "photos", "--base", folder / "ddp" / "run" / "last.pt", "--out", folder / "ddp" / "adapted", "steps=2", "batch=2", "crop=64", "refresh=1", "bf16=false"]
+    adapted = ["--data", folder / "photos", "--cache", whole / "cache", "--base", folder / "ddp" / "run" / "last.pt", "--out", folder / "ddp" / "adapted", "steps=2", "batch=2", "crop=64", "refresh=1", "bf16=false"]
     done = subprocess.run([*command[:8], "codec.training.adapt", *adapted], capture_output=True, text=True, timeout=240, env=on_cpu)
     assert done.returncode == 0, done.stderr[-2000:]
     assert state(folder / "ddp" / "adapted")["step"] == 2
@@ -137,7 +135,7 @@ def test_two_processes_train_one_model(folder, whole):
 
 def test_adapt_and_ship_give_a_model_that_codes(folder, whole, tmp_path):
     model, _ = load_base(whole / "last.pt")
-    photos = Photos(folder / "photos", folder / "data")
+    photos = Photos(folder / "photos", whole / "cache")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     adapt(AdaptConfig(steps=3, batch=2, crop=64, refresh=2, save=3, quantizer="tcq4"), model, photos, folder / "adapted")
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
@@ -146,7 +144,7 @@ def test_adapt_and_ship_give_a_model_that_codes(folder, whole, tmp_path):
     rows = (folder / "adapted" / "validation.csv").read_text().splitlines()
     assert rows[0] == "step,level,bits_per_dim,rmse,seconds" and len(rows) == 9
     out = tmp_path / "model.safetensors"
-    shipped = ship(folder / "adapted" / "last.pt", folder / "photos", folder / "data", out, crops=3, rounds=1)
+    shipped = ship(folder / "adapted" / "last.pt", folder / "photos", whole / "cache", out, crops=3, rounds=1)
     again = zoo.read_model(out, 0)
     assert again.table_hash == shipped.table_hash and again.coder.trellis.name == "tcq4"
     rng = np.random.default_rng(0)
@@ -159,10 +157,10 @@ def test_adapt_and_ship_give_a_model_that_codes(folder, whole, tmp_path):
 
 
 def test_weights_for_a_lattice_are_not_shipped(folder, whole, tmp_path):
-    photos = Photos(folder / "photos", folder / "data")
+    photos = Photos(folder / "photos", whole / "cache")
     adapt(AdaptConfig(steps=2, batch=2, crop=64, refresh=1, quantizer="e8"), load_base(whole / "last.pt")[0], photos, folder / "adapted-e8")
     with pytest.raises(SystemExit, match="no file holds latents of the quantiser e8"):
-        ship(folder / "adapted-e8" / "last.pt", folder / "photos", folder / "data", tmp_path / "model.safetensors")
+        ship(folder / "adapted-e8" / "last.pt", folder / "photos", whole / "cache", tmp_path / "model.safetensors")
     with pytest.raises(SystemExit, match="there is no quantiser 'leech'"):
         adapt(AdaptConfig(quantizer="leech"), load_base(whole / "last.pt")[0], photos, folder / "adapted-leech")
 
@@ -184,7 +182,7 @@ def test_a_loss_that_runs_away_ends_the_run(folder, whole, monkeypatch):
     monkeypatch.setattr("codec.training.adapt.DIVERGED", 2.0)
     config = AdaptConfig(steps=60, batch=2, crop=64, refresh=5, lr=0.1, warmup=1, bf16=False, save=1000)
     with pytest.raises(SystemExit, match="ran away"):
-        adapt(config, load_base(whole / "last.pt")[0], Photos(folder / "photos", folder / "data"), folder / "runaway")
+        adapt(config, load_base(whole / "last.pt")[0], Photos(folder / "photos", whole / "cache"), folder / "runaway")
     assert not (folder / "runaway" / "last.pt").exists()
 
 
@@ -201,7 +199,7 @@ def test_adapting_stopped_and_resumed_ends_in_the_same_state(folder, whole, quan
     config = AdaptConfig(steps=4, batch=2, crop=64, refresh=2, save=1, bf16=False, quantizer=quantizer, lr_muon=0.004, drawn=0.3)
     for name, stops in (("once", (None,)), ("twice", (1, 3, None))):
         for stop in stops:
-            adapt(config, load_base(whole / "last.pt")[0], Photos(folder / "photos", folder / "data"), folder / (quantizer + name), stop)
+            adapt(config, load_base(whole / "last.pt")[0], Photos(folder / "photos", whole / "cache"), folder / (quantizer + name), stop)
     a, b = state(folder / (quantizer + "once")), state(folder / (quantizer + "twice"))
     assert a["step"] == b["step"] == 4
     for part in ("model", "sender"):
@@ -241,7 +239,7 @@ def test_shards_and_folders_give_the_same_pictures(folder, tmp_path):
 
 
 def test_crops_are_cut_on_a_card_as_on_disk(folder, whole):
-    photos = Photos(folder / "photos", folder / "data")
+    photos = Photos(folder / "photos", whole / "cache")
     on_disk = to_tensor(photos.crops(np.random.default_rng(3), 5, 64))
     places = photos.places(np.random.default_rng(3), 5, 64)
     assert {mirrored for *_, mirrored in places} == {False, True}
@@ -327,7 +325,7 @@ def test_ablations_are_measured_once(folder):
 
 
 def test_held_out_photographs_become_files(folder, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["held_out", "--data", str(folder / "photos"), "--cache", str(folder / "data"), "--out", str(tmp_path), "--size", "256"])
+    monkeypatch.setattr("sys.argv", ["held_out", "--data", str(folder / "photos"), "--cache", str(whole / "cache"), "--out", str(tmp_path), "--size", "256"])
     held_out.main()
     (path,) = tmp_path.iterdir()
-    assert np.array_equal(np.asarray(Image.open(path)), Photos(folder / "photos", folder / "data").validation_crops(1, 256)[0])
+    assert np.array_equal(np.asarray(Image.open(path)), Photos(folder / "photos", whole / "cache").validation_crops(1, 256)[0])

@@ -10,10 +10,11 @@ figure are made from it by benchmarks/ablations.py. Minutes of training say what
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
-import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tqdm import tqdm
 from codec.models.config import Group
 from codec.models.vqvae import VQVAE
 from codec.training import start
+from codec.training.cache import check_outside, data_options
 from codec.training.config import TrainConfig
 from codec.training.data import Photos, to_tensor
 from codec.training.train import start_values, train
@@ -114,28 +116,35 @@ def measure(model: VQVAE, crops: torch.Tensor) -> list[tuple[float, int, float, 
     return rows
 
 
-def operations(variant: Variant, config: TrainConfig, data: Path, folder: Path) -> float:
+@contextlib.contextmanager
+def new_folder(runs: Path) -> Iterator[Path]:
+    """A folder for one run, removed after it; its name was free, so that nothing else is."""
+    runs.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ablate-", dir=runs) as name:
+        yield Path(name)
+
+
+def operations(variant: Variant, config: TrainConfig, data: Path, runs: Path, cache: Path) -> float:
     """Floating-point operations of a training step."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(folder)
     config = replace(config, steps=10**6, validate=10**9, save=10**9)
-    train(config, data, folder, 1, variant.begin)
-    with FlopCounterMode(display=False) as counter:
-        train(config, data, folder, 1 + COUNTED)
-    shutil.rmtree(folder)
+    with new_folder(runs) as folder:
+        train(config, data, folder, 1, variant.begin, cache=cache)
+        with FlopCounterMode(display=False) as counter:
+            train(config, data, folder, 1 + COUNTED, cache=cache)
     return counter.get_total_flops() / COUNTED
 
 
-def trained(variant: Variant, config: TrainConfig, steps: int, data: Path, folder: Path) -> VQVAE:
+def trained(variant: Variant, config: TrainConfig, steps: int, data: Path, runs: Path, cache: Path) -> VQVAE:
     """The model with averaged weights after so many steps."""
     config = replace(config, steps=steps + 1, warmup=max(1, steps // 20), ema=min(config.ema, 1 - 5 / max(steps, 6)), validate=10**9, save=10**9)
-    return train(config, data, folder, steps, variant.begin)
+    with new_folder(runs) as folder:
+        return train(config, data, folder, steps, variant.begin, cache=cache)
 
 
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.ablate", description=__doc__.split("\n")[0])
-    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
-    ap.add_argument("--runs", type=Path, required=True, help="folder for checkpoints and for the decoded photographs")
+    data_options(ap, "RUNS/cache")
+    ap.add_argument("--runs", type=Path, required=True, help="folder for checkpoints, which are removed at the end")
     ap.add_argument("--out", type=Path, default=Path("results"))
     ap.add_argument("--steps", type=int, default=200, help="of the reference")
     ap.add_argument("--crops", type=int, default=32, help="held-out crops")
@@ -144,33 +153,33 @@ def main() -> None:
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
     chosen = [v for v in VARIANTS if args.only is None or v.name in args.only.split(",")]
-    run(chosen, TrainConfig(bf16=False, start_crops=600), args.steps, args.data, args.runs, args.out, args.crops)
+    run(chosen, TrainConfig(bf16=False, start_crops=600), args.steps, args.data, args.runs, args.out, args.crops, args.cache)
 
 
-def run(variants: list[Variant], base: TrainConfig, steps: int, data: Path, runs: Path, out: Path, crops: int) -> None:
+def run(variants: list[Variant], base: TrainConfig, steps: int, data: Path, runs: Path, out: Path, crops: int, cache: Path | None = None) -> None:
     """Trains and measures what is not in the table yet."""
-    path = out / "ablation_points.csv"
+    path, cache = out / "ablation_points.csv", cache or runs / "cache"
+    for folder in (runs, out):
+        check_outside(folder, data)
     there = set()
     if path.exists():
         with open(path, newline="") as f:
             there = {(r["factor"], r["variant"]) for r in csv.DictReader(f)}
     missing = [v for v in variants if (v.factor, v.name) not in there]
-    budget = steps * operations(VARIANTS[0], base, data, runs / "ablate-reference") if missing else 0.0
+    budget = steps * operations(VARIANTS[0], base, data, runs, cache) if missing else 0.0
     for v in tqdm(missing, unit="variant", disable=None):
-        folder = runs / f"ablate-{v.name}".replace(" ", "-")
         config = v.change(base)
-        cost, t0 = operations(v, config, data, folder), time.process_time()
+        cost, t0 = operations(v, config, data, runs, cache), time.process_time()
         count = max(1, round(budget / cost))
-        model = trained(v, config, count, data, folder)
+        model = trained(v, config, count, data, runs, cache)
         spent = time.process_time() - t0
-        held_out = to_tensor(Photos(data, runs / "data").validation_crops(crops, 256))
+        held_out = to_tensor(Photos(data, cache).validation_crops(crops, 256))
         rows = [(v.factor, v.name, count, f"{cost:.4g}", f"{spent:.0f}", level, crop, f"{rate:.6g}", f"{rmse:.6g}") for level, crop, rate, rmse in measure(model, held_out)]
         new = not path.exists()
         out.mkdir(parents=True, exist_ok=True)
         with open(path, "a", newline="") as f:
             table = csv.writer(f, lineterminator="\n")
             table.writerows([COLUMNS, *rows] if new else rows)
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

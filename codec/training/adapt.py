@@ -27,6 +27,7 @@ from codec.models.ratecontrol import lagrangians, step_weight
 from codec.models.transforms import level_features
 from codec.models.trellis import TRELLISES, Trellis
 from codec.models.vqvae import VQVAE
+from codec.training.cache import check_run, data_options
 from codec.training.config import configure, options
 from codec.training.data import Photos, drawn, to_device, to_tensor
 from codec.training.graphs import Recorded
@@ -301,13 +302,14 @@ def load_adapted(path: Path, device: torch.device | str = "cpu") -> tuple[VQVAE,
 
 def main() -> None:
     ap = options("adapt", __doc__)
-    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
+    data_options(ap)
     ap.add_argument("--base", type=Path, required=True, help="last.pt of a run of codec.training.train")
     args = ap.parse_args()
+    check_run(args.out, args.data)
     config = configure(AdaptConfig(), args.config, args.settings)
     model, _ = load_base(args.base)
     with place(args.threads) as device:
-        adapt(config, model.to(device), Photos(args.data, args.out.parent / "data"), args.out, args.stop_at)
+        adapt(config, model.to(device), Photos(args.data, args.cache or args.out / "cache"), args.out, args.stop_at)
 
 
 if __name__ == "__main__":

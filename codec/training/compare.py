@@ -31,6 +31,7 @@ from codec.models.quantizers import Quantizer, Sent, Trellised
 from codec.models.ratecontrol import error_weight
 from codec.models.trellis import TRELLISES, UNIT
 from codec.models.vqvae import VQVAE
+from codec.training.cache import check_outside, data_options
 from codec.training.data import Photos, to_tensor
 from codec.training.tables import Counts, analytic_tables
 from codec.training.train import load_base
@@ -201,8 +202,7 @@ def merge(path: Path, rows: list[dict[str, object]]) -> None:
 
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.compare", description=__doc__.split("\n")[0])
-    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
-    ap.add_argument("--cache", type=Path, required=True, help="where the decoded photographs are kept")
+    data_options(ap, default=None)
     weights = ap.add_mutually_exclusive_group(required=True)
     weights.add_argument("--base", type=Path, help="last.pt of a run of codec.training.train: neutral to the quantisers")
     weights.add_argument("--model", type=Path, help="weights file: its prior knows the quantiser it was adapted to")
@@ -213,6 +213,7 @@ def main() -> None:
     ap.add_argument("--threads", type=int, default=1)
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
+    check_outside(args.out, args.data)
     t0 = time.perf_counter()
     if args.base:
         kind, (model, state) = "base", load_base(args.base)

@@ -1,4 +1,7 @@
-"""Photographs for training: tar shards or a folder, decoded once into one flat file, cut into random crops."""
+"""Photographs for training: tar shards or a folder, decoded once into one flat file, cut into random crops.
+
+The flat file is the cache. It lies in a folder of its own, never in one that holds files of the user.
+"""
 
 import io
 import json
@@ -11,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+
+from codec.training.cache import check_cache, check_outside
 
 SCALES = (1.0, 0.6)  # each photograph is kept at its own size and made smaller (sharper detail, fewer traces of its old file)
 VALIDATION_EVERY = 20  # one photograph in so many is held out
@@ -49,11 +54,16 @@ class Photos:
 
     def __init__(self, source: Path, cache: Path) -> None:
         index = cache / "index.json"
+        check_outside(cache, source)
+        check_cache(cache)
         if not index.exists():
             self._build(source, cache)
         found = json.loads(index.read_text())
         if found["source"] != source.name:
-            raise SystemExit(f"{cache} holds the photographs of {found['source']!r}, not of {source.name!r}: remove it or use another run folder")
+            raise SystemExit(
+                f"{cache} is the cache of photographs in a folder {found['source']!r}, not in {source.name!r}: "
+                "name another folder with --cache"
+            )
         self.entries = [Entry(**e) for e in found["entries"]]
         self._bytes = np.memmap(cache / "photos.u8", np.uint8, "r")
         self.train = [e for e in self.entries if e.photo % VALIDATION_EVERY]

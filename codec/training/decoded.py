@@ -16,6 +16,7 @@ from tqdm import tqdm
 from codec import zoo
 from codec.bitstream.container import MAX_LEVEL
 from codec.models.transforms import level_features
+from codec.training.cache import SHARD_FILES, check_ours, check_outside, data_options
 from codec.training.data import Photos
 from codec.training.shards import CROP, VALIDATION, Shard, stream
 
@@ -49,7 +50,7 @@ def shard(model: zoo.PerceptualModel, photos: Photos, seed: tuple[int, ...], cou
 
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.decoded", description=__doc__.split("\n")[0])
-    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
+    data_options(ap)
     ap.add_argument("--out", type=Path, required=True)
     ap.add_argument("--model", default="default", help="perceptual model: an id or a file")
     ap.add_argument("--shards", type=int, default=70)
@@ -57,8 +58,10 @@ def main() -> None:
     ap.add_argument("--first", type=int, default=0, help="number of the first shard: two processes may share the work")
     args = ap.parse_args()
     torch.set_num_threads(1)
+    check_outside(args.out, args.data)
+    check_ours(args.out, SHARD_FILES, "shards")
     args.out.mkdir(parents=True, exist_ok=True)
-    model, photos = zoo.load(args.model), Photos(args.data, args.out.parent / "data")
+    model, photos = zoo.load(args.model), Photos(args.data, args.cache or args.out / "cache")
     if not (args.out / VALIDATION).exists():
         crops = photos.validation_crops(48, 256)
         Decoded.join([describe(model, c, int(level)) for c in crops for level in np.linspace(0.05, 0.9, 6) * MAX_LEVEL]).save(args.out / VALIDATION)

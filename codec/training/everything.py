@@ -14,6 +14,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from codec.training.cache import check_outside, data_options
+
 RECIPE = Path(__file__).with_name("recipe")
 DECODERS = ("ldm", "perceptual", "gan")
 
@@ -39,7 +41,7 @@ class Stage:
 def stages(args: argparse.Namespace) -> list[Stage]:
     """All of a recipe, in order."""
     runs, base, latents, adapted = args.runs, args.weights / f"vqvae-{args.id}.safetensors", args.runs / "latents", args.runs / "adapted" / "last.pt"
-    data, threads = ("--data", args.data), ("--threads", args.threads)
+    data, threads = ("--data", args.data, "--cache", args.cache or args.runs / "cache"), ("--threads", args.threads)
 
     def config(name: str) -> tuple[str, Path]:
         return "--config", args.recipe / f"{name}.toml"
@@ -71,7 +73,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
 
 def arguments() -> argparse.Namespace:
     ap = argparse.ArgumentParser(prog="codec.training.everything", description=__doc__.split("\n")[0])
-    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
+    data_options(ap, "RUNS/cache")
     ap.add_argument("--runs", type=Path, required=True, help="folder for checkpoints, logs and latents; what is found there is resumed")
     ap.add_argument("--weights", type=Path, required=True, help="folder for weights and manifest (codec/weights ships them)")
     ap.add_argument("--id", type=int, required=True, help="model id of the weights")
@@ -91,6 +93,8 @@ def main() -> None:
     args = arguments()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SystemExit("codec.training.everything runs in one process")
+    for folder in (args.runs, args.weights):
+        check_outside(folder, args.data)
     args.weights.mkdir(parents=True, exist_ok=True)
     try:
         for stage in stages(args):

@@ -1,23 +1,25 @@
-"""Writes the middles of held-out photographs as PNG files, for benchmarks on them: python -m codec.training.held_out --data DIR --cache DIR --out DIR"""
+"""Writes the middles of held-out photographs as PNG files, for benchmarks on them: python -m codec.training.held_out --data DIR --out DIR [--cache DIR]"""
 
 import argparse
 from pathlib import Path
 
 from PIL import Image
 
+from codec.training.cache import check_outside, data_options
 from codec.training.data import Photos
 
 
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.held_out", description=__doc__.split(":")[0])
-    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
-    ap.add_argument("--cache", type=Path, required=True, help="folder of the decoded photographs, RUNS/data of a training run")
+    data_options(ap)
     ap.add_argument("--out", type=Path, required=True)
     ap.add_argument("--count", type=int, default=24)
     ap.add_argument("--size", type=int, default=512, help="side in pixels")
     args = ap.parse_args()
+    check_outside(args.out, args.data)
+    photos = Photos(args.data, args.cache or args.out / "cache")
     args.out.mkdir(parents=True, exist_ok=True)
-    for k, pixels in enumerate(Photos(args.data, args.cache).validation_crops(args.count, args.size)):
+    for k, pixels in enumerate(photos.validation_crops(args.count, args.size)):
         Image.fromarray(pixels).save(args.out / f"held-out-{k:02d}.png")
 
 

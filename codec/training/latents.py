@@ -19,6 +19,7 @@ from tqdm import tqdm
 from codec.models.semantic import UPSCALES, thumbnail
 from codec.models.vqvae import VQVAE
 from codec.training.adapt import Sender, load_adapted, send
+from codec.training.cache import SHARD_FILES, check_ours, check_outside, data_options
 from codec.training.data import Photos, to_tensor
 from codec.training.processes import place
 from codec.training.shards import CROP, VALIDATION, Shard
@@ -82,16 +83,18 @@ def shard(model: VQVAE, sender: Sender, photos: Photos, seed: tuple[int, ...], c
 
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.latents", description=__doc__.split("\n")[0])
-    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
+    data_options(ap)
     ap.add_argument("--base", type=Path, required=True, help="last.pt of a run of codec.training.adapt")
     ap.add_argument("--out", type=Path, required=True)
     ap.add_argument("--shards", type=int, default=40)
     ap.add_argument("--size", type=int, default=64, help="crops in each shard")
     ap.add_argument("--first", type=int, default=0, help="number of the first shard: two processes may share the work")
     args = ap.parse_args()
+    check_outside(args.out, args.data)
+    check_ours(args.out, SHARD_FILES, "shards")
     args.out.mkdir(parents=True, exist_ok=True)
     with place(1) as device:
-        (model, sender), photos = load_adapted(args.base, device), Photos(args.data, args.out.parent / "data")
+        (model, sender), photos = load_adapted(args.base, device), Photos(args.data, args.cache or args.out / "cache")
         if not (args.out / VALIDATION).exists():
             crops, numbers = photos.validation_crops(48, CROP), np.array([e.photo for e in photos.validation_places(48, CROP)])
             levels = np.linspace(0.02, 0.8, len(crops)) * (model.config.anchors - 1)

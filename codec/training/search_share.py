@@ -20,6 +20,7 @@ from codec import refine, zoo
 from codec.bitstream.container import MAX_LEVEL
 from codec.models.ratecontrol import RATE_SHARE, error_weight
 from codec.models.trellis import UNIT
+from codec.training.cache import check_outside, data_options
 from codec.training.data import Photos
 
 SHARES = (0.3, 0.42, 0.6)
@@ -45,12 +46,12 @@ def measure(model: zoo.PerceptualModel, crop: np.ndarray, level: int, share: flo
 
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.search_share", description=__doc__.split(":")[0])
-    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
-    ap.add_argument("--cache", type=Path, required=True, help="folder of the decoded photographs, RUNS/data of a training run")
+    data_options(ap, default=None)
     ap.add_argument("--count", type=int, default=21, help="crops")
     ap.add_argument("--out", type=Path, default=Path("results"))
     args = ap.parse_args()
     torch.set_num_threads(1)
+    check_outside(args.out, args.data)
     args.out.mkdir(parents=True, exist_ok=True)
     model, path = zoo.load(), args.out / "search_share.csv"
     crops = Photos(args.data, args.cache).validation_crops(2 * args.count, SIZE)[::2]

@@ -21,6 +21,7 @@ from codec.models import integer_prior
 from codec.models.ratecontrol import error_weight
 from codec.models.trellis import TRELLISES, Trellis
 from codec.models.vqvae import VQVAE
+from codec.training.cache import check_outside, data_options
 from codec.training.data import Photos
 from codec.training.tables import Counts, analytic_tables, token_classes, token_tables
 from codec.training.train import load_base
@@ -85,7 +86,7 @@ def ship(adapted: Path, data: Path, cache: Path, out: Path, crops: int = 200, ro
 
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.ship", description=__doc__.split("\n")[0])
-    ap.add_argument("--data", type=Path, required=True)
+    data_options(ap, "cache in the folder of --adapted")
     ap.add_argument("--adapted", type=Path, required=True, help="last.pt of a run of codec.training.adapt")
     ap.add_argument("--base", type=Path, nargs="*", default=[], help="folders of the runs before it, in order, for the record")
     ap.add_argument("--begun-from", metavar="ID", help="model in the manifest whose weights the first of them began with: its stages are put before, for the record")
@@ -95,7 +96,9 @@ def main() -> None:
     ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
     args = ap.parse_args()
     torch.set_num_threads(1)
-    model = ship(args.adapted, args.data, args.adapted.parent.parent / "data", args.out, args.crops)
+    check_outside(args.out, args.data)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    model = ship(args.adapted, args.data, args.cache or args.adapted.parent / "cache", args.out, args.crops)
     print(f"{args.out}: {args.out.stat().st_size} bytes, table hash {model.table_hash:08x}")
     if args.id:
         record(args)
@@ -127,6 +130,8 @@ def write_manifest(weights: Path, section: str, key: str, values: dict) -> None:
     """Puts an entry with the file's name and hash into the section of manifest.json beside a weights file."""
     path = weights.parent / "manifest.json"
     manifest = json.loads(path.read_text()) if path.exists() else {}
+    if not isinstance(manifest, dict) or not set(manifest) <= {"models", "semantic"}:
+        raise SystemExit(f"{path} is not a list of weights: write the weights to another folder")
     manifest.setdefault(section, {})[key] = {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), **values}
     path.write_text(json.dumps(manifest, indent=1) + "\n")
 

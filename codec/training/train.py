@@ -22,6 +22,7 @@ from tqdm import tqdm
 from codec.models.config import VQVAEConfig, model_config
 from codec.models.vqvae import VQVAE
 from codec.training import start
+from codec.training.cache import RUN_FILES, check_ours, check_run, data_options
 from codec.training.config import TrainConfig, configure, options
 from codec.training.data import Photos, to_device, to_tensor
 from codec.training.graphs import Recorded
@@ -131,6 +132,7 @@ class Run:
     def __init__(self, folder: Path, config: TrainConfig, main: bool) -> None:
         self.folder, self.main, self.board = folder, main, None
         if main:
+            check_ours(folder, RUN_FILES, "those of a training run")
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1))
             with contextlib.suppress(ImportError):
@@ -174,11 +176,13 @@ def start_values(model: VQVAE, photos: Photos, config: TrainConfig) -> None:
 
 
 def train(
-    config: TrainConfig, data: Path, folder: Path, stop_at: int | None = None, begin: Callable[[VQVAE, Photos, TrainConfig], None] = start_values, device: torch.device | str = "cpu"
+    config: TrainConfig, data: Path, folder: Path, stop_at: int | None = None, begin: Callable[[VQVAE, Photos, TrainConfig], None] = start_values, device: torch.device | str = "cpu",
+    cache: Path | None = None,
 ) -> VQVAE:
-    """Runs to ``config.steps`` (or ``stop_at``) and returns the averaged model on ``device``; ``begin`` sets the start values of a new run."""
+    """Runs to ``config.steps`` (or ``stop_at``) and returns the averaged model on ``device``; ``begin`` sets the start values of a new run; ``cache``: of the photographs, in ``folder`` if None."""
     (rank, world), device = rank_and_world(), torch.device(device)
-    photos = Photos(data, folder.parent / "data")
+    check_run(folder, data)
+    photos = Photos(data, cache or folder / "cache")
     torch.manual_seed(config.seed)
     model = VQVAE(config.model).to(memory_format=torch.channels_last)
     run = Run(folder, config, rank == 0)
@@ -244,7 +248,7 @@ def train(
 
 def main() -> None:
     ap = options("train", __doc__)
-    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
+    data_options(ap)
     ap.add_argument("--begin", type=Path, help="weights file, or step-N.pt of another run, to start from: the model then has its shape")
     args = ap.parse_args()
     config = configure(TrainConfig(), args.config, args.settings)
@@ -252,7 +256,7 @@ def main() -> None:
     if given:
         config = dataclasses.replace(config, model=dataclasses.replace(given.config, lambda_min=config.model.lambda_min, lambda_max=config.model.lambda_max))
     with place(args.threads) as device:
-        train(config, args.data, args.out, args.stop_at, partial(begin_with, given) if given else start_values, device)
+        train(config, args.data, args.out, args.stop_at, partial(begin_with, given) if given else start_values, device, args.cache)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from codec.diffusion.precondition import Preconditioned, draw_sigmas
 from codec.models.context import ClassConditioner
 from codec.models.semantic import Semantic
 from codec.training.adapt import load_adapted
+from codec.training.cache import check_run, data_options
 from codec.training.config import configure, options
 from codec.training.data import Photos
 from codec.training.features import FeatureLoss
@@ -125,17 +126,18 @@ def train(config: LabelConfig, net: Semantic, store: Store, names: tuple[str, ..
 
 def main() -> None:
     ap = options("train_labels", __doc__)
-    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
+    data_options(ap)
     ap.add_argument("--subjects", type=Path, default=SUBJECTS, help="CSV with the subject of each photograph")
     ap.add_argument("--latents", type=Path, required=True, help="folder made by codec.training.latents")
     ap.add_argument("--base", type=Path, required=True, help="last.pt of the run of codec.training.adapt that the latents are of")
     ap.add_argument("--weights", type=Path, required=True, help="weights file of the diffusion decoder")
     ap.add_argument("--feature-weights", type=Path, help="safetensors file with SqueezeNet 1.1, for feature above 0")
     args = ap.parse_args()
+    check_run(args.out, args.data)
     config = configure(LabelConfig(), args.config, args.settings)
     if config.feature and args.feature_weights is None:
         ap.error("feature above 0 needs --feature-weights")
-    names, label = read_subjects(args.subjects, Photos(args.data, args.out.parent / "data"))
+    names, label = read_subjects(args.subjects, Photos(args.data, args.cache or args.out / "cache"))
     with place(args.threads, alone="codec.training.train_labels") as device:
         features = FeatureLoss(args.feature_weights).to(device) if config.feature else None
         train(config, zoo.read_semantic(args.weights, device), Store(args.latents, load_adapted(args.base, device)[0]), names, label, args.out, args.stop_at, features)
