@@ -22,7 +22,7 @@ __all__ = ["Codec", "__version__", "decode", "encode", "load"]
 
 
 def encode(image: Any, **options: Any) -> bytes:
-    """Encode with the default model on the CPU; see `codec.pictures.load` for what an image may be.
+    """Encode with the default model on the CPU; see `codec.image.read.load` for what an image may be.
 
     The options are those of `Codec.encode`: quality, target_bpp, target_bytes, effort, seed, progress.
     Refusals are `codec.errors.CodecError`.

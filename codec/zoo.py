@@ -15,14 +15,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from codec.bitstream.tables import LatentTables, TokenTables
+from codec.coding.latents import LatentCoder
+from codec.coding.model import PerceptualModel
+from codec.coding.trellis import TRELLISES
 from codec.errors import CodecError, UnsupportedError
-from codec.latents import LatentCoder
-from codec.models.config import VQVAEConfig, model_config
+from codec.models.config import model_config
 from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
 from codec.models.filter import Filter
 from codec.models.semantic import Semantic
-from codec.models.trellis import TRELLISES
 from codec.models.vqvae import VQVAE
 
 DEFAULT = 5
@@ -42,17 +43,6 @@ class Labels:
 
     names: tuple[str, ...]
     conditioner: ClassConditioner
-
-
-@dataclass(frozen=True)
-class PerceptualModel:
-    """Everything --decoder vq needs. ``vqvae`` is in eval mode; its prior is the float copy of the integer one."""
-
-    model_id: int
-    table_hash: int
-    config: VQVAEConfig
-    vqvae: VQVAE
-    coder: LatentCoder
 
 
 def hash_arrays(arrays: dict[str, np.ndarray]) -> int:

@@ -9,10 +9,10 @@ import torch
 from PIL import Image, ImageOps
 
 import codec
-from codec import tiles
 from codec.bitstream.container import Header, pack, parse, read_header
+from codec.coding import tiles
 from codec.errors import CodecError, CorruptError, RateError, UnsupportedError
-from tests.codes import decoded_codes, digest
+from tests.support.codes import decoded_codes, digest
 
 QUALITIES = (0, 15, 30, 45, 60, 75, 90, 96, 100)
 

@@ -10,7 +10,7 @@ import codec
 from codec import pillow_plugin
 from codec.bitstream.container import Header, pack
 from codec.errors import CorruptError, FormatError
-from tests.fake_codec import FakeCodec
+from tests.support.fake_codec import FakeCodec
 
 
 @pytest.fixture

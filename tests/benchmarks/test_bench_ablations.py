@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from benchmarks import ablations
+from benchmarks.studies.ablations import report as ablations
 
 
 def test_a_variant_with_more_bits_is_worse_by_so_much():
