@@ -2,14 +2,22 @@
 
 import sys
 
+import matplotlib.cbook
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from benchmarks.studies.search_share import measure as search_share
 from benchmarks.studies.search_share.report import table
 from codec.coding import search as refine
 from codec.training.data.photos import VALIDATION_EVERY
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    """A whole photograph; that of the other benchmark tests is a small piece."""
+    return Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)).convert("RGB")
 
 
 def test_a_search_is_measured_as_the_codec_does_it(shipped, photo, tmp_path, monkeypatch):
