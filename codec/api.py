@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from codec import zoo
+from codec import manifest, zoo
 from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse
 from codec.coding import search, tiles
 from codec.coding.model import PerceptualModel
@@ -21,12 +22,12 @@ from codec.errors import CodecError, RateError, UnsupportedError
 from codec.image import read
 from codec.image.alpha import pack_alpha, unpack_alpha
 from codec.image.write import assemble
+from codec.manifest import Weights
 from codec.models.semantic import Semantic
 from codec.models.transforms import PATCH
 from codec.restoration import restore
 
 UNIT = 2 * PATCH  # pictures are padded to multiples of this many pixels
-DECODERS = ("vq", *zoo.RESTORERS)
 
 
 def _ignore(done: float) -> None:
@@ -45,15 +46,18 @@ class _Prepared:
 class Codec:
     """One model on one device. Make it with ``load``."""
 
-    def __init__(self, model: PerceptualModel, device: torch.device, threads: int | None) -> None:
+    def __init__(
+        self, model: PerceptualModel, device: torch.device, threads: int | None, weights: Weights | None = None
+    ) -> None:
         self._model, self._device, self._threads = model, device, threads
+        self._weights = weights or Weights(model.model_id)
         self._restorers: dict[str, Semantic] = {}
         self._labels: zoo.Labels | None = None
         self.model_id = model.model_id
 
     def decoders(self) -> tuple[str, ...]:
         """Names of the decoders that have weights here."""
-        return ("vq", *zoo.restorers(self.model_id))
+        return self._weights.decoders_of(self.model_id)
 
     def labels(self) -> tuple[str, ...]:
         """What a picture may be said to show, for the ``label`` of the ldm decoder and of ``upscale``. Raises UnsupportedError where there are no labels for this model."""
@@ -62,7 +66,7 @@ class Codec:
     def decoder_id(self, decoder: str) -> str:
         """What decides the pictures of a decoder: model, name, hash of the weights it uses, and the sampler's defaults."""
         sampler = f", {restore.STEPS} steps to {restore.STOP:g} within {restore.TOLERANCE:g}" if decoder == "ldm" else ""
-        return f"model {self.model_id}, {decoder} {zoo.weights_hash(decoder, self.model_id)}{sampler}"
+        return f"model {self.model_id}, {decoder} {zoo.weights_hash(self._weights, decoder, self.model_id)}{sampler}"
 
     def encode(
         self,
@@ -130,12 +134,10 @@ class Codec:
     ) -> tuple[np.ndarray, bool, np.ndarray | None]:
         """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None.
 
-        decoder: one of ``codec.api.DECODERS``. max_bytes: use no more than the first so many bytes; allow_truncated: accept a file that was cut;
+        decoder: one of ``decoders()``. max_bytes: use no more than the first so many bytes; allow_truncated: accept a file that was cut;
         both give a coarser picture. semantic: fields of ``codec.restoration.restore.Options`` (realism, steps, sampler, guidance, consistency, stop, seed, context, label) for the
         decoders other than vq. Raises FormatError for bytes that are no sound file, UnsupportedError for another model or a decoder without weights.
         """
-        if decoder not in DECODERS:
-            raise CodecError(f"there is no decoder {decoder!r} (there is: {', '.join(DECODERS)})")
         options = _semantic_options(semantic)
         stream = parse(data, max_bytes=max_bytes, allow_truncated=allow_truncated)
         header = stream.header
@@ -215,7 +217,7 @@ class Codec:
 
     def _restorer(self, name: str, options: restore.Options) -> Semantic:
         if name not in self._restorers:
-            self._restorers[name] = zoo.load_restorer(name, self.model_id, self._device)
+            self._restorers[name] = zoo.load_restorer(self._weights, name, self.model_id, self._device)
         net = self._restorers[name]
         options.check(net.network.config.context)
         self._label(name, options)
@@ -223,7 +225,7 @@ class Codec:
 
     def _labelled(self) -> zoo.Labels:
         if self._labels is None:
-            self._labels = zoo.load_labels(self.model_id, self._device)
+            self._labels = zoo.load_labels(self._weights, self.model_id, self._device)
         return self._labels
 
     def _label(self, decoder: str, options: restore.Options) -> torch.Tensor | None:
@@ -294,10 +296,15 @@ def _largest_below(target: int, at: Callable[[int, int, Callable[[float], None]]
     return best
 
 
-def load(model: str | int = "default", device: str = "cpu", threads: int | None = None) -> Codec:
+def load(
+    model: str | int = "default",
+    device: str = "cpu",
+    threads: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> Codec:
     """Codec with the weights of a model ("default", an id, or the path of a model file), on "cpu", "cuda" or "auto".
 
-    threads: for the time of each call, None leaves torch's own number. Raises CodecError for a device that is not there.
+    weights: a folder of weights beside those of the package and of LDC_WEIGHTS. threads: for the time of each call, None leaves torch's own number. Raises CodecError for a device that is not there.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -307,4 +314,5 @@ def load(model: str | int = "default", device: str = "cpu", threads: int | None 
         raise CodecError(f"there is no device {device!r} (cpu, cuda or auto)")
     if threads is not None and threads < 1:
         raise CodecError(f"threads {threads} is less than 1")
-    return Codec(zoo.load(model, device), torch.device(device), threads)
+    there = manifest.read(weights)
+    return Codec(zoo.load(model, device, there), torch.device(device), threads, there)

@@ -17,7 +17,7 @@ from tests.support.fake_codec import FakeCodec
 def fake(monkeypatch):
     """The plugin registered, over a codec without a network."""
     fake = FakeCodec()
-    monkeypatch.setattr(codec, "_default_codec", lambda: fake)
+    monkeypatch.setattr(codec, "_codec", lambda model: fake)
     pillow_plugin.register()
     pillow_plugin.register()  # twice does no harm
     return fake

@@ -16,7 +16,6 @@ import pandas as pd
 from benchmarks.analysis.bdrate import bootstrap
 from benchmarks.analysis.summary import read_table
 from benchmarks.metrics.sets import FeatureStore, Kid, interval, resamples
-from codec.zoo import DEFAULT
 
 NAMES = ("vq", "perceptual", "gan", "ldm")
 METRICS = ("rmse", "ms_ssim", "gmsd", "mdsi", "sqz_dist")
@@ -24,8 +23,8 @@ METRICS = ("rmse", "ms_ssim", "gmsd", "mdsi", "sqz_dist")
 
 def cost(name: str) -> dict[str, float]:
     """Parameters, training steps and seconds of a decoder, from the manifest of the weights."""
-    manifest = json.loads((resources.files("codec") / "weights" / "manifest.json").read_text())
-    entry = manifest["semantic"].get(f"{name}-{DEFAULT}")
+    found = json.loads((resources.files("codec") / "weights" / "manifest.json").read_text())
+    entry = found["semantic"].get(f"{name}-{found['default']}")
     if entry is None:
         return {"parameters": 0, "training_steps": 0, "training_s": 0.0}
     stages = entry["stages"]

@@ -23,8 +23,9 @@ from benchmarks.harness.table import Key
 from benchmarks.metrics.sets import FeatureStore
 from benchmarks.studies.semantic import Row, Rows, Worker, means, measured, original_key, pictures, version
 from benchmarks.studies.sweep import QUALITIES
+from codec import manifest
 from codec.errors import CodecError
-from codec.zoo import LABELS, weights_hash
+from codec.zoo import labels_hash
 
 SAID = ("none", "own", "other")
 
@@ -74,7 +75,7 @@ def jobs(images: list[SourceImage], subjects: dict[str, str], names: tuple[str, 
 def run(images: list[SourceImage], subjects: dict[str, str], out: Path, weights: Path, processes: int) -> pd.DataFrame:
     """Measures what is missing, and writes both tables."""
     c = codec.load()
-    measuring = f"{version()}, labels {weights_hash(LABELS, c.model_id)}"
+    measuring = f"{version()}, labels {labels_hash(manifest.read(), c.model_id)}"
     table, store = Rows(out / "labels.csv", ["said", "quality", "image_hash"], measuring), FeatureStore(out / ".features")
     todo = [j for j in jobs(images, subjects, c.labels(), measuring) if not table.has("own", j.quality, j.image.digest)]
     for rows in tqdm(measured(work, todo, weights, out / ".features", processes), total=len(todo), unit="file", disable=None):

@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from codec import manifest
 from codec.bitstream import container
 from codec.cli.info import inspect, read_stream
 from codec.cli.jobs import STANDARD, Job, UsageError, check_target, plan, write_target
 from codec.cli.report import Enlargement, Report, Terminal, explain
-from codec.errors import CodecError
+from codec.errors import CodecError, UnknownModelError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,31 +32,53 @@ class StartError(CodecError):
     """The codec cannot be loaded, so no file of the run can be done."""
 
 
-def load_codec(args: argparse.Namespace) -> Codec:
-    """Import torch and load the model, which takes seconds: called when the first picture needs it."""
+def load_codec(args: argparse.Namespace, model: str | int) -> Codec:
+    """Import torch and load a model, which takes seconds: called when the first picture needs it."""
+    manifest.read(args.weights).number_of(model)
     from codec import api
 
-    return api.load(device=args.device, threads=args.threads)
+    return api.load(model, device=args.device, threads=args.threads, weights=args.weights)
 
 
 class _Coder:
-    """The codec of one run, loaded at its first use."""
+    """The codecs of one run, one for each model, loaded at their first use."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
-        self._codec: Codec | None = None
+        self._codecs: dict[str | int, Codec] = {}
 
-    def get(self) -> Codec:
-        if self._codec is None:
+    def get(self, model: str | int) -> Codec:
+        if model not in self._codecs:
             try:
-                self._codec = load_codec(self._args)
+                self._codecs[model] = load_codec(self._args, model)
+            except UnknownModelError:  # of one file
+                raise
             except Exception as error:
                 raise StartError(f"the codec cannot be loaded: {explain(error)}") from error
-        return self._codec
+        return self._codecs[model]
+
+
+def _check_decoder(args: argparse.Namespace) -> None:
+    """Whether any model has the decoder; whether that of a file has it is seen when the file is read."""
+    try:
+        names = manifest.read(args.weights).decoder_names()
+    except CodecError as error:
+        raise UsageError(str(error)) from error
+    if args.decoder not in names:
+        raise UsageError(f"there is no decoder '{args.decoder}' (there is: {', '.join(names)})")
+
+
+def _check_model(args: argparse.Namespace) -> None:
+    try:
+        manifest.read(args.weights).number_of(args.model)
+    except CodecError as error:
+        raise UsageError(str(error)) from error
 
 
 def run_encode(args: argparse.Namespace) -> int:
     from codec.image import read
+
+    _check_model(args)
 
     jobs = plan(args.inputs, args.output, SUFFIX, read.has_picture_suffix)
     return _run_jobs(args, jobs, _encode)
@@ -64,6 +87,7 @@ def run_encode(args: argparse.Namespace) -> int:
 def run_decode(args: argparse.Namespace) -> int:
     from codec.image import write
 
+    _check_decoder(args)
     jobs = plan(args.inputs, args.output, ".png", lambda path: path.suffix.lower() == SUFFIX)
     for target in {job.target for job in jobs}:
         try:
@@ -75,6 +99,8 @@ def run_decode(args: argparse.Namespace) -> int:
 
 def run_upscale(args: argparse.Namespace) -> int:
     from codec.image import read, write
+
+    _check_model(args)
 
     jobs = plan(args.inputs, args.output, f".x{args.scale}.png", read.has_picture_suffix)
     for target in {job.target for job in jobs}:
@@ -127,7 +153,7 @@ def _encode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Termina
         source = io.BytesIO(file.read()) if job.source == STANDARD else file
         picture = read.load(source)
         input_bytes = source.seek(0, io.SEEK_END)
-    codec = coder.get()
+    codec = coder.get(args.model)
     start = time.perf_counter()
     data = codec.encode(
         picture,
@@ -153,7 +179,7 @@ def _decode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Termina
         data = read_stream(file, args.max_bytes)
     options = {"max_bytes": args.max_bytes, "allow_truncated": args.allow_truncated}
     header = container.parse(data, **options).header  # refuses damage before torch is imported
-    codec = coder.get()
+    codec = coder.get(header.model_id)
     start = time.perf_counter()
     if args.decoder != "vq":
         options |= {"realism": args.realism, **_sampling(args)}
@@ -170,7 +196,7 @@ def _upscale(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Termin
 
     with _open(job.source) as file:
         picture = read.load(io.BytesIO(file.read()) if job.source == STANDARD else file)
-    codec = coder.get()
+    codec = coder.get(args.model)
     start = time.perf_counter()
     image = codec.upscale(picture, args.scale, progress=terminal.progress, **_sampling(args))
     seconds = time.perf_counter() - start

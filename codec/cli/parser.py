@@ -41,6 +41,7 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
                         help="seed of a semantic decoder's noise, kept in the file; default 0")
     parser.add_argument("--verify", action="store_true", help="decode the result again and tell its RMSE")
     _add_common(parser)
+    _add_model(parser)
     _add_compute(parser)
     parser.set_defaults(run=run_encode)
 
@@ -51,7 +52,7 @@ def _add_decode(commands: argparse._SubParsersAction) -> None:
         description="Decompress pictures. The suffix of OUT says the format (any that Pillow writes); PNG without.",
     )
     _add_paths(parser, f"{SUFFIX} file or folder; - is standard input")
-    parser.add_argument("--decoder", choices=("vq", "ldm", "gan", "perceptual"), default="vq",
+    parser.add_argument("--decoder", default="vq", metavar="NAME",
                         help="vq: nearest to the original; ldm: generates the detail that was not sent; gan, perceptual: "
                              "baselines; default vq")
     parser.add_argument("--max-bytes", type=_whole(1), metavar="N",
@@ -75,6 +76,7 @@ def _add_upscale(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--scale", type=int, choices=(2, 4), default=2, help="times as wide and as high; default 2")
     _add_sampling(parser, "default 0")
     _add_common(parser)
+    _add_model(parser)
     _add_compute(parser)
     parser.set_defaults(run=run_upscale)
 
@@ -115,7 +117,18 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=_model, default="default", metavar="ID", help="number of the model; default: the newest")
+
+
+def _model(text: str) -> str | int:
+    if text != "default" and not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text} is not the number of a model")
+    return text if text == "default" else int(text)
+
+
 def _add_compute(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", metavar="DIR", help="folder of weights to add, with its manifest.json")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default cpu")
     parser.add_argument("--threads", type=_whole(1, 1024), metavar="N", help="CPU threads; default: all")
 

@@ -126,7 +126,7 @@ def small_agreement(net: VQVAE, small: torch.Tensor, factor: int) -> Callable[[t
 
 
 def restore(name: str, net: Semantic, known: Known, options: Options, seed: int, step: Callable[[float], None]) -> torch.Tensor:
-    """name: one of codec.zoo.RESTORERS -> latents y (1, C, h, w) at the top level."""
+    """name: of the decoder -> latents y (1, C, h, w) at the top level."""
     y_c, task = known.condition.y_c, known.condition.task
     _, c, h, w = y_c.shape
     scale = net.scales(task)

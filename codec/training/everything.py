@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codec.training.data.cache import check_outside, data_options
+from codec.training.shipping.manifest import check_id
 
 RECIPE = Path(__file__).with_name("recipe")
 DECODERS = ("ldm", "perceptual", "gan")
@@ -75,8 +76,8 @@ def arguments() -> argparse.Namespace:
     ap = argparse.ArgumentParser(prog="codec.training", description=__doc__.split("\n")[0])
     data_options(ap, "RUNS/cache")
     ap.add_argument("--runs", type=Path, required=True, help="folder for checkpoints, logs and latents; what is found there is resumed")
-    ap.add_argument("--weights", type=Path, required=True, help="folder for weights and manifest (codec/weights ships them)")
-    ap.add_argument("--id", type=int, required=True, help="model id of the weights")
+    ap.add_argument("--weights", type=Path, required=True, help="folder for weights and manifest, for --weights of encode and decode")
+    ap.add_argument("--id", type=int, required=True, help="model id of the weights, 1000 or more")
     ap.add_argument("--feature-weights", type=Path, required=True, help="safetensors file with SqueezeNet 1.1")
     ap.add_argument("--recipe", type=Path, default=RECIPE, help="folder with train, adapt, ldm, perceptual, gan and label.toml")
     ap.add_argument("--subjects", type=Path, help="CSV with photograph and subject, for class labels (the shipped ones: recipe/subjects.csv)")
@@ -95,6 +96,7 @@ def main() -> None:
         raise SystemExit("codec.training runs in one process")
     for folder in (args.runs, args.weights):
         check_outside(folder, args.data)
+    check_id(args.id, args.weights)
     args.weights.mkdir(parents=True, exist_ok=True)
     try:
         for stage in stages(args):

@@ -28,7 +28,7 @@ def fake(monkeypatch):
     """The command line over a codec without a network."""
     fake = FakeCodec()
     fake.loads = []
-    monkeypatch.setattr("codec.cli.commands.load_codec", lambda args: fake.loads.append(args) or fake)
+    monkeypatch.setattr("codec.cli.commands.load_codec", lambda args, model: fake.loads.append(args) or fake)
     return fake
 
 
@@ -369,7 +369,7 @@ def test_any_failure_is_one_line(error, said, photo, fake, capfd, monkeypatch):
 
 
 def test_a_codec_that_cannot_be_loaded_ends_the_run(photo, capfd, monkeypatch):
-    def fail(args):
+    def fail(args, model):
         raise UnsupportedError("there is no CUDA device")
 
     monkeypatch.setattr("codec.cli.commands.load_codec", fail)

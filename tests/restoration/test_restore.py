@@ -11,7 +11,7 @@ from codec.errors import CodecError, UnsupportedError
 from codec.models.context import Context, everywhere, grid
 from codec.models.semantic import Condition
 from codec.restoration import restore
-from tests.support.small import CONFIG, network, small_model
+from tests.support.small import CONFIG, RESTORERS, network, small_model
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def sent(small_codec) -> bytes:
 
 def test_no_realism_is_exactly_the_vq_picture(small_codec, sent):
     vq = small_codec.decode_array(sent)
-    for decoder in zoo.RESTORERS:
+    for decoder in RESTORERS:
         assert np.array_equal(small_codec.decode_array(sent, decoder=decoder, realism=0), vq)
 
 
@@ -107,7 +107,7 @@ def test_options_that_cannot_be(small_codec, sent, options, word):
 def test_no_weights_for_this_model(small_codec, sent):
     bare = Codec(small_codec._model, torch.device("cpu"), 1)
     assert bare.decoders() == ("vq",)
-    with pytest.raises(UnsupportedError, match="no weights of the gan decoder for model 0"):
+    with pytest.raises(UnsupportedError, match="model 0 has no decoder 'gan'"):
         bare.decode(sent, decoder="gan")
 
 

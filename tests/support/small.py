@@ -23,6 +23,7 @@ CONFIG = VQVAEConfig(
 SHAPE = DenoiserConfig(
     channels=CONFIG.channels, width=16, blocks=2, kernel=3, attend=1, heads=2, context=8, embedding=16
 )
+RESTORERS = ("ldm", "gan", "perceptual")
 CODEWORD = 4 * CONFIG.token_channels
 
 
@@ -60,7 +61,7 @@ def small_codec() -> Codec:
     model = small_model().requires_grad_(False)
     coder, arrays = small_coder(model)
     c = Codec(PerceptualModel(0, zoo.hash_arrays(arrays), CONFIG, model, coder), torch.device("cpu"), 1)
-    c._restorers = {name: network(k) for k, name in enumerate(zoo.RESTORERS)}
+    c._restorers = {name: network(k) for k, name in enumerate(RESTORERS)}
     c._labels = zoo.Labels(("cats", "dogs"), ClassConditioner(2, 3, 8).requires_grad_(False))
     c._labels.conditioner.tokens[1] += 2.0
     return c

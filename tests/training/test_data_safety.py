@@ -69,14 +69,14 @@ def commands(home: Path, work: Path) -> dict[str, list]:
     return {
         "train": [*data, "--out", base.parent, *recipe("train")],
         "adapt": [*data, "--out", adapted.parent, "--base", base, *recipe("adapt")],
-        "ship": [*data, "--adapted", adapted, "--out", out / "w" / "vqvae-7.safetensors", "--id", 7, "--crops", 2],
+        "ship": [*data, "--adapted", adapted, "--out", out / "w" / "vqvae-1007.safetensors", "--id", 1007, "--crops", 2],
         "latents": [*data, "--out", out / "latents", "--base", adapted, "--shards", 1, "--size", 2],
-        "decoded": [*data, "--out", out / "decoded", "--model", out / "w" / "vqvae-7.safetensors", "--shards", 1, "--size", 1],
+        "decoded": [*data, "--out", out / "decoded", "--model", out / "w" / "vqvae-1007.safetensors", "--shards", 1, "--size", 1],
         "held_out": [*data, "--out", out / "held-out", "--size", 256],
         "ablations": [*data, "--runs", out / "ablations", "--out", out / "results", "--only", "nothing"],
         "quantisers": [*data, "--cache", out / "cache", "--out", out / "results", "--base", base, "--crops", 1, "--validation", 1, "--rounds", 0],
         "search_share": [*data, "--cache", out / "cache", "--out", out / "results", "--count", 1],
-        "everything": [*data, "--runs", out / "runs", "--weights", out / "weights", "--id", 7, "--recipe", work / "recipe", "--shards", 1, "--size", 2,
+        "everything": [*data, "--runs", out / "runs", "--weights", out / "weights", "--id", 1007, "--recipe", work / "recipe", "--shards", 1, "--size", 2,
                        "--crops", 2, "--subjects", work / "subjects.csv", "--feature-weights", work / "squeeze.safetensors"],
     }  # fmt: skip
 
@@ -157,7 +157,7 @@ def test_an_index_of_another_program_is_not_a_cache(tmp_path):
 
 
 def test_a_manifest_of_another_program_is_not_written_to(tmp_path):
-    from codec.training.shipping.ship import write_manifest
+    from codec.training.shipping.manifest import write_manifest
 
     (tmp_path / "manifest.json").write_text('{"name": "my app"}')
     (tmp_path / "w.safetensors").write_bytes(b"")

@@ -51,28 +51,28 @@ def arguments(tmp_path) -> list[str]:
         (tmp_path / "recipe" / f"{name}.toml").write_text(text)
     save_file(import_torchvision().models.squeezenet1_1().state_dict(), tmp_path / "squeeze.safetensors")
     given = {"data": "photos", "runs": "runs", "weights": "weights", "recipe": "recipe", "subjects": "subjects.csv", "feature-weights": "squeeze.safetensors"}
-    return [word for name, value in given.items() for word in (f"--{name}", str(tmp_path / value))] + ["--id", "7", "--shards", "1", "--size", "2", "--crops", "2"]
+    return [word for name, value in given.items() for word in (f"--{name}", str(tmp_path / value))] + ["--id", "1007", "--shards", "1", "--size", "2", "--crops", "2"]
 
 
 def test_weights_come_out_of_photographs_and_a_second_call_changes_nothing(tmp_path, arguments, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["everything", *arguments])
     everything.main()
     out = tmp_path / "weights"
-    model = zoo.read_model(out / "vqvae-7.safetensors", 7)
+    model = zoo.read_model(out / "vqvae-1007.safetensors", 1007)
     assert model.vqvae.g_s.filter is not None and model.coder.trellis.name == "tcq4"
     for name in everything.DECODERS:
-        assert zoo.read_semantic(out / f"{name}-7.safetensors").sd.shape == (24,)
-    assert zoo.read_labels(out / "label-7.safetensors").names == ("lying", "upright")
+        assert zoo.read_semantic(out / f"{name}-1007.safetensors").sd.shape == (24,)
+    assert zoo.read_labels(out / "label-1007.safetensors").names == ("lying", "upright")
     manifest = json.loads((out / "manifest.json").read_text())
-    assert [s["command"].split(".")[-1] for s in manifest["models"]["7"]["stages"]] == ["train", "adapt"]
-    assert [len(manifest["semantic"][f"{name}-7"]["stages"]) for name in everything.DECODERS] == [1, 1, 2]
+    assert [s["command"].split(".")[-1] for s in manifest["models"]["1007"]["stages"]] == ["train", "adapt"]
+    assert [len(manifest["semantic"][f"{name}-1007"]["stages"]) for name in everything.DECODERS] == [1, 1, 2]
     before = {p: p.read_bytes() for p in out.iterdir()}
     again = everything.stages(everything.arguments())
     assert [s.command for s in again if not s.finished()] == ["base.train", "base.adapt", *(f"restoration.{name}" for name in ("latents", "train_diffusion", "train_gan", "train_gan", "train_labels"))]
     assert torch.load(tmp_path / "runs" / "gan" / "last.pt", weights_only=True)["step"] == 2
     again[0].run()
     assert before == {p: p.read_bytes() for p in out.iterdir()}
-    os.utime(out / "vqvae-7.safetensors", (0, 0))  # older than what it is made of: to be shipped again
+    os.utime(out / "vqvae-1007.safetensors", (0, 0))  # older than what it is made of: to be shipped again
     assert [s.finished() for s in again if s.command == "shipping.ship"] == [False]
 
 

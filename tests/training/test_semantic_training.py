@@ -234,14 +234,14 @@ def test_refitting_measures_the_scales_and_keeps_the_network(store, folder, diff
     zoo.write_semantic(tmp_path / "ldm-7.safetensors", old)
     (tmp_path / "label-7.safetensors").write_bytes(b"labels")
     stages = [{"command": "python -m codec.training.restoration.train_diffusion", "steps": 30}]
-    record = {"semantic": {f"{name}-7": {"file": f"{name}-7.safetensors", "hardware": "a test", "stages": stages} for name in ("ldm", "label")}}
+    record = {"semantic": {f"{name}-7": {"file": f"{name}-7.safetensors", "hardware": "a test", "stages": stages, **kind} for name, kind in (("ldm", {"decoder": "ldm"}), ("label", {"labels_of": "ldm"}))}}
     (tmp_path / "manifest.json").write_text(json.dumps(record))
     monkeypatch.setattr(refit, "load_adapted", lambda path: (store.vqvae, None))
     for name in ("ldm", "label"):
         monkeypatch.setattr(sys, "argv", ["refit", "--latents", str(folder), "--base", "x", "--weights", str(tmp_path / f"{name}-7.safetensors"), "--out", str(tmp_path / f"{name}-8.safetensors")])
         refit.main()
         entry = json.loads((tmp_path / "manifest.json").read_text())["semantic"][f"{name}-8"]
-        assert entry["hardware"] == "a test" and entry["stages"] == stages and entry["refitted_from"] == f"{name}-7"
+        assert entry["hardware"] == "a test" and entry["stages"] == stages and entry["refitted_from"] == f"{name}-7" and entry["model"] == 8
     before, after = (zoo.read_semantic(tmp_path / f"ldm-{k}.safetensors") for k in (7, 8))
     assert all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
     assert torch.allclose(after.scale, diffusion.scale, rtol=1e-2) and torch.allclose(after.sd, diffusion.sd, rtol=1e-2) and not torch.allclose(before.sd, after.sd, rtol=0.1)

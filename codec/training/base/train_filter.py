@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from tqdm import tqdm
 
-from codec import zoo
+from codec import manifest, zoo
 from codec.models.filter import GRID, Filter
 from codec.models.transforms import level_features
 from codec.training.base.decoded import Decoded
@@ -160,7 +160,7 @@ def main() -> None:
     with place(args.threads, alone="codec.training.base.train_filter") as device:
         net = train(config, Store(args.decoded), model.config.anchors, args.out, args.stop_at, device)
     if args.weights:
-        zoo.write_filter(zoo.find(args.model)[0], args.weights, net)
+        zoo.write_filter(zoo.find(args.model, manifest.read())[0], args.weights, net)
         if args.id:
             record_filter(args.weights, args.id, args.out, args.hardware)
 

@@ -17,8 +17,8 @@ import torch
 from codec.models.semantic import Semantic
 from codec.training.base.adapt import load_adapted
 from codec.training.restoration.restore import Store
-from codec.training.shipping.ship import write_manifest
-from codec.zoo import LABELS, read_semantic, write_semantic
+from codec.training.shipping.manifest import write_manifest
+from codec.zoo import read_semantic, write_semantic
 
 
 def refit(old: Semantic, store: Store) -> Semantic:
@@ -43,11 +43,11 @@ def main() -> None:
     before = json.loads((args.out.parent / "manifest.json").read_text())["semantic"].get(args.weights.stem)
     if before is None:
         raise SystemExit(f"manifest.json says nothing of {args.weights.stem}")
-    if args.weights.stem.startswith(LABELS):
+    if "labels_of" in before:
         shutil.copyfile(args.weights, args.out)
     else:
         write_semantic(args.out, refit(read_semantic(args.weights), Store(args.latents, load_adapted(args.base)[0])).eval())
-    write_manifest(args.out, "semantic", args.out.stem, {k: v for k, v in before.items() if k not in ("file", "sha256")} | {"refitted_from": args.weights.stem})
+    write_manifest(args.out, "semantic", args.out.stem, {k: v for k, v in before.items() if k not in ("file", "sha256")} | {"model": int(args.out.stem.rpartition("-")[2]), "refitted_from": args.weights.stem})
     print(f"{args.out}: {args.out.stat().st_size} bytes")
 
 

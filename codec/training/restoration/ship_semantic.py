@@ -15,7 +15,8 @@ import torch
 from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
 from codec.models.semantic import Semantic
-from codec.training.shipping.ship import PHOTOGRAPHS, stage, write_manifest
+from codec.training.shipping.manifest import write_manifest
+from codec.training.shipping.ship import PHOTOGRAPHS, stage
 from codec.zoo import Labels, write_labels, write_semantic
 
 
@@ -42,7 +43,12 @@ def main() -> None:
         write_labels(args.out, Labels(tuple(state["names"]), net))
     else:
         write_semantic(args.out, net)
+    name, _, number = args.out.stem.rpartition("-")
+    if not number.isdigit():
+        ap.error("the name of --out is NAME-ID.safetensors")
     record = {
+        "model": int(number),
+        **({"labels_of": "ldm"} if "names" in state else {"decoder": name}),
         "parameters": sum(p.numel() for p in net.parameters()),
         "data": f"random 384x384 crops of the training photographs, their latents under the perceptual model; {PHOTOGRAPHS}",
         "hardware": args.hardware,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import json
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from codec.training.base.tables import Counts, analytic_tables, token_classes, t
 from codec.training.base.train import load_base
 from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos
+from codec.training.shipping.manifest import check_id, write_manifest
 from codec.zoo import read_model, write_model
 
 
@@ -92,12 +92,13 @@ def main() -> None:
     ap.add_argument("--base", type=Path, nargs="*", default=[], help="folders of the runs before it, in order, for the record")
     ap.add_argument("--begun-from", metavar="ID", help="model in the manifest whose weights the first of them began with: its stages are put before, for the record")
     ap.add_argument("--out", type=Path, required=True)
-    ap.add_argument("--id", type=int, default=0, help="model id for the manifest beside the file (0: no manifest)")
+    ap.add_argument("--id", type=int, default=0, help="model id for the manifest beside the file, 1000 or more (0: no manifest)")
     ap.add_argument("--crops", type=int, default=200)
     ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
     args = ap.parse_args()
     torch.set_num_threads(1)
     check_outside(args.out, args.data)
+    check_id(args.id, args.out.parent)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     model = ship(args.adapted, args.data, args.cache or args.adapted.parent / "cache", args.out, args.crops)
     print(f"{args.out}: {args.out.stat().st_size} bytes, table hash {model.table_hash:08x}")
@@ -125,16 +126,6 @@ def stage(folder: Path) -> dict:
         "seconds": round(float(state["seconds"]), 1),
         "loss_curve": [[int(r["step"]), float(r["loss"])] for r in curve],
     }
-
-
-def write_manifest(weights: Path, section: str, key: str, values: dict) -> None:
-    """Puts an entry with the file's name and hash into the section of manifest.json beside a weights file."""
-    path = weights.parent / "manifest.json"
-    manifest = json.loads(path.read_text()) if path.exists() else {}
-    if not isinstance(manifest, dict) or not set(manifest) <= {"models", "semantic"}:
-        raise SystemExit(f"{path} is not a list of weights: write the weights to another folder")
-    manifest.setdefault(section, {})[key] = {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), **values}
-    path.write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 def record_filter(weights: Path, model_id: int, folder: Path, hardware: str) -> None:
