@@ -224,9 +224,10 @@ class Codec:
         step = progress or _ignore
         with self._settings(), torch.inference_mode():
             tokens, v_hat = self._model.coder.decode(stream.sections, h, w, header.level)
-            semantic_too = net is not None and options.realism > 0
-            rgb = self._synthesise(v_hat, header.level, (lambda done: step(done * 0.1)) if semantic_too else step)
-            if semantic_too:
+            if net is None or options.realism == 0:
+                rgb = self._synthesise(v_hat, header.level, step)
+            else:
+                rgb = self._synthesise(v_hat, header.level, lambda done: step(done * 0.1))
                 whole = None not in stream.sections
                 rgb = self._restore(decoder, net, rgb, tokens, v_hat if whole else None, header.level, options, header.seed, lambda done: step(0.1 + 0.9 * done))
         return rgb[: header.height, : header.width], header.gray, alpha

@@ -99,4 +99,4 @@ def _read(folder: Path) -> dict:
 def _file(folder: Path, entry: dict) -> Path:
     if Path(entry["file"]).name != entry["file"]:
         raise ValueError(f"file {entry['file']!r} is not in its folder")
-    return folder / entry["file"]
+    return folder / str(entry["file"])

@@ -120,7 +120,7 @@ def row(worker: Worker, peers: Mapping[str, Worker], size: tuple[int, int]) -> d
     job, facts, low_high = worker.job, worker.facts, quantiles(worker.seconds, n=4) if len(worker.seconds) > 1 else [worker.seconds[0]] * 3
     setting = f"quality {job.quality:g}" + (f", effort {job.effort}" if job.effort else "")
     ratios = (
-        {f"ratio_{name}": round(median(a / b for a, b in zip(worker.seconds, peer.seconds)), 3) for name, peer in peers.items()}
+        {f"ratio_{name}": round(median(a / b for a, b in zip(worker.seconds, peer.seconds, strict=True)), 3) for name, peer in peers.items()}
         if job.codec == "ours"
         else {}
     )

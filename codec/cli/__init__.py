@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     try:
-        return args.run(args)
+        return int(args.run(args))
     except UsageError as error:
         code, message = 2, str(error)
     except KeyboardInterrupt:

@@ -288,5 +288,5 @@ def _name(path: Path, standard: str) -> str:
 
 def _rmse(a: np.ndarray, b: np.ndarray) -> float:
     """Root mean square error of two uint8 pictures of shape H W C, a few rows at a time to save memory."""
-    total = sum(float(((x.astype("f4") - y) ** 2).sum()) for x, y in zip(a, b))
-    return (total / a.size) ** 0.5
+    total = sum(float(((x.astype("f4") - y) ** 2).sum()) for x, y in zip(a, b, strict=True))
+    return float((total / a.size) ** 0.5)

@@ -75,8 +75,9 @@ def _name_targets(pairs: Sequence[tuple[Path, Path]], suffix: str, made_folder: 
     """photo.jpg -> photo.ldc, but photo.jpg.ldc and photo.png.ldc when both are to go to one folder."""
     short = [folder / source.with_suffix(suffix).name for source, folder in pairs]
     count = Counter(short)
-    jobs, taken = [], {}
-    for (source, folder), target in zip(pairs, short):
+    jobs: list[Job] = []
+    taken: dict[Path, Path] = {}
+    for (source, folder), target in zip(pairs, short, strict=True):
         if count[target] > 1:
             target = folder / (source.name + suffix)
         if target in taken:

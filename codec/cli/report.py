@@ -132,7 +132,7 @@ class Terminal:
         if self._bar is not None:
             self._bar.refresh()
 
-    def _print_json(self, value: Report | Failure) -> None:
+    def _print_json(self, value: Report | Enlargement | Failure) -> None:
         print(json.dumps(asdict(value)), flush=True)
 
 

@@ -25,7 +25,7 @@ def to_srgb(image: Image.Image, icc: bytes, notes: list[str]) -> Image.Image:
         transform = _srgb_transform(profile, image.mode)
         if image.mode != "CMYK" and _changes_nothing(transform, image.mode):
             return image
-        converted = ImageCms.applyTransform(image, transform)
+        converted = _applied(image, transform)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         notes.append("the ICC profile is broken and was ignored")
         return image
@@ -39,7 +39,7 @@ def _gray_through_rgb(image: Image.Image, profile: ImageCms.ImageCmsProfile, not
     transform = _srgb_transform(profile, "RGB")
     if _changes_nothing(transform, "RGB"):
         return image
-    converted = ImageCms.applyTransform(image.convert("RGB"), transform)
+    converted = _applied(image.convert("RGB"), transform)
     notes.append("colours were converted from the ICC profile to sRGB")
     return converted.getchannel("G")
 
@@ -55,6 +55,12 @@ def _srgb_transform(profile: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.Im
     )
 
 
+def _applied(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
+    result = ImageCms.applyTransform(image, transform)
+    assert result is not None  # it is for a transform in place only
+    return result
+
+
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     """Whether a lattice of colours comes out of the transform within one step of where it went in."""
     if mode == "L":
@@ -65,5 +71,5 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
         axis = np.linspace(0, 255, 9).round().astype(np.uint8)
         lattice = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(1, -1, 3)
         source = Image.fromarray(lattice)
-    result = np.asarray(ImageCms.applyTransform(source, transform))
+    result = np.asarray(_applied(source, transform))
     return int(np.abs(result.astype(np.int16) - lattice).max()) <= 1

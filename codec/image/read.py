@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from codec.bitstream.container import MAX_PIXELS, MAX_SIDE
 from codec.errors import LimitError, PictureError
@@ -110,7 +110,7 @@ def _pillow_errors() -> Iterator[None]:
             yield
     except (PictureError, LimitError, MemoryError):
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise PictureError("not a picture in a format that Pillow reads") from error
     except Image.DecompressionBombError as error:
         raise LimitError(f"the picture has more than {MAX_PIXELS} pixels") from error
@@ -161,7 +161,7 @@ def _picture(rgb: np.ndarray, alpha: np.ndarray | None, gray: bool, notes: list[
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # broken EXIF data must not cost the picture
         return 1
 
@@ -222,10 +222,10 @@ def _eight_bits(samples: np.ndarray) -> np.ndarray:
     if samples.dtype.kind == "f":
         if not (low >= 0 and high <= 1):  # also false for NaN
             raise PictureError("floating-point samples must lie in [0, 1]")
-        return np.rint(samples * 255).astype(np.uint8)
+        return np.asarray(np.rint(samples * 255), np.uint8)
     if low < 0 or high > 65535:
         raise PictureError("integer samples of more than 16 bits are not supported")
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.asarray((samples.astype(np.uint32) + 128) // 257, np.uint8)
 
 
 def check_size(width: int, height: int) -> None:
@@ -255,9 +255,9 @@ def _from_array(array: np.ndarray) -> Picture:
 
 def _tensor_to_hwc(tensor: Any) -> np.ndarray:
     """C H W tensor, float in [0, 1] or uint8 -> H W C uint8 array."""
-    array = tensor.detach().cpu()
+    values = tensor.detach().cpu()
     # numpy has no bfloat16; float32 holds every float16 and bfloat16 exactly
-    array = (array.float() if array.is_floating_point() else array).numpy()
+    array: np.ndarray = (values.float() if values.is_floating_point() else values).numpy()
     if array.ndim != 3 or not 1 <= array.shape[0] <= 4:
         raise PictureError(f"a picture tensor must have shape C H W with C = 1..4, not {tuple(array.shape)}")
     array = array.transpose(1, 2, 0)

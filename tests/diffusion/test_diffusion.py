@@ -87,7 +87,7 @@ def test_the_network_sees_unit_variance():
     for sigma in (0.05, 1.0, 80.0):
         seen = []
         x = normal(1, 4, 64, 64) + sigma * normal(1, 4, 64, 64, seed=1)
-        Preconditioned(lambda x, c_noise: (seen.append(x), (x, x))[1])(x, sigma)
+        Preconditioned(lambda x, c_noise, seen=seen: (seen.append(x), (x, x))[1])(x, sigma)
         assert seen[0].var().item() == pytest.approx(1, abs=0.05)
 
 

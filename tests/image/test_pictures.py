@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import matplotlib.cbook
 import numpy as np
@@ -246,7 +247,7 @@ def test_limits_come_before_the_pixels():
 
 
 def test_bad_pictures_are_refused(tmp_path):
-    photo = open(PHOTO, "rb").read()
+    photo = Path(PHOTO).read_bytes()
     tiff = saved(Image.fromarray(RAMP), "TIFF")
     for bad in (b"", b"no picture", photo[:300], photo[: len(photo) // 2], tiff[:40], png(7, 5, 8, 2, b"\0" * 9)):
         with pytest.raises(PictureError) as caught:
