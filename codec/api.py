@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,22 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from codec import pictures, refine, restore, tiles, zoo
+from codec import manifest, zoo
 from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse
+from codec.coding import search, tiles
+from codec.coding.model import PerceptualModel
+from codec.coding.ratecontrol import error_weight
 from codec.errors import CodecError, RateError, UnsupportedError
-from codec.models.ratecontrol import error_weight
+from codec.image import read
+from codec.image.alpha import pack_alpha, unpack_alpha
+from codec.image.write import assemble
+from codec.manifest import Weights
 from codec.models.semantic import Semantic
 from codec.models.transforms import PATCH
+from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
+from codec.restoration import restore
 
 UNIT = 2 * PATCH  # pictures are padded to multiples of this many pixels
-DECODERS = ("vq", *zoo.RESTORERS)
 
 
 def _ignore(done: float) -> None:
@@ -39,15 +47,18 @@ class _Prepared:
 class Codec:
     """One model on one device. Make it with ``load``."""
 
-    def __init__(self, model: zoo.PerceptualModel, device: torch.device, threads: int | None) -> None:
+    def __init__(
+        self, model: PerceptualModel, device: torch.device, threads: int | None, weights: Weights | None = None
+    ) -> None:
         self._model, self._device, self._threads = model, device, threads
+        self._weights = weights or Weights(model.model_id)
         self._restorers: dict[str, Semantic] = {}
         self._labels: zoo.Labels | None = None
         self.model_id = model.model_id
 
     def decoders(self) -> tuple[str, ...]:
         """Names of the decoders that have weights here."""
-        return ("vq", *zoo.restorers(self.model_id))
+        return self._weights.decoders_of(self.model_id)
 
     def labels(self) -> tuple[str, ...]:
         """What a picture may be said to show, for the ``label`` of the ldm decoder and of ``upscale``. Raises UnsupportedError where there are no labels for this model."""
@@ -56,7 +67,7 @@ class Codec:
     def decoder_id(self, decoder: str) -> str:
         """What decides the pictures of a decoder: model, name, hash of the weights it uses, and the sampler's defaults."""
         sampler = f", {restore.STEPS} steps to {restore.STOP:g} within {restore.TOLERANCE:g}" if decoder == "ldm" else ""
-        return f"model {self.model_id}, {decoder} {zoo.weights_hash(decoder, self.model_id)}{sampler}"
+        return f"model {self.model_id}, {decoder} {zoo.weights_hash(self._weights, decoder, self.model_id)}{sampler}"
 
     def encode(
         self,
@@ -71,97 +82,208 @@ class Codec:
     ) -> bytes:
         """Picture -> bytes of an .ldc file.
 
-        image: what codec.pictures.load takes (path, PIL image, uint8 array HWC or HW, float tensor CHW in 0..1). quality: 0..100, higher is
-        better, in steps of 1/64. target_bytes: the file is the best found that is not larger; target_bpp: the same, in bits per pixel.
-        effort: 1 (one pass) .. 9 (refines the latents against the decoder, minutes). seed: of the semantic decoder's noise. progress: called with
-        0..1. Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for options out of range.
+        image: what codec.image.read.load takes (path, bytes, file, PIL image, uint8 array HWC or HW, float tensor CHW).
+        quality: 0 (small) .. 100 (good), in steps of 1/64; not used with a target.
+        target_bpp: the best quality that needs at most so many bits per pixel.
+        target_bytes: the best quality in at most so many bytes.
+        effort: 1 (one pass) .. 9 (minutes): searches for a better picture at the same quality. At 9 the picture is
+            clearly better, and the file about a tenth larger at the same quality number.
+        seed: of the noise of decoders that make detail; kept in the file.
+        progress: called with 0..1.
+
+        Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for
+        options out of range.
         """
-        if not 0 <= quality <= 100:
-            raise CodecError(f"quality {quality:g} is outside 0..100")
-        if not 1 <= effort <= 9:
-            raise CodecError(f"effort {effort} is outside 1..9")
-        if not 0 <= seed < 2**32:
-            raise CodecError(f"seed {seed} is outside 0..2**32-1")
-        if target_bpp is not None and target_bytes is not None:
-            raise CodecError("give a target in bytes or in bits per pixel, not both")
-        for name, value in (("bpp", target_bpp), ("bytes", target_bytes)):
-            if value is not None and not value > 0:
-                raise CodecError(f"the target of {value:g} {name} is not positive")
-        picture = pictures.load(image)
-        alpha = b"" if picture.alpha is None else pictures.pack_alpha(picture.alpha)
+        options = EncodeOptions(
+            quality=quality,
+            target_bpp=target_bpp,
+            target_bytes=target_bytes,
+            effort=effort,
+            seed=seed,
+        )
+        picture = read.load(image)
+        alpha = b"" if picture.alpha is None else pack_alpha(picture.alpha)
         step = progress or _ignore
         with self._settings():
             prepared = self._prepare(picture.rgb)
 
             def at(level: int, effort: int, step: Callable[[float], None]) -> bytes:
-                header = Header(prepared.width, prepared.height, self.model_id, self._model.table_hash, level, picture.gray, seed)
+                header = Header(prepared.width, prepared.height, self.model_id, self._model.table_hash, level, picture.gray, options.seed)
                 return pack(header, self._sections(prepared.x, level, effort, step), alpha)
 
-            if target_bpp is not None:
-                target_bytes = int(target_bpp * prepared.width * prepared.height / 8)
-            if target_bytes is None:
-                return at(level_of(quality), effort, step)
-            return _largest_below(target_bytes, at, effort, step)
+            target = options.target_bytes
+            if options.target_bpp is not None:
+                target = int(options.target_bpp * prepared.width * prepared.height / 8)
+            if target is None:
+                return at(level_of(options.quality), options.effort, step)
+            return _largest_below(target, at, options.effort, step)
 
-    def decode(self, data: bytes, **options: Any) -> Image.Image:
-        """Bytes -> PIL image of mode L, LA, RGB or RGBA; the options are those of ``decode_parts``."""
-        rgb, gray, alpha = self.decode_parts(data, **options)
-        return pictures.assemble(rgb, gray, alpha)
-
-    def decode_array(self, data: bytes, **options: Any) -> np.ndarray:
-        """Bytes -> uint8 (H, W, 3), without alpha; the options are those of ``decode_parts``."""
-        return self.decode_parts(data, **options)[0]
-
-    def decode_parts(
+    def decode(
         self,
         data: bytes,
         *,
         decoder: str = "vq",
+        realism: float | None = None,
+        steps: int | None = None,
+        sampler: str | None = None,
+        guidance: float | None = None,
+        consistency: bool | None = None,
+        stop: float | None = None,
+        seed: int | None = None,
+        context: Any = None,
+        label: str | None = None,
         max_bytes: int | None = None,
         allow_truncated: bool = False,
         progress: Callable[[float], None] | None = None,
-        **semantic: Any,
-    ) -> tuple[np.ndarray, bool, np.ndarray | None]:
-        """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None.
+    ) -> Image.Image:
+        """Bytes -> PIL image of mode L, LA, RGB or RGBA.
 
-        decoder: one of ``codec.api.DECODERS``. max_bytes: use no more than the first so many bytes; allow_truncated: accept a file that was cut;
-        both give a coarser picture. semantic: fields of ``codec.restore.Options`` (realism, steps, sampler, guidance, consistency, stop, seed, context, label) for the
-        decoders other than vq. Raises FormatError for bytes that are no sound file, UnsupportedError for another model or a decoder without weights.
+        decoder: vq is nearest to the original; the others (`Codec.decoders()`) make detail that was not sent.
+        realism: 0 (no detail that was not sent) .. 1 (all of the decoder's, the default).
+        steps: of the sampler, 1 .. 1000; more is slower.
+        sampler: dpmpp_2m (the default), heun or ancestral.
+        guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
+        consistency: make the sample agree with what is known of the picture (the default).
+        stop: noise level of the sampler's last estimate.
+        seed: of the noise; the default is the one in the file, 0 for upscale.
+        context: float array or tensor (N, D) for cross-attention, in place of what the file says.
+        label: what the picture shows, one of `Codec.labels()`.
+        max_bytes: use no more than the first so many bytes, for a coarser picture.
+        allow_truncated: accept a file that was cut short, for a coarser picture.
+        progress: called with 0..1.
+
+        An option that has no effect with the decoder is refused. Raises FormatError for bytes that are no sound file,
+        UnsupportedError for another model or a decoder without weights, CodecError for options out of range.
         """
-        if decoder not in DECODERS:
-            raise CodecError(f"there is no decoder {decoder!r} (there is: {', '.join(DECODERS)})")
-        options = _semantic_options(semantic)
-        stream = parse(data, max_bytes=max_bytes, allow_truncated=allow_truncated)
+        options = DecodeOptions(
+            decoder=decoder,
+            realism=realism,
+            steps=steps,
+            sampler=sampler,
+            guidance=guidance,
+            consistency=consistency,
+            stop=stop,
+            seed=seed,
+            context=context,
+            label=label,
+            max_bytes=max_bytes,
+            allow_truncated=allow_truncated,
+        )
+        rgb, gray, alpha = self.decode_parts(data, options, progress)
+        return assemble(rgb, gray, alpha)
+
+    def decode_array(
+        self,
+        data: bytes,
+        *,
+        decoder: str = "vq",
+        realism: float | None = None,
+        steps: int | None = None,
+        sampler: str | None = None,
+        guidance: float | None = None,
+        consistency: bool | None = None,
+        stop: float | None = None,
+        seed: int | None = None,
+        context: Any = None,
+        label: str | None = None,
+        max_bytes: int | None = None,
+        allow_truncated: bool = False,
+        progress: Callable[[float], None] | None = None,
+    ) -> np.ndarray:
+        """Bytes -> uint8 (H, W, 3), without alpha; the options are those of ``decode``."""
+        options = DecodeOptions(
+            decoder=decoder,
+            realism=realism,
+            steps=steps,
+            sampler=sampler,
+            guidance=guidance,
+            consistency=consistency,
+            stop=stop,
+            seed=seed,
+            context=context,
+            label=label,
+            max_bytes=max_bytes,
+            allow_truncated=allow_truncated,
+        )
+        return self.decode_parts(data, options, progress)[0]
+
+    def decode_parts(
+        self, data: bytes, asked: DecodeOptions, progress: Callable[[float], None] | None = None
+    ) -> tuple[np.ndarray, bool, np.ndarray | None]:
+        """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None. See ``decode``."""
+        decoder, options = asked.decoder, _generation(asked)
+        stream = parse(data, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated)
         header = stream.header
         if header.model_id != self.model_id:
             raise UnsupportedError(f"the file was made with model {header.model_id}, this is model {self.model_id}")
         if header.table_hash != self._model.table_hash:
             raise UnsupportedError(f"the file was made with other tables of model {header.model_id}")
         net = self._restorer(decoder, options) if decoder != "vq" else None
-        alpha = pictures.unpack_alpha(stream.alpha, header.width, header.height) if stream.alpha else None
+        alpha = unpack_alpha(stream.alpha, header.width, header.height) if stream.alpha else None
         h, w = (-(-n // UNIT) * 2 for n in (header.height, header.width))
         step = progress or _ignore
         with self._settings(), torch.inference_mode():
             tokens, v_hat = self._model.coder.decode(stream.sections, h, w, header.level)
-            semantic_too = net is not None and options.realism > 0
-            rgb = self._synthesise(v_hat, header.level, (lambda done: step(done * 0.1)) if semantic_too else step)
-            if semantic_too:
+            if net is None or options.realism == 0:
+                rgb = self._synthesise(v_hat, header.level, step)
+            else:
+                rgb = self._synthesise(v_hat, header.level, lambda done: step(done * 0.1))
                 whole = None not in stream.sections
                 rgb = self._restore(decoder, net, rgb, tokens, v_hat if whole else None, header.level, options, header.seed, lambda done: step(0.1 + 0.9 * done))
         return rgb[: header.height, : header.width], header.gray, alpha
 
-    def upscale(self, image: Any, scale: int, *, progress: Callable[[float], None] | None = None, **semantic: Any) -> Image.Image:
+    def upscale(
+        self,
+        image: Any,
+        scale: int = 2,
+        *,
+        realism: float | None = None,
+        steps: int | None = None,
+        sampler: str | None = None,
+        guidance: float | None = None,
+        consistency: bool | None = None,
+        stop: float | None = None,
+        seed: int | None = None,
+        context: Any = None,
+        label: str | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Image.Image:
         """Picture -> PIL image ``scale`` (2 or 4) times as wide and high, whose reduction is the picture again.
 
-        image: what codec.pictures.load takes. semantic: fields of ``codec.restore.Options``; realism 0 is the bicubic enlargement, and the default of the seed is 0.
-        Alpha is enlarged bicubically. Raises CodecError for a scale that is not trained, LimitError for a result above 64 megapixels.
+        image: what codec.image.read.load takes; alpha is enlarged bicubically.
+        scale: times as wide and as high, 2 or 4.
+        realism: 0 (the bicubic enlargement) .. 1 (all of the decoder's, the default).
+        steps: of the sampler, 1 .. 1000; more is slower.
+        sampler: dpmpp_2m (the default), heun or ancestral.
+        guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
+        consistency: make the sample agree with what is known of the picture (the default).
+        stop: noise level of the sampler's last estimate.
+        seed: of the noise; the default is the one in the file, 0 for upscale.
+        context: float array or tensor (N, D) for cross-attention, in place of what the file says.
+        label: what the picture shows, one of `Codec.labels()`.
+        progress: called with 0..1.
+
+        Raises CodecError for options out of range, LimitError for a result above 64 megapixels.
         """
-        options = _semantic_options(semantic)
+        options = _generation(
+            UpscaleOptions(
+                scale=scale,
+                realism=realism,
+                steps=steps,
+                sampler=sampler,
+                guidance=guidance,
+                consistency=consistency,
+                stop=stop,
+                seed=seed,
+                context=context,
+                label=label,
+            )
+        )
         net = self._restorer("ldm", options)
         task = restore.upscale_task(net, scale)
-        picture = pictures.load(image)
+        picture = read.load(image)
         h, w = (n * scale for n in picture.rgb.shape[:2])
-        pictures.check_size(w, h)
+        read.check_size(w, h)
         bicubic = np.asarray(Image.fromarray(picture.rgb).resize((w, h), Image.Resampling.BICUBIC))
         with self._settings(), torch.inference_mode():
             x = self._prepare(bicubic).x
@@ -170,14 +292,14 @@ class Codec:
             level = restore.top(self._model.vqvae, self._device)
             y_c = restore.latents(self._model.vqvae, x, level)
             values = restore.small_values(x)
-            known = restore.Known(restore.conditioned(net, y_c, task, values, options, self._label("ldm", options)), restore.small_agreement(self._model.vqvae, small, scale))
+            known = restore.Known(restore.conditioned(net, y_c, task, values, options, self._label(options)), restore.small_agreement(self._model.vqvae, small, scale))
             y = restore.restore("ldm", net, known, options, options.seed or 0, progress or _ignore)
             x_hat = restore.picture(self._model.vqvae, y, level)
             if options.consistency:
                 x_hat = restore.back_project(x_hat.float() / 255, small, scale, rounds=6).mul(255).round().to(torch.uint8)
             rgb = restore.blend(x, x_hat, options.realism)[0].permute(1, 2, 0).cpu().numpy()[:h, :w]
         alpha = None if picture.alpha is None else np.asarray(Image.fromarray(picture.alpha).resize((w, h), Image.Resampling.BICUBIC))
-        return pictures.assemble(rgb, picture.gray, alpha)
+        return assemble(rgb, picture.gray, alpha)
 
     # parts
 
@@ -195,8 +317,8 @@ class Codec:
         model, position = self._model.vqvae, self._level(level)
         y, tokens = tiles.analyse(x, lambda tile: model.analyse(tile.float() / 255, position), lambda done: step(done / 2))
         v = y.mul_(torch.exp2(model.interpolate(model.log2_gain, position)))
-        if rounds := refine.ROUNDS[effort - 1]:
-            v = refine.refine(self._model, x, v, tokens, level, position, rounds, step)
+        if rounds := search.ROUNDS[effort - 1]:
+            v = search.refine(self._model, x, v, tokens, level, position, rounds, step)
         encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, error_weight(model, position))
         step(1.0)
         return encoded.sections
@@ -209,23 +331,21 @@ class Codec:
 
     def _restorer(self, name: str, options: restore.Options) -> Semantic:
         if name not in self._restorers:
-            self._restorers[name] = zoo.load_restorer(name, self.model_id, self._device)
+            self._restorers[name] = zoo.load_restorer(self._weights, name, self.model_id, self._device)
         net = self._restorers[name]
         options.check(net.network.config.context)
-        self._label(name, options)
+        self._label(options)
         return net
 
     def _labelled(self) -> zoo.Labels:
         if self._labels is None:
-            self._labels = zoo.load_labels(self.model_id, self._device)
+            self._labels = zoo.load_labels(self._weights, self.model_id, self._device)
         return self._labels
 
-    def _label(self, decoder: str, options: restore.Options) -> torch.Tensor | None:
+    def _label(self, options: restore.Options) -> torch.Tensor | None:
         """Context tokens (N, D) of the label that was asked for."""
         if options.label is None:
             return None
-        if decoder != "ldm":
-            raise CodecError(f"a label is for the ldm decoder, not for {decoder}")
         known = self._labelled()
         if options.label not in known.names:
             raise CodecError(f"there is no label {options.label!r} (there is: {', '.join(known.names)})")
@@ -242,7 +362,7 @@ class Codec:
         agree = None
         if v_hat is not None:
             agree = restore.stream_agreement(model, torch.from_numpy(v_hat)[None].to(self._device).float() / 256, position)
-        known = restore.Known(restore.conditioned(net, y_c, min(float(position), model.config.anchors - 1.0), codewords, options, self._label(name, options)), agree)
+        known = restore.Known(restore.conditioned(net, y_c, min(float(position), model.config.anchors - 1.0), codewords, options, self._label(options)), agree)
         y = restore.restore(name, net, known, options, seed if options.seed is None else options.seed, step)
         sampled = restore.picture(model, y, restore.top(model, self._device))
         return restore.blend(x, sampled, options.realism)[0].permute(1, 2, 0).cpu().numpy()
@@ -259,10 +379,11 @@ class Codec:
             torch.set_num_threads(before)
 
 
-def _semantic_options(given: dict[str, Any]) -> restore.Options:
-    known = {f.name for f in fields(restore.Options)}
-    if wrong := sorted(set(given) - known):
-        raise CodecError(f"there is no option {wrong[0]!r} (there is: {', '.join(sorted(known))})")
+def _generation(asked: DecodeOptions | UpscaleOptions) -> restore.Options:
+    """What was asked for, with defaults for the rest."""
+    given = asked.generation()
+    if isinstance(given.get("context"), np.ndarray):
+        given["context"] = torch.from_numpy(given["context"]).float()
     return restore.Options(**given)
 
 
@@ -288,10 +409,15 @@ def _largest_below(target: int, at: Callable[[int, int, Callable[[float], None]]
     return best
 
 
-def load(model: str | int = "default", device: str = "cpu", threads: int | None = None) -> Codec:
+def load(
+    model: str | int = "default",
+    device: str = "cpu",
+    threads: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> Codec:
     """Codec with the weights of a model ("default", an id, or the path of a model file), on "cpu", "cuda" or "auto".
 
-    threads: for the time of each call, None leaves torch's own number. Raises CodecError for a device that is not there.
+    weights: a folder of weights beside those of the package and of LDC_WEIGHTS. threads: for the time of each call, None leaves torch's own number. Raises CodecError for a device that is not there.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -301,4 +427,5 @@ def load(model: str | int = "default", device: str = "cpu", threads: int | None 
         raise CodecError(f"there is no device {device!r} (cpu, cuda or auto)")
     if threads is not None and threads < 1:
         raise CodecError(f"threads {threads} is less than 1")
-    return Codec(zoo.load(model, device), torch.device(device), threads)
+    there = manifest.read(weights)
+    return Codec(zoo.load(model, device, there), torch.device(device), threads, there)

@@ -173,8 +173,9 @@ def parse(
     view = memoryview(data)
     prefix = _read_prefix(bytes(view[:MAX_HEADER_BYTES]))
     info = prefix.info
-    shortened = max_bytes is not None and max_bytes < len(view)
-    if shortened:
+    shortened = False
+    if max_bytes is not None and max_bytes < len(view):
+        shortened = True
         if max_bytes < 0:
             raise ValueError("max_bytes must not be negative")
         view = view[:max_bytes]
@@ -210,7 +211,7 @@ def _take_apart(view: memoryview, prefix: _Prefix) -> Stream:
         raise CorruptError(_too_short(view, start + info.alpha_bytes, name))
     start += info.alpha_bytes
     sections: list[bytes | None] = []
-    for number, (size, crc) in enumerate(zip(info.section_bytes, prefix.section_crcs)):
+    for number, (size, crc) in enumerate(zip(info.section_bytes, prefix.section_crcs, strict=True)):
         cut_before = bool(sections) and sections[-1] is None
         sections.append(None if cut_before else _piece(view, start, size, crc, f"section {number}"))
         start += size

@@ -7,6 +7,7 @@ bits of escapes as a uniform distribution over 2, words are little-endian uint32
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import constriction
 import numpy as np
@@ -25,7 +26,7 @@ class TableSet:
         self._tables = tables
         self.model = functools.cache(self._model)
 
-    def _model(self, index: int) -> object | None:
+    def _model(self, index: int) -> Any:
         if len(self._tables[index]) == 1:
             return None
         return _Categorical(self._tables[index].astype(np.float64) / TOTAL, perfect=False)
@@ -49,7 +50,7 @@ class Encoder:
         self._coder.encode(np.array(bits, np.int32), _BIT)
 
     def finish(self) -> bytes:
-        return self._coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+        return bytes(self._coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0"))
 
 
 class Decoder:
@@ -66,7 +67,7 @@ class Decoder:
 
     def _decode(self, model: object, count: int) -> np.ndarray:
         try:
-            return self._coder.decode(model, count)
+            return np.asarray(self._coder.decode(model, count))
         except AssertionError as error:  # the library's answer to a point outside every interval
             raise CorruptError("the coded data is not valid") from error
 

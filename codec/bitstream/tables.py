@@ -15,6 +15,7 @@ PER_OCTAVE = 8  # scale indices in one octave of sigma
 LOG2_SCALE_MIN = -3  # log2 of the sigma (in steps) that index 0 stands for; such latents are not coded: their symbol is 0
 SCALES = 80
 KINDS = 2  # tables of a scale: one for each sub-quantiser of the trellis
+UNIT = 256  # integer units of a step in which reconstructions are held
 MAX_SYMBOL = 255  # larger magnitudes escape: MAX_SYMBOL, then the excess in Exp-Golomb bits
 
 
@@ -29,7 +30,7 @@ def normalise(weights: np.ndarray) -> np.ndarray:
     w = np.maximum(np.asarray(weights, np.float64), 1e-12)
     f = np.maximum(np.floor(w / w.sum() * TOTAL), 1).astype(np.int64)
     f[np.argmax(f)] += TOTAL - f.sum()
-    return f.astype(np.int32)
+    return np.asarray(f, np.int32)
 
 
 _LIMITS = np.array([symbol_limit(k // KINDS) for k in range(SCALES * KINDS)], np.int64)
@@ -40,7 +41,7 @@ def excess_bits(table: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
     of equal shapes -> float32."""
     limit = _LIMITS[table]
     more = golomb_bits(np.maximum(magnitude, MAX_SYMBOL) - limit) - golomb_bits(MAX_SYMBOL - limit)
-    return more.astype(np.float32)
+    return np.asarray(more, np.float32)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class LatentTables:
 def golomb_bits(excess: np.ndarray) -> np.ndarray:
     """Length of the Exp-Golomb code (order 0) of non-negative integers, elementwise."""
     e = np.maximum(np.asarray(excess), 0)
-    return 2 * np.floor(np.log2(e + 1)) + 1
+    return np.asarray(2 * np.floor(np.log2(e + 1)) + 1)
 
 
 @dataclass(frozen=True)

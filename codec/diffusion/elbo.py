@@ -28,7 +28,7 @@ def chain(denoise: Denoiser, x0: torch.Tensor, sigmas: torch.Tensor, noise: Nois
     levels = sigmas.tolist()
     assert levels[-1] > 0 and all(t > s for t, s in zip(levels, levels[1:], strict=False)), "sigmas must fall and stay above 0"
     x = x0 + levels[0] * noise(0)
-    bits = prior_bits(x0, levels[0])
+    bits, denoised = prior_bits(x0, levels[0]), x
     for i, sigma in enumerate(levels):
         if i:
             bits = step_bits(x0, denoised, levels[i - 1], sigma)

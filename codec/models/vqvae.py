@@ -35,6 +35,7 @@ class VQVAE(nn.Module):
         log2_gain = -torch.log2(step)[:, None].repeat(1, config.channels)
         self.log2_gain = nn.Parameter(log2_gain)
         self.log2_igain = nn.Parameter(-log2_gain)
+        self.sd: torch.Tensor
         self.register_buffer("sd", torch.ones(1, config.channels, 1, 1))
 
     def interpolate(self, table: torch.Tensor, level: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from codec import tiles
+from codec.coding import tiles
 from codec.models.vqvae import VQVAE
 
 Agree = Callable[[torch.Tensor], torch.Tensor]  # x (1, 3, H, W) in 0..1 -> the same, nearer to what is known

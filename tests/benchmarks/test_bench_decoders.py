@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import decoders
-from benchmarks.sets import FeatureStore, Kid, interval, resamples
+from benchmarks.analysis import decoders
+from benchmarks.metrics.sets import FeatureStore, Kid, interval, resamples
 
 
 def features(count: int, shift: float = 0.0, seed: int = 0) -> list[dict[str, np.ndarray]]:

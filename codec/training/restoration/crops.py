@@ -22,10 +22,10 @@ from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from codec import zoo
-from codec.models.trellis import TRELLISES
+from codec.coding.trellis import TRELLISES
 from codec.models.vqvae import VQVAE
-from codec.training.adapt import Sender, send
-from codec.training.data import to_tensor
+from codec.training.base.adapt import Sender, send
+from codec.training.data.photos import to_tensor
 from codec.training.processes import place
 
 CROP = 384
