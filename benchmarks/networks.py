@@ -7,6 +7,9 @@ raises `MetricAbsent`, whose message is the sentence that the user reads; the co
 relative measures of this project only and do not compare with published LPIPS, FID or KID.
 """
 
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SQZ_LAYERS = (1, 4, 7, 9, 10, 11, 12)  # of squeezenet1_1.features, the layers LPIPS uses too
 _ALEXNET, _VGG16 = "alexnet-owt-7be5be79.pth", "vgg16-397923af.pth"
 _DISTS, _INCEPTION = "dists_weights.pt", "pt_inception-2015-12-05-6726825d.pth"
+EFFICIENTNET = "efficientnet_lite0.safetensors"  # beside checkpoints/
 
 
 class MetricAbsent(BenchmarkError):
@@ -69,24 +73,43 @@ def unit_features(layers: list[Any]) -> list[Any]:
     return [layer / (layer.square().sum(1, keepdim=True).sqrt() + 1e-10) for layer in layers]
 
 
-def load_lpips() -> Any:
-    """LPIPS v0.1 with AlexNet: `lpips.LPIPS`, inputs B C H W in [0, 1] with `normalize=True`."""
-    _need_cached("lpips", _ALEXNET)
+def load_lpips(trunk: str = "alex") -> Any:
+    """LPIPS v0.1 with AlexNet or VGG16: `lpips.LPIPS`, inputs B C H W in [0, 1] with `normalize=True`."""
+    name, file = {"alex": ("lpips", _ALEXNET), "vgg": ("lpips_vgg", _VGG16)}[trunk]
+    _need_cached(name, file)
     import_torchvision()
     try:
         import lpips
     except ImportError:
-        raise MetricAbsent("lpips is left out: the package lpips is not installed") from None
-    return lpips.LPIPS(net="alex", verbose=False).eval()
+        raise MetricAbsent(f"{name} is left out: the package lpips is not installed") from None
+    with _quiet():
+        return lpips.LPIPS(net=trunk, verbose=False).eval()
 
 
-def load_dists() -> Any:
-    """DISTS of piq, inputs B C H W in [0, 1]."""
+def load_dists() -> Callable[[Any, Any], Any]:
+    """DISTS at full size, inputs B C H W in [0, 1].
+
+    piq shrinks the short side to 256 as the authors advise; published codecs measure at full size, as the authors' own forward pass does.
+    """
     _need_cached("dists", _VGG16, _DISTS)
     import_torchvision()
     import piq
 
-    return piq.DISTS().eval()
+    with _quiet():
+        network = piq.DISTS().eval()
+    return lambda x, y: 1 - super(piq.DISTS, network).forward(x, y)
+
+
+def empty_inception() -> Any:
+    """The Inception network of the original FID with random weights."""
+    from unittest.mock import patch
+
+    import_torchvision()
+    from piq.feature_extractors import InceptionV3, fid_inception
+    from torchvision.models import Inception3
+
+    with _quiet(), patch.object(fid_inception, "load_state_dict_from_url", lambda *_, **__: {}), patch.object(Inception3, "load_state_dict", lambda *_, **__: None):
+        return InceptionV3.fid_inception_v3().eval()
 
 
 def load_inception(metric: str) -> Any:
@@ -95,4 +118,27 @@ def load_inception(metric: str) -> Any:
     import_torchvision()
     from piq.feature_extractors import InceptionV3
 
-    return InceptionV3.fid_inception_v3().eval()
+    with _quiet():
+        return InceptionV3.fid_inception_v3().eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torchvision warns about the calls that piq and lpips make."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def hub_folder(folder: Path | None) -> Iterator[None]:
+    """`folder` as torch's hub folder for a while; None: torch's own."""
+    import torch
+
+    before = torch.hub.get_dir()
+    if folder is not None:
+        torch.hub.set_dir(str(folder))
+    try:
+        yield
+    finally:
+        torch.hub.set_dir(before)
