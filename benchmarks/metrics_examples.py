@@ -12,7 +12,8 @@ import numpy as np
 from codec._compat import import_torchvision
 
 from .errors import BenchmarkError
-from .networks import hub_folder, load_dists, load_inception, load_lpips
+from .metrics_published import Dists, Lpips
+from .networks import hub_folder, load_inception
 
 LPIPS_PAIRS = {"ex_p0.png": 0.722, "ex_p1.png": 0.138}  # LPIPS' own README, to ex_ref.png, AlexNet
 DISTS_PAIR = 0.3347  # the authors' DISTS_pt.py, r0.png to r1.png
@@ -34,13 +35,18 @@ def _picture(path: Path) -> Any:
         return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float().div(255)
 
 
+def _score(metric: Any, x: Any, y: Any) -> float:
+    metric.reference(x)
+    return metric.score(y)
+
+
 def check_lpips() -> Iterator[str]:
     """Ten pairs of NumPy's noise of seed 123 with VGG16; torchmetrics' documentation has 0.3493 for ten pairs of torch's noise."""
     import torch
 
     draw = np.random.RandomState(123)
     x, y = (torch.from_numpy(draw.rand(10, 3, 100, 100)).float() for _ in range(2))
-    yield _verdict("LPIPS vgg, ten pairs of noise", float(load_lpips("vgg")(x, y, normalize=True).mean()), LPIPS_VGG_NOISE, 6e-5)
+    yield _verdict("LPIPS vgg, ten pairs of noise", _score(Lpips("vgg"), x, y), LPIPS_VGG_NOISE, 6e-5)
 
 
 def check_dists() -> Iterator[str]:
@@ -49,7 +55,7 @@ def check_dists() -> Iterator[str]:
 
     generator = torch.Generator().manual_seed(42)
     x, y = (torch.rand((10, 3, 100, 100), generator=generator) for _ in range(2))
-    yield _verdict("DISTS, ten pairs of noise", float(load_dists()(x, y).mean()), DISTS_NOISE, 3e-3)
+    yield _verdict("DISTS, ten pairs of noise", _score(Dists(), x, y), DISTS_NOISE, 3e-3)
 
 
 def fid64(network: Any) -> float:
@@ -83,11 +89,11 @@ def check_inception(script: Any) -> Iterator[str]:
 def check_pictures(folder: Path) -> Iterator[str]:
     """The authors' own pairs."""
     if (reference := folder / "ex_ref.png").is_file():
-        lpips = load_lpips("alex")
+        lpips = Lpips("alex")
         for name, published in LPIPS_PAIRS.items():
-            yield _verdict(f"LPIPS alex, {name}", float(lpips(_picture(reference), _picture(folder / name), normalize=True)), published, 6e-4)
+            yield _verdict(f"LPIPS alex, {name}", _score(lpips, _picture(reference), _picture(folder / name)), published, 6e-4)
     if (reference := folder / "r0.png").is_file():
-        yield _verdict("DISTS, r0.png and r1.png", float(load_dists()(_picture(reference), _picture(folder / "r1.png"))), DISTS_PAIR, 1e-4)
+        yield _verdict("DISTS, r0.png and r1.png", _score(Dists(), _picture(reference), _picture(folder / "r1.png")), DISTS_PAIR, 1e-4)
 
 
 def check(hub: Path, script: Any, examples: Path | None = None) -> Iterator[str]:

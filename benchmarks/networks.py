@@ -1,4 +1,4 @@
-"""Metrics that need the weights of a network: SqueezeNet distance, LPIPS, DISTS, Inception features.
+"""Networks of metrics: SqueezeNet, LPIPS, DISTS, Inception, EfficientNet.
 
 Weights come from a path or from torch's checkpoint cache, and are never downloaded here. What cannot be had
 raises `MetricAbsent`, whose message is the sentence that the user reads; the column is then left out.
@@ -8,7 +8,7 @@ relative measures of this project only and do not compare with published LPIPS, 
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ SQZ_LAYERS = (1, 4, 7, 9, 10, 11, 12)  # of squeezenet1_1.features, the layers L
 _ALEXNET, _VGG16 = "alexnet-owt-7be5be79.pth", "vgg16-397923af.pth"
 _DISTS, _INCEPTION = "dists_weights.pt", "pt_inception-2015-12-05-6726825d.pth"
 EFFICIENTNET = "efficientnet_lite0.safetensors"  # beside checkpoints/
+_HOW = "python benchmarks/metrics_weights.py --out HUB makes the folder, --weights-cache HUB names it"
 
 
 class MetricAbsent(BenchmarkError):
@@ -33,7 +34,7 @@ def _need_cached(metric: str, *files: str) -> None:
 
     folder = Path(torch.hub.get_dir(), "checkpoints")
     if missing := [file for file in files if not (folder / file).is_file()]:
-        raise MetricAbsent(f"{metric} is left out: {' and '.join(missing)} not found in torch's checkpoint cache")
+        raise MetricAbsent(f"{metric} is left out: {' and '.join(missing)} not found in torch's checkpoint cache ({_HOW})")
 
 
 class SqueezeFeatures:
@@ -86,18 +87,26 @@ def load_lpips(trunk: str = "alex") -> Any:
         return lpips.LPIPS(net=trunk, verbose=False).eval()
 
 
-def load_dists() -> Callable[[Any, Any], Any]:
-    """DISTS at full size, inputs B C H W in [0, 1].
-
-    piq shrinks the short side to 256 as the authors advise; published codecs measure at full size, as the authors' own forward pass does.
-    """
+def load_dists() -> Any:
+    """piq's DISTS, for its features and weights; its own call shrinks pictures, see `metrics_published.Dists`."""
     _need_cached("dists", _VGG16, _DISTS)
     import_torchvision()
     import piq
 
     with _quiet():
-        network = piq.DISTS().eval()
-    return lambda x, y: 1 - super(piq.DISTS, network).forward(x, y)
+        return piq.DISTS().eval()
+
+
+def load_effnet(metric: str) -> Any:
+    """EfficientNet-lite0: `layers` and, called, logits of the 1000 ImageNet labels, for pictures in [0, 1]."""
+    import torch
+
+    from .efficientnet import load_efficientnet
+
+    path = Path(torch.hub.get_dir(), EFFICIENTNET)
+    if not path.is_file():
+        raise MetricAbsent(f"{metric} is left out: {EFFICIENTNET} not found in torch's hub folder ({_HOW})")
+    return load_efficientnet(path).to(memory_format=torch.channels_last)
 
 
 def empty_inception() -> Any:
@@ -119,7 +128,10 @@ def load_inception(metric: str) -> Any:
     from piq.feature_extractors import InceptionV3
 
     with _quiet():
-        return InceptionV3.fid_inception_v3().eval()
+        network = InceptionV3.fid_inception_v3().eval()
+    if metric == "is" and not network.fc.weight.any():
+        raise MetricAbsent("is is left out: these Inception weights have no last layer, with which alone there is a score; label_agreement stands in for it")
+    return network
 
 
 @contextmanager
