@@ -6,7 +6,6 @@ Tensor names are those of the package efficientnet-lite-pytorch, whose weights i
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn import functional as F
 

@@ -27,7 +27,6 @@ from benchmarks.plots import draw_figures
 from benchmarks.style import COLUMN, PAGE, RC, SERIES, SERIES_MARKERS
 
 
-
 def rate_metrics(means: pd.DataFrame) -> list[str]:
     """Of the figures with all codecs."""
     return [name for name in ("rmse", "ms_ssim", "lpips", "dists", "sqz_dist") if name in means]

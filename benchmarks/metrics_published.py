@@ -6,7 +6,6 @@ sum over layers; own name, no published values, and no codec here is trained aga
 1000 ImageNet labels stays where it was, sum of min(p, q), mean over 256-pixel patches; 1 is the same. It stands in for Inception scores.
 """
 
-from pathlib import Path
 from typing import Any
 
 from .metric_record import Metric
