@@ -23,12 +23,12 @@ if __package__ in (None, ""):  # run as a script: put the repository root in pla
 from tqdm import tqdm
 
 from benchmarks.codecs import NAMES, BenchCodec, CodecAbsent, CodecBroken, CodecOptions, expand_names, make_codec
-from benchmarks.errors import BenchmarkError
-from benchmarks.images import SourceImage, folder_images, packaged_images, source_image
-from benchmarks.metrics import DEFAULT_METRICS, IMAGE_METRICS, MetricOptions, usable_metrics
-from benchmarks.runner import Failure, Job, Plan, measure_all, prepare_torch
-from benchmarks.sets import SET_METRICS, FeatureStore, usable_sets
-from benchmarks.table import TIMES, Table
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.images import SourceImage, folder_images, packaged_images, source_image
+from benchmarks.harness.runner import Failure, Job, Plan, measure_all, prepare_torch
+from benchmarks.harness.table import TIMES, Table
+from benchmarks.metrics.pictures import DEFAULT_METRICS, IMAGE_METRICS, MetricOptions, usable_metrics
+from benchmarks.metrics.sets import SET_METRICS, FeatureStore, usable_sets
 
 _WEIGHTS_VARIABLE = "BENCHMARK_FEATURE_WEIGHTS"
 _QUICK_POINTS = 5
@@ -62,7 +62,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"SqueezeNet 1.1 weights for sqz_dist and sqz_kid (or ${_WEIGHTS_VARIABLE})",
     )
     parser.add_argument(
-        "--weights-cache", type=Path, help="torch hub folder for lpips, lpips_vgg, dists, effnet, label_agreement, fid, kid (benchmarks/metrics_weights.py makes it) and compressai"
+        "--weights-cache", type=Path, help="torch hub folder for lpips, lpips_vgg, dists, effnet, label_agreement, fid, kid (python -m benchmarks.metrics.weights makes it) and compressai"
     )
     parser.add_argument("--anchor", action="append", help="anchor of a Bjontegaard table; may be repeated (default: bpg-444, jpeg, webp and jpeg2000)")
     parser.add_argument("--published", help="data set whose published curves are drawn (default: the folder's name, if known)")
@@ -171,7 +171,7 @@ def run(options: argparse.Namespace) -> int:
         processes = min(options.jobs, max(len(jobs), 1))
         started = time.perf_counter()
         if processes > 1:  # pandas and matplotlib, which the workers need not load: read while this process waits for them
-            threading.Thread(target=import_module, args=("benchmarks.outputs",), daemon=True).start()
+            threading.Thread(target=import_module, args=("benchmarks.report.outputs",), daemon=True).start()
         failures, busy_s = measure(jobs, plan, processes, table)
         measured = time.perf_counter()
         measuring_s = measured - started
@@ -186,7 +186,7 @@ def run(options: argparse.Namespace) -> int:
     facts["this_run"] = {
         "rows": len(jobs) - len(failures), "jobs": processes, "start_s": round(started - began - loaded_s, 1), "measuring_s": round(measuring_s, 1), "harness_share": share,
     }  # fmt: skip
-    from benchmarks.outputs import write_outputs
+    from benchmarks.report.outputs import write_outputs
 
     write_outputs(out, facts, codecs, set_metrics, store, options, say, measured)
     say(f"{len(table.rows)} rows in {out / 'rd.csv'}; {time.perf_counter() - began:.0f} s")

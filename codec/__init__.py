@@ -22,28 +22,40 @@ __all__ = ["Codec", "__version__", "decode", "encode", "load"]
 
 
 def encode(image: Any, **options: Any) -> bytes:
-    """Encode with the default model on the CPU; see `codec.pictures.load` for what an image may be.
+    """Encode with the default model on the CPU; see `codec.image.read.load` for what an image may be.
 
     The options are those of `Codec.encode`: quality, target_bpp, target_bytes, effort, seed, progress.
     Refusals are `codec.errors.CodecError`.
     """
-    return _default_codec().encode(image, **options)
+    return _codec(_default_model()).encode(image, **options)
 
 
 def decode(data: bytes, **options: Any) -> Image.Image:
-    """Decode with the default model on the CPU to a PIL image of mode L, LA, RGB or RGBA.
+    """Decode on the CPU, with the model that the file names, to a PIL image of mode L, LA, RGB or RGBA.
 
     The options are those of `Codec.decode`: decoder, max_bytes, allow_truncated, progress.
     Refusals are `codec.errors.CodecError`; `FormatError` for bytes that are not a valid file.
     """
-    return _default_codec().decode(data, **options)
+    return _codec(_model_of(data)).decode(data, **options)
 
 
 @functools.cache
-def _default_codec() -> Codec:
+def _codec(model: int) -> Codec:
     from codec import api
 
-    return api.load()
+    return api.load(model)
+
+
+def _default_model() -> int:
+    from codec import manifest
+
+    return manifest.read().default
+
+
+def _model_of(data: bytes) -> int:
+    from codec.bitstream import container
+
+    return container.read_header(data).header.model_id
 
 
 def __getattr__(name: str) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,15 +13,21 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from codec import pictures, refine, restore, tiles, zoo
+from codec import manifest, zoo
 from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse
+from codec.coding import search, tiles
+from codec.coding.model import PerceptualModel
+from codec.coding.ratecontrol import error_weight
 from codec.errors import CodecError, RateError, UnsupportedError
-from codec.models.ratecontrol import error_weight
+from codec.image import read
+from codec.image.alpha import pack_alpha, unpack_alpha
+from codec.image.write import assemble
+from codec.manifest import Weights
 from codec.models.semantic import Semantic
 from codec.models.transforms import PATCH
+from codec.restoration import restore
 
 UNIT = 2 * PATCH  # pictures are padded to multiples of this many pixels
-DECODERS = ("vq", *zoo.RESTORERS)
 
 
 def _ignore(done: float) -> None:
@@ -39,15 +46,18 @@ class _Prepared:
 class Codec:
     """One model on one device. Make it with ``load``."""
 
-    def __init__(self, model: zoo.PerceptualModel, device: torch.device, threads: int | None) -> None:
+    def __init__(
+        self, model: PerceptualModel, device: torch.device, threads: int | None, weights: Weights | None = None
+    ) -> None:
         self._model, self._device, self._threads = model, device, threads
+        self._weights = weights or Weights(model.model_id)
         self._restorers: dict[str, Semantic] = {}
         self._labels: zoo.Labels | None = None
         self.model_id = model.model_id
 
     def decoders(self) -> tuple[str, ...]:
         """Names of the decoders that have weights here."""
-        return ("vq", *zoo.restorers(self.model_id))
+        return self._weights.decoders_of(self.model_id)
 
     def labels(self) -> tuple[str, ...]:
         """What a picture may be said to show, for the ``label`` of the ldm decoder and of ``upscale``. Raises UnsupportedError where there are no labels for this model."""
@@ -56,7 +66,7 @@ class Codec:
     def decoder_id(self, decoder: str) -> str:
         """What decides the pictures of a decoder: model, name, hash of the weights it uses, and the sampler's defaults."""
         sampler = f", {restore.STEPS} steps to {restore.STOP:g} within {restore.TOLERANCE:g}" if decoder == "ldm" else ""
-        return f"model {self.model_id}, {decoder} {zoo.weights_hash(decoder, self.model_id)}{sampler}"
+        return f"model {self.model_id}, {decoder} {zoo.weights_hash(self._weights, decoder, self.model_id)}{sampler}"
 
     def encode(
         self,
@@ -71,7 +81,7 @@ class Codec:
     ) -> bytes:
         """Picture -> bytes of an .ldc file.
 
-        image: what codec.pictures.load takes (path, PIL image, uint8 array HWC or HW, float tensor CHW in 0..1). quality: 0..100, higher is
+        image: what codec.image.read.load takes (path, PIL image, uint8 array HWC or HW, float tensor CHW in 0..1). quality: 0..100, higher is
         better, in steps of 1/64. target_bytes: the file is the best found that is not larger; target_bpp: the same, in bits per pixel.
         effort: 1 (one pass) .. 9 (refines the latents against the decoder, minutes). seed: of the semantic decoder's noise. progress: called with
         0..1. Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for options out of range.
@@ -87,8 +97,8 @@ class Codec:
         for name, value in (("bpp", target_bpp), ("bytes", target_bytes)):
             if value is not None and not value > 0:
                 raise CodecError(f"the target of {value:g} {name} is not positive")
-        picture = pictures.load(image)
-        alpha = b"" if picture.alpha is None else pictures.pack_alpha(picture.alpha)
+        picture = read.load(image)
+        alpha = b"" if picture.alpha is None else pack_alpha(picture.alpha)
         step = progress or _ignore
         with self._settings():
             prepared = self._prepare(picture.rgb)
@@ -106,7 +116,7 @@ class Codec:
     def decode(self, data: bytes, **options: Any) -> Image.Image:
         """Bytes -> PIL image of mode L, LA, RGB or RGBA; the options are those of ``decode_parts``."""
         rgb, gray, alpha = self.decode_parts(data, **options)
-        return pictures.assemble(rgb, gray, alpha)
+        return assemble(rgb, gray, alpha)
 
     def decode_array(self, data: bytes, **options: Any) -> np.ndarray:
         """Bytes -> uint8 (H, W, 3), without alpha; the options are those of ``decode_parts``."""
@@ -124,12 +134,10 @@ class Codec:
     ) -> tuple[np.ndarray, bool, np.ndarray | None]:
         """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None.
 
-        decoder: one of ``codec.api.DECODERS``. max_bytes: use no more than the first so many bytes; allow_truncated: accept a file that was cut;
-        both give a coarser picture. semantic: fields of ``codec.restore.Options`` (realism, steps, sampler, guidance, consistency, stop, seed, context, label) for the
+        decoder: one of ``decoders()``. max_bytes: use no more than the first so many bytes; allow_truncated: accept a file that was cut;
+        both give a coarser picture. semantic: fields of ``codec.restoration.restore.Options`` (realism, steps, sampler, guidance, consistency, stop, seed, context, label) for the
         decoders other than vq. Raises FormatError for bytes that are no sound file, UnsupportedError for another model or a decoder without weights.
         """
-        if decoder not in DECODERS:
-            raise CodecError(f"there is no decoder {decoder!r} (there is: {', '.join(DECODERS)})")
         options = _semantic_options(semantic)
         stream = parse(data, max_bytes=max_bytes, allow_truncated=allow_truncated)
         header = stream.header
@@ -138,7 +146,7 @@ class Codec:
         if header.table_hash != self._model.table_hash:
             raise UnsupportedError(f"the file was made with other tables of model {header.model_id}")
         net = self._restorer(decoder, options) if decoder != "vq" else None
-        alpha = pictures.unpack_alpha(stream.alpha, header.width, header.height) if stream.alpha else None
+        alpha = unpack_alpha(stream.alpha, header.width, header.height) if stream.alpha else None
         h, w = (-(-n // UNIT) * 2 for n in (header.height, header.width))
         step = progress or _ignore
         with self._settings(), torch.inference_mode():
@@ -153,15 +161,15 @@ class Codec:
     def upscale(self, image: Any, scale: int, *, progress: Callable[[float], None] | None = None, **semantic: Any) -> Image.Image:
         """Picture -> PIL image ``scale`` (2 or 4) times as wide and high, whose reduction is the picture again.
 
-        image: what codec.pictures.load takes. semantic: fields of ``codec.restore.Options``; realism 0 is the bicubic enlargement, and the default of the seed is 0.
+        image: what codec.image.read.load takes. semantic: fields of ``codec.restoration.restore.Options``; realism 0 is the bicubic enlargement, and the default of the seed is 0.
         Alpha is enlarged bicubically. Raises CodecError for a scale that is not trained, LimitError for a result above 64 megapixels.
         """
         options = _semantic_options(semantic)
         net = self._restorer("ldm", options)
         task = restore.upscale_task(net, scale)
-        picture = pictures.load(image)
+        picture = read.load(image)
         h, w = (n * scale for n in picture.rgb.shape[:2])
-        pictures.check_size(w, h)
+        read.check_size(w, h)
         bicubic = np.asarray(Image.fromarray(picture.rgb).resize((w, h), Image.Resampling.BICUBIC))
         with self._settings(), torch.inference_mode():
             x = self._prepare(bicubic).x
@@ -177,7 +185,7 @@ class Codec:
                 x_hat = restore.back_project(x_hat.float() / 255, small, scale, rounds=6).mul(255).round().to(torch.uint8)
             rgb = restore.blend(x, x_hat, options.realism)[0].permute(1, 2, 0).cpu().numpy()[:h, :w]
         alpha = None if picture.alpha is None else np.asarray(Image.fromarray(picture.alpha).resize((w, h), Image.Resampling.BICUBIC))
-        return pictures.assemble(rgb, picture.gray, alpha)
+        return assemble(rgb, picture.gray, alpha)
 
     # parts
 
@@ -195,8 +203,8 @@ class Codec:
         model, position = self._model.vqvae, self._level(level)
         y, tokens = tiles.analyse(x, lambda tile: model.analyse(tile.float() / 255, position), lambda done: step(done / 2))
         v = y.mul_(torch.exp2(model.interpolate(model.log2_gain, position)))
-        if rounds := refine.ROUNDS[effort - 1]:
-            v = refine.refine(self._model, x, v, tokens, level, position, rounds, step)
+        if rounds := search.ROUNDS[effort - 1]:
+            v = search.refine(self._model, x, v, tokens, level, position, rounds, step)
         encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, error_weight(model, position))
         step(1.0)
         return encoded.sections
@@ -209,7 +217,7 @@ class Codec:
 
     def _restorer(self, name: str, options: restore.Options) -> Semantic:
         if name not in self._restorers:
-            self._restorers[name] = zoo.load_restorer(name, self.model_id, self._device)
+            self._restorers[name] = zoo.load_restorer(self._weights, name, self.model_id, self._device)
         net = self._restorers[name]
         options.check(net.network.config.context)
         self._label(name, options)
@@ -217,7 +225,7 @@ class Codec:
 
     def _labelled(self) -> zoo.Labels:
         if self._labels is None:
-            self._labels = zoo.load_labels(self.model_id, self._device)
+            self._labels = zoo.load_labels(self._weights, self.model_id, self._device)
         return self._labels
 
     def _label(self, decoder: str, options: restore.Options) -> torch.Tensor | None:
@@ -288,10 +296,15 @@ def _largest_below(target: int, at: Callable[[int, int, Callable[[float], None]]
     return best
 
 
-def load(model: str | int = "default", device: str = "cpu", threads: int | None = None) -> Codec:
+def load(
+    model: str | int = "default",
+    device: str = "cpu",
+    threads: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> Codec:
     """Codec with the weights of a model ("default", an id, or the path of a model file), on "cpu", "cuda" or "auto".
 
-    threads: for the time of each call, None leaves torch's own number. Raises CodecError for a device that is not there.
+    weights: a folder of weights beside those of the package and of LDC_WEIGHTS. threads: for the time of each call, None leaves torch's own number. Raises CodecError for a device that is not there.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -301,4 +314,5 @@ def load(model: str | int = "default", device: str = "cpu", threads: int | None 
         raise CodecError(f"there is no device {device!r} (cpu, cuda or auto)")
     if threads is not None and threads < 1:
         raise CodecError(f"threads {threads} is less than 1")
-    return Codec(zoo.load(model, device), torch.device(device), threads)
+    there = manifest.read(weights)
+    return Codec(zoo.load(model, device, there), torch.device(device), threads, there)

@@ -6,6 +6,7 @@ A message is one sentence that says what is wrong; it does not name the file, wh
     ├── FormatError (also a ValueError)   these bytes are not a file that can be decoded
     │   ├── CorruptError                  ... because they were damaged or cut
     │   ├── UnsupportedError              ... because this version of the package does not know them
+    │   │   └── UnknownModelError         ... or has no weights of their model
     │   └── LimitError                    ... or the picture is larger than the format allows
     ├── PictureError                      an input picture cannot be read
     └── RateError                         a wanted size cannot be reached
@@ -26,6 +27,10 @@ class CorruptError(FormatError):
 
 class UnsupportedError(FormatError):
     """The file may be sound, but its format version, a feature flag or its model is not known here."""
+
+
+class UnknownModelError(UnsupportedError):
+    """There are no weights of a model here."""
 
 
 class LimitError(FormatError):

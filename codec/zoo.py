@@ -1,4 +1,4 @@
-"""Shipped models: explicit ids that are never reused, their files and how they are loaded."""
+"""Weights files: how they are written, and how what the manifests list is loaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +13,23 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from codec import manifest
 from codec.bitstream.tables import LatentTables, TokenTables
+from codec.coding.latents import LatentCoder
+from codec.coding.model import PerceptualModel
+from codec.coding.trellis import TRELLISES
 from codec.errors import CodecError, UnsupportedError
-from codec.latents import LatentCoder
-from codec.models.config import VQVAEConfig, model_config
+from codec.manifest import Weights
+from codec.models.config import model_config
 from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
 from codec.models.filter import Filter
 from codec.models.semantic import Semantic
-from codec.models.trellis import TRELLISES
 from codec.models.vqvae import VQVAE
 
-DEFAULT = 5
-FILES = {5: "vqvae-5.safetensors"}  # model id -> file of the perceptual stage
-RESTORERS = ("ldm", "gan", "perceptual")  # decoders of the semantic stage; their weights are NAME-ID.safetensors, and belong to one perceptual model
 _FLOAT32 = ("lapped", "klt", "gain", "sd", "tokens")  # parts kept in float32; the other networks are float16
 _FILTER = "g_s.filter."
 _INTEGER = "integer."  # prefix of the arrays that decide what bits mean; their hash is in every file
-
-
-LABELS = "label"  # NAME of the file of class labels, a conditioner of the ldm decoder
 
 
 @dataclass(frozen=True)
@@ -42,17 +38,6 @@ class Labels:
 
     names: tuple[str, ...]
     conditioner: ClassConditioner
-
-
-@dataclass(frozen=True)
-class PerceptualModel:
-    """Everything --decoder vq needs. ``vqvae`` is in eval mode; its prior is the float copy of the integer one."""
-
-    model_id: int
-    table_hash: int
-    config: VQVAEConfig
-    vqvae: VQVAE
-    coder: LatentCoder
 
 
 def hash_arrays(arrays: dict[str, np.ndarray]) -> int:
@@ -116,10 +101,6 @@ def _restore_prior(model: VQVAE, integers: dict[str, np.ndarray]) -> None:
         p.copy_(torch.from_numpy(integers[name].astype(np.float32) / 2.0**bits).view_as(p))
 
 
-def _weights(name: str) -> Path:
-    return Path(str(resources.files("codec") / "weights" / name))
-
-
 def write_semantic(path: Path, net: Semantic) -> None:
     """Stores a network of the semantic stage, as float16 except its scales."""
     arrays = {k: v.detach().cpu().contiguous().numpy().astype(np.float32 if k in ("scale", "sd") else np.float16) for k, v in net.state_dict().items()}
@@ -139,22 +120,27 @@ def read_semantic(path: Path, device: torch.device | str = "cpu") -> Semantic:
     return net.to(device).eval().requires_grad_(False)
 
 
-def restorers(model_id: int) -> tuple[str, ...]:
-    """Names of the semantic decoders that have weights for a model."""
-    return tuple(name for name in RESTORERS if _weights(f"{name}-{model_id}.safetensors").is_file())
+def weights_hash(weights: Weights, decoder: str, model_id: int) -> str:
+    """First 8 hexadecimal digits of the SHA-256 of what a decoder uses: the base model's weights, then its own."""
+    own = [] if decoder == "vq" else [weights.decoders[model_id][decoder]]
+    return _hash([weights.models[model_id], *own])
 
 
-def weights_hash(decoder: str, model_id: int) -> str:
-    """First 8 hexadecimal digits of the SHA-256 of the weights that a decoder ("vq", one of RESTORERS, or LABELS) uses: the model's, then its own."""
-    own = () if decoder == "vq" else (f"{decoder}-{model_id}.safetensors",)
-    return hashlib.sha256(b"".join(_weights(name).read_bytes() for name in (FILES[model_id], *own))).hexdigest()[:8]
+def labels_hash(weights: Weights, model_id: int) -> str:
+    """The same for the class labels of a model."""
+    return _hash([weights.models[model_id], weights.labels[model_id]])
 
 
-def load_restorer(name: str, model_id: int, device: torch.device | str = "cpu") -> Semantic:
+def _hash(paths: list[Path]) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:8]
+
+
+def load_restorer(weights: Weights, name: str, model_id: int, device: torch.device | str = "cpu") -> Semantic:
     """Network of a semantic decoder. Raises UnsupportedError where there are no weights for this model."""
-    if name not in restorers(model_id):
-        raise UnsupportedError(f"there are no weights of the {name} decoder for model {model_id}")
-    return read_semantic(_weights(f"{name}-{model_id}.safetensors"), device)
+    path = weights.decoders.get(model_id, {}).get(name)
+    if path is None:
+        raise UnsupportedError(f"model {model_id} has no decoder {name!r} (it has: {', '.join(weights.decoders_of(model_id))})")
+    return read_semantic(path, device)
 
 
 def write_labels(path: Path, labels: Labels) -> None:
@@ -174,33 +160,33 @@ def read_labels(path: Path, device: torch.device | str = "cpu") -> Labels:
     return Labels(names, conditioner.to(device).eval().requires_grad_(False))
 
 
-def load_labels(model_id: int, device: torch.device | str = "cpu") -> Labels:
+def load_labels(weights: Weights, model_id: int, device: torch.device | str = "cpu") -> Labels:
     """Class labels of the ldm decoder. Raises UnsupportedError where there are none for this model."""
-    path = _weights(f"{LABELS}-{model_id}.safetensors")
-    if not path.is_file():
+    if model_id not in weights.labels:
         raise UnsupportedError(f"there are no class labels for model {model_id}")
-    return read_labels(path, device)
+    return read_labels(weights.labels[model_id], device)
 
 
-def find(model: str | int) -> tuple[Path, int]:
+def find(model: str | int, weights: Weights) -> tuple[Path, int]:
     """File and id of a model; see ``load``."""
     if isinstance(model, str) and model != "default" and not model.isdigit():
         path = Path(model)
         if not path.is_file():
             raise CodecError(f"there is no model file {model}")
         return path, 0
-    number = DEFAULT if model == "default" else int(model)
-    if number not in FILES:
-        raise UnsupportedError(f"model {number} is not known to this version (it has {', '.join(map(str, FILES))})")
-    return _weights(FILES[number]), number
+    number = weights.number_of(model)
+    return weights.models[number], number
 
 
-def load(model: str | int = "default", device: torch.device | str = "cpu") -> PerceptualModel:
+def load(
+    model: str | int = "default", device: torch.device | str = "cpu", weights: Weights | None = None
+) -> PerceptualModel:
     """``model``: "default", an id, or the path of a file written by ``write_model`` (an experiment; its id is 0).
 
-    Raises UnsupportedError for an id this version does not have, CodecError for a file that is no model.
+    ``weights``: what there is, by default in the package and the folders of LDC_WEIGHTS. Raises UnsupportedError for
+    an id that is not there, CodecError for a file that is no model.
     """
-    path, number = find(model)
+    path, number = find(model, weights or manifest.read())
     try:
         return read_model(path, number, device)
     except (OSError, KeyError, ValueError, SafetensorError) as error:

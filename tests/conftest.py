@@ -25,3 +25,11 @@ def photo() -> Image.Image:
 def small(photo: Image.Image) -> np.ndarray:
     """The same photograph as 256x300 pixels, uint8 (300, 256, 3)."""
     return np.asarray(ImageOps.fit(photo, (256, 300)))
+
+
+@pytest.fixture(scope="module", name="small_codec")
+def _small_codec() -> codec.Codec:
+    """A small untrained codec with all decoders."""
+    from tests.support.small import small_codec
+
+    return small_codec()

@@ -2,8 +2,9 @@
 
 import pytest
 
-from codec.models import integer_prior, trellis
-from tests.codes import decoded_codes, digest
+from codec.coding import trellis
+from codec.models import integer_prior
+from tests.support.codes import decoded_codes, digest
 
 
 @pytest.mark.parametrize(("band", "batch"), [(1, 7), (64, 100)])

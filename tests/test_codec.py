@@ -9,10 +9,10 @@ import torch
 from PIL import Image, ImageOps
 
 import codec
-from codec import tiles
 from codec.bitstream.container import Header, pack, parse, read_header
+from codec.coding import tiles
 from codec.errors import CodecError, CorruptError, RateError, UnsupportedError
-from tests.codes import decoded_codes, digest
+from tests.support.codes import decoded_codes, digest
 
 QUALITIES = (0, 15, 30, 45, 60, 75, 90, 96, 100)
 
@@ -231,7 +231,7 @@ def test_forged_sections_are_refused_or_decoded(shipped, small):
 
 
 def test_unknown_decoder_is_refused(shipped, medium):
-    with pytest.raises(CodecError, match="no decoder 'best'"):
+    with pytest.raises(CodecError, match="model 5 has no decoder 'best'"):
         shipped.decode(medium, decoder="best")
 
 

@@ -1,14 +1,13 @@
-"""A few hundred of the damaged and forged files that `python -m tests.damage` makes by the thousand."""
+"""A few hundred of the damaged and forged files that `python -m tests.support.damage` makes by the thousand."""
 
 import matplotlib.cbook
 import pytest
 from PIL import Image
 
 import codec
-from codec import cli
 from codec.errors import CodecError, FormatError
-from tests import damage
-from tests.fake_codec import FakeCodec
+from tests.support import damage
+from tests.support.fake_codec import FakeCodec
 
 
 def small_pictures() -> list[Image.Image]:
@@ -31,7 +30,7 @@ def refuse_or_decode(originals, count, tmp_path, capfd):
 
 def test_damaged_files_are_refused(tmp_path, capfd, monkeypatch):
     fake = FakeCodec()
-    monkeypatch.setattr(cli, "load_codec", lambda args: fake)
+    monkeypatch.setattr("codec.cli.commands.load_codec", lambda args, model: fake)
     originals = [fake.encode(picture, seed=seed) for seed, picture in enumerate(small_pictures())]
     recipes = refuse_or_decode(originals, 600, tmp_path, capfd)
     assert len(recipes[False]) >= 12 and "extreme_field_with_right_checksums" in recipes[False]
@@ -50,7 +49,7 @@ def real():
 
 
 def test_real_codec_on_damaged_and_forged_files(real, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(cli, "load_codec", lambda args: real)
+    monkeypatch.setattr("codec.cli.commands.load_codec", lambda args, model: real)
     originals = [real.encode(picture, effort=1, quality=30) for picture in small_pictures()]
     recipes = refuse_or_decode(originals, 200, tmp_path, capfd)
     assert recipes[True] and recipes[False]

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from codec.bitstream.container import read_header
 from codec.errors import UnsupportedError
-from tests.codes import decoded_codes, digest
+from tests.support.codes import decoded_codes, digest
 
 FOLDER = Path(__file__).parent / "golden"
 CODES = FOLDER / "codes.json"  # file name -> digests of the whole file's codes and of those of its first half

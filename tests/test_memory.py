@@ -14,7 +14,7 @@ SIZE = (4000, 3000)
 
 def peak(what: str, path: Path) -> int:
     """Peak memory in bytes of a fresh process."""
-    command = [sys.executable, "-m", "tests.memory_worker", what, str(path), *map(str, SIZE)]
+    command = [sys.executable, "-m", "tests.support.memory_worker", what, str(path), *map(str, SIZE)]
     done = subprocess.run(command, cwd=Path(codec.__file__).parent.parent, capture_output=True, text=True, check=True)
     return int(done.stdout)
 

@@ -10,14 +10,14 @@ import codec
 from codec import pillow_plugin
 from codec.bitstream.container import Header, pack
 from codec.errors import CorruptError, FormatError
-from tests.fake_codec import FakeCodec
+from tests.support.fake_codec import FakeCodec
 
 
 @pytest.fixture
 def fake(monkeypatch):
     """The plugin registered, over a codec without a network."""
     fake = FakeCodec()
-    monkeypatch.setattr(codec, "_default_codec", lambda: fake)
+    monkeypatch.setattr(codec, "_codec", lambda model: fake)
     pillow_plugin.register()
     pillow_plugin.register()  # twice does no harm
     return fake

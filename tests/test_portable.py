@@ -37,7 +37,7 @@ def test_codes_are_the_same_under_every_configuration(tmp_path):
     }
     try:
         for level in available():
-            command = [sys.executable, "-m", "tests.portable_worker", str(tmp_path), level]
+            command = [sys.executable, "-m", "tests.support.portable_worker", str(tmp_path), level]
             env = {**plain, **LIBRARIES[level], "ATEN_CPU_CAPABILITY": level}
             workers[level] = subprocess.Popen(command, env=env, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             assert workers[level].stdout.readline() == "ready\n"  # one after the other: they share the cores

@@ -6,8 +6,8 @@ the parameter sets, the colour conversion and the chroma filters are here. Files
 open in any BPG viewer; files of bpgenc open here.
 """
 
-from .errors import BpgError
-from .reader import decode
-from .writer import encode, writer_version
+from benchmarks.bpg.errors import BpgError
+from benchmarks.bpg.reader import decode
+from benchmarks.bpg.writer import encode, writer_version
 
 __all__ = ["BpgError", "decode", "encode", "writer_version"]

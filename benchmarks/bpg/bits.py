@@ -1,6 +1,6 @@
 """Bit input and output, most significant bit first, with HEVC's Exp-Golomb codes."""
 
-from .errors import BpgError
+from benchmarks.bpg.errors import BpgError
 
 
 class BitReader:

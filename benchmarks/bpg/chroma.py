@@ -7,7 +7,7 @@ bpgenc's and bpgdec's own (libbpg 0.9.8). Edges are replicated.
 import numpy as np
 from numpy.typing import NDArray
 
-from .container import PixelFormat
+from benchmarks.bpg.container import PixelFormat
 
 _DOWN = (2, -4, -8, 17, 57, 57, 17, -8, -4, 2)  # /128, output k from inputs 2k-4 .. 2k+5
 _UP_CENTRED = (2, -6, 18, 57, -10, 4, -1)  # /64, output 2k from k-3 .. k+3; reversed for 2k+1

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .container import ColourSpace
+from benchmarks.bpg.container import ColourSpace
 
 Planes = list[NDArray[np.uint8]]
 

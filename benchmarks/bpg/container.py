@@ -6,8 +6,8 @@ Facts of the layout: BPG specification 0.9.5, section 3. Every number a file can
 from dataclasses import dataclass
 from enum import IntEnum
 
-from .bits import read_ue7, write_ue7
-from .errors import BpgError
+from benchmarks.bpg.bits import read_ue7, write_ue7
+from benchmarks.bpg.errors import BpgError
 
 MAGIC = b"BPG\xfb"
 MAX_SIDE = 1 << 15

@@ -1,6 +1,6 @@
 """Error of the BPG reader and writer."""
 
-from ..errors import BenchmarkError
+from benchmarks.harness.errors import BenchmarkError
 
 
 class BpgError(BenchmarkError):

@@ -5,8 +5,8 @@ Syntax: ITU-T H.265 7.3.2; what BPG leaves out and implies: BPG specification 0.
 
 from dataclasses import dataclass
 
-from .bits import BitReader, BitWriter, add_emulation_prevention, remove_emulation_prevention
-from .errors import BpgError
+from benchmarks.bpg.bits import BitReader, BitWriter, add_emulation_prevention, remove_emulation_prevention
+from benchmarks.bpg.errors import BpgError
 
 START_CODE = b"\x00\x00\x00\x01"
 NAL_VPS, NAL_SPS, NAL_PPS, NAL_AUD, NAL_SEI_PREFIX, NAL_SEI_SUFFIX = 32, 33, 34, 35, 39, 40

@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from . import hevc
-from .chroma import interpolate
-from .colour import planes_to_rgb
-from .container import read_container
-from .errors import BpgError
-from .x265 import decode_planes
+from benchmarks.bpg import hevc
+from benchmarks.bpg.chroma import interpolate
+from benchmarks.bpg.colour import planes_to_rgb
+from benchmarks.bpg.container import read_container
+from benchmarks.bpg.errors import BpgError
+from benchmarks.bpg.x265 import decode_planes
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:

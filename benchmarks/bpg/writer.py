@@ -5,12 +5,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from . import hevc
-from .chroma import decimate
-from .colour import rgb_to_planes
-from .container import BpgFile, ColourSpace, PixelFormat, write_container
-from .errors import BpgError
-from .x265 import encode_planes
+from benchmarks.bpg import hevc
+from benchmarks.bpg.chroma import decimate
+from benchmarks.bpg.colour import rgb_to_planes
+from benchmarks.bpg.container import BpgFile, ColourSpace, PixelFormat, write_container
+from benchmarks.bpg.errors import BpgError
+from benchmarks.bpg.x265 import encode_planes
 
 _BLOCK = 8  # smallest coding block of x265
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import BpgError
+from benchmarks.bpg.errors import BpgError
 
 _PIXEL_FORMATS = {0: "gray", 1: "yuv420p", 2: "yuv422p", 3: "yuv444p"}  # by chroma_format_idc
 _DECODED_FORMATS = {0: ("gray",), 1: ("yuv420p", "yuvj420p"), 2: ("yuv422p", "yuvj422p"), 3: ("yuv444p", "yuvj444p")}

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BenchmarkError
+from benchmarks.harness.errors import BenchmarkError
 
 Image8 = NDArray[np.uint8]
 """A picture: uint8, height x width x 3, RGB."""

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..bpg.container import PixelFormat
-from ..errors import BenchmarkError
-from .base import CodecAbsent, CodecBroken, Image8, Search
-from .tools import run_tool
+from benchmarks.bpg.container import PixelFormat
+from benchmarks.codecs.base import CodecAbsent, CodecBroken, Image8, Search
+from benchmarks.codecs.tools import run_tool
+from benchmarks.harness.errors import BenchmarkError
 
 _FORMATS = {"420": PixelFormat.YUV420_CENTRED, "444": PixelFormat.YUV444}
 
@@ -33,7 +33,7 @@ class Bpg:
             self.version = f"bpgenc {_tool_version(self._encoder)}, x265, level 8, {reader}"
             return
         try:
-            from ..bpg import writer_version
+            from benchmarks.bpg import writer_version
 
             self.version = writer_version()
         except ImportError:
@@ -41,7 +41,7 @@ class Bpg:
 
     def encode(self, image: Image8, setting: float) -> bytes:
         if not self._encoder:
-            from ..bpg import encode
+            from benchmarks.bpg import encode
 
             return encode(image, int(setting), _FORMATS[self._chroma])
         with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +54,7 @@ class Bpg:
 
     def decode(self, data: bytes) -> Image8:
         if not self._decoder:
-            from ..bpg import decode
+            from benchmarks.bpg import decode
 
             return decode(data)
         with tempfile.TemporaryDirectory() as folder:

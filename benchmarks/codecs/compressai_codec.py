@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import CodecAbsent, CodecOptions, Image8, Search
+from benchmarks.codecs.base import CodecAbsent, CodecOptions, Image8, Search
 
 ARCHITECTURES = (
     "bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018", "cheng2020-anchor", "cheng2020-attn",

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from .base import CodecAbsent, Image8, Search
+from benchmarks.codecs.base import CodecAbsent, Image8, Search
 
 
 class Heic:

@@ -1,6 +1,6 @@
 """JPEG XL through imagecodecs (libjxl)."""
 
-from .base import CodecAbsent, Image8, Search
+from benchmarks.codecs.base import CodecAbsent, Image8, Search
 
 
 class JpegXl:

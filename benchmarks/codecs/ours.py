@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import CodecAbsent, CodecOptions, Image8, Search
+from benchmarks.codecs.base import CodecAbsent, CodecOptions, Image8, Search
 
 DECODERS = ("vq", "ldm", "gan", "perceptual")
 

@@ -8,7 +8,7 @@ import numpy as np
 import PIL
 from PIL import Image, features
 
-from .base import CodecAbsent, Image8, Search
+from benchmarks.codecs.base import CodecAbsent, Image8, Search
 
 
 class PillowCodec(ABC):

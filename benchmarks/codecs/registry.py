@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
-from ..errors import BenchmarkError
-from .base import BenchCodec, CodecOptions
-from .bpg_codec import Bpg
-from .compressai_codec import ARCHITECTURES, CompressAi
-from .heic import Heic
-from .jxl import JpegXl
-from .ours import DECODERS, Ours
-from .pillow_codecs import Avif, Jpeg, Jpeg444, Jpeg2000, JpegProgressive, WebP
-from .vvc import Vvc
+from benchmarks.codecs.base import BenchCodec, CodecOptions
+from benchmarks.codecs.bpg_codec import Bpg
+from benchmarks.codecs.compressai_codec import ARCHITECTURES, CompressAi
+from benchmarks.codecs.heic import Heic
+from benchmarks.codecs.jxl import JpegXl
+from benchmarks.codecs.ours import DECODERS, Ours
+from benchmarks.codecs.pillow_codecs import Avif, Jpeg, Jpeg444, Jpeg2000, JpegProgressive, WebP
+from benchmarks.codecs.vvc import Vvc
+from benchmarks.harness.errors import BenchmarkError
 
 _MAKERS: dict[str, Callable[[CodecOptions], BenchCodec]] = {
     **{f"ours-{decoder}": (lambda options, decoder=decoder: Ours(decoder, 1, options)) for decoder in DECODERS},

@@ -3,7 +3,7 @@
 import subprocess
 from collections.abc import Sequence
 
-from ..errors import BenchmarkError
+from benchmarks.harness.errors import BenchmarkError
 
 TIMEOUT_S = 600
 

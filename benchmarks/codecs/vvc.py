@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bpg.chroma import decimate, interpolate
-from ..bpg.colour import planes_to_rgb, rgb_to_planes
-from ..bpg.container import ColourSpace, PixelFormat
-from ..errors import BenchmarkError
-from .base import CodecAbsent, Image8, Search
-from .tools import run_tool
+from benchmarks.bpg.chroma import decimate, interpolate
+from benchmarks.bpg.colour import planes_to_rgb, rgb_to_planes
+from benchmarks.bpg.container import ColourSpace, PixelFormat
+from benchmarks.codecs.base import CodecAbsent, Image8, Search
+from benchmarks.codecs.tools import run_tool
+from benchmarks.harness.errors import BenchmarkError
 
 _SPACE, _FORMAT = ColourSpace.YCBCR_BT601, PixelFormat.YUV420_CENTRED
 

@@ -15,6 +15,7 @@ PER_OCTAVE = 8  # scale indices in one octave of sigma
 LOG2_SCALE_MIN = -3  # log2 of the sigma (in steps) that index 0 stands for; such latents are not coded: their symbol is 0
 SCALES = 80
 KINDS = 2  # tables of a scale: one for each sub-quantiser of the trellis
+UNIT = 256  # integer units of a step in which reconstructions are held
 MAX_SYMBOL = 255  # larger magnitudes escape: MAX_SYMBOL, then the excess in Exp-Golomb bits
 
 

@@ -14,11 +14,10 @@ import numpy as np
 import torch
 
 from codec.bitstream.container import MAX_LEVEL
-from codec.bitstream.tables import LOG2_SCALE_MIN, PER_OCTAVE, SCALES
+from codec.bitstream.tables import LOG2_SCALE_MIN, PER_OCTAVE, SCALES, UNIT
 from codec.models.config import VQVAEConfig
 from codec.models.prior import Prior, pass_masks
 from codec.models.tokens import Tokens
-from codec.models.trellis import UNIT
 
 FRACTION = 10  # fractional bits of activations, of logarithms and of multiples of a standard deviation
 ONE = 1 << FRACTION

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 
 from codec.bitstream.tables import KINDS, LOG2_SCALE_MIN, MAX_SYMBOL, PER_OCTAVE, SCALES
 from codec.layers.block import Block, leaky
-from codec.models.config import Group, VQVAEConfig
+from codec.models.config import VQVAEConfig
 
 SIGMA_MIN = 0.11
 

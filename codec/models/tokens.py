@@ -14,7 +14,7 @@ class Tokens(nn.Module):
 
     codebook (K, D) with D = 4 * token_channels, in units of sd ** (1 - POWER); ``bits`` (K,) holds the cost of a codeword
     for entropy-constrained assignment (Chou, Lookabaugh and Gray 1989), 0 until it is set. The codebook is fitted by
-    k-means on training photographs (codec.training.start) and stays fixed: it never depends on the quality.
+    k-means on training photographs (codec.training.base.start) and stays fixed: it never depends on the quality.
     """
 
     def __init__(self, config: VQVAEConfig) -> None:

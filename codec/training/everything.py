@@ -1,6 +1,6 @@
 """Trains everything, from photographs to a folder of shipped weights, one stage after the other:
 
-    python -m codec.training.everything --data PHOTOS --runs DIR --weights DIR --id N --feature-weights FILE [--recipe DIR] [--subjects FILE] [--begin FILE]
+    python -m codec.training --data PHOTOS --runs DIR --weights DIR --id N --feature-weights FILE [--recipe DIR] [--subjects FILE] [--begin FILE]
 
 Every stage is a command of its own with a TOML file of the recipe. Killed and started again, it goes on where it was; started with another recipe or other photographs, it needs other folders.
 """
@@ -13,6 +13,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from codec.training.data.cache import check_outside, data_options
+from codec.training.shipping.manifest import check_id
 
 RECIPE = Path(__file__).with_name("recipe")
 DECODERS = ("ldm", "perceptual", "gan")
@@ -39,7 +42,7 @@ class Stage:
 def stages(args: argparse.Namespace) -> list[Stage]:
     """All of a recipe, in order."""
     runs, base, latents, adapted = args.runs, args.weights / f"vqvae-{args.id}.safetensors", args.runs / "latents", args.runs / "adapted" / "last.pt"
-    data, threads = ("--data", args.data), ("--threads", args.threads)
+    data, threads = ("--data", args.data, "--cache", args.cache or args.runs / "cache"), ("--threads", args.threads)
 
     def config(name: str) -> tuple[str, Path]:
         return "--config", args.recipe / f"{name}.toml"
@@ -48,33 +51,33 @@ def stages(args: argparse.Namespace) -> list[Stage]:
         return Stage(command, ("--latents", latents, "--out", runs / name, "--base", adapted, "--feature-weights", args.feature_weights, *config(name), *threads, *more))
 
     found = [
-        Stage("train", (*data, "--out", runs / "base", *config("train"), *threads, *(("--begin", args.begin) if args.begin else ()))),
-        Stage("adapt", (*data, "--base", runs / "base" / "last.pt", "--out", runs / "adapted", *config("adapt"), *threads)),
-        Stage("ship", (*data, "--base", runs / "base", "--adapted", adapted, "--out", base, "--id", args.id, "--crops", args.crops, "--hardware", args.hardware), base, adapted),
-        Stage("latents", (*data, "--out", latents, "--base", adapted, "--shards", args.shards, "--size", args.size)),
-        decoder("train_diffusion", "ldm"),
-        decoder("train_gan", "perceptual"),
-        decoder("train_gan", "gan", "--begin", runs / "perceptual" / "last.pt"),
+        Stage("base.train", (*data, "--out", runs / "base", *config("train"), *threads, *(("--begin", args.begin) if args.begin else ()))),
+        Stage("base.adapt", (*data, "--base", runs / "base" / "last.pt", "--out", runs / "adapted", *config("adapt"), *threads)),
+        Stage("shipping.ship", (*data, "--base", runs / "base", "--adapted", adapted, "--out", base, "--id", args.id, "--crops", args.crops, "--hardware", args.hardware), base, adapted),
+        Stage("restoration.latents", (*data, "--out", latents, "--base", adapted, "--shards", args.shards, "--size", args.size)),
+        decoder("restoration.train_diffusion", "ldm"),
+        decoder("restoration.train_gan", "perceptual"),
+        decoder("restoration.train_gan", "gan", "--begin", runs / "perceptual" / "last.pt"),
     ]
     for name in DECODERS:
         before = (runs / "perceptual",) if name == "gan" else ()
         out = args.weights / f"{name}-{args.id}.safetensors"
-        found.append(Stage("ship_semantic", ("--runs", *before, runs / name, "--out", out, "--hardware", args.hardware), out, runs / name / "last.pt"))
+        found.append(Stage("restoration.ship_semantic", ("--runs", *before, runs / name, "--out", out, "--hardware", args.hardware), out, runs / name / "last.pt"))
     if args.subjects:
         weights, out = args.weights / f"ldm-{args.id}.safetensors", args.weights / f"label-{args.id}.safetensors"
         found += [
-            decoder("train_labels", "label", *data, "--subjects", args.subjects, "--weights", weights),
-            Stage("ship_semantic", ("--runs", runs / "label", "--out", out, "--hardware", args.hardware), out, runs / "label" / "last.pt"),
+            decoder("restoration.train_labels", "label", *data, "--subjects", args.subjects, "--weights", weights),
+            Stage("restoration.ship_semantic", ("--runs", runs / "label", "--out", out, "--hardware", args.hardware), out, runs / "label" / "last.pt"),
         ]
     return found
 
 
 def arguments() -> argparse.Namespace:
-    ap = argparse.ArgumentParser(prog="codec.training.everything", description=__doc__.split("\n")[0])
-    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs")
+    ap = argparse.ArgumentParser(prog="codec.training", description=__doc__.split("\n")[0])
+    data_options(ap, "RUNS/cache")
     ap.add_argument("--runs", type=Path, required=True, help="folder for checkpoints, logs and latents; what is found there is resumed")
-    ap.add_argument("--weights", type=Path, required=True, help="folder for weights and manifest (codec/weights ships them)")
-    ap.add_argument("--id", type=int, required=True, help="model id of the weights")
+    ap.add_argument("--weights", type=Path, required=True, help="folder for weights and manifest, for --weights of encode and decode")
+    ap.add_argument("--id", type=int, required=True, help="model id of the weights, 1000 or more")
     ap.add_argument("--feature-weights", type=Path, required=True, help="safetensors file with SqueezeNet 1.1")
     ap.add_argument("--recipe", type=Path, default=RECIPE, help="folder with train, adapt, ldm, perceptual, gan and label.toml")
     ap.add_argument("--subjects", type=Path, help="CSV with photograph and subject, for class labels (the shipped ones: recipe/subjects.csv)")
@@ -90,7 +93,10 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise SystemExit("codec.training.everything runs in one process")
+        raise SystemExit("codec.training runs in one process")
+    for folder in (args.runs, args.weights):
+        check_outside(folder, args.data)
+    check_id(args.id, args.weights)
     args.weights.mkdir(parents=True, exist_ok=True)
     try:
         for stage in stages(args):

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from benchmarks import ablations
+from benchmarks.studies.ablations import report as ablations
 
 
 def test_a_variant_with_more_bits_is_worse_by_so_much():
@@ -21,5 +21,5 @@ def test_a_variant_with_more_bits_is_worse_by_so_much():
 
 def test_without_points_it_says_what_to_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["ablations", "--results", str(tmp_path)])
-    with pytest.raises(SystemExit, match="ablate"):
+    with pytest.raises(SystemExit, match="ablations.measure"):
         ablations.main()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import adaptation
+from benchmarks.studies import adaptation
 
 
 def test_a_tenth_fewer_bits_is_ten_percent(tmp_path, monkeypatch, capsys):

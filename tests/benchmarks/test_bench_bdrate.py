@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.bdrate import Curve, bd_rate, bd_rmse, bd_table, bootstrap
-from benchmarks.errors import BenchmarkError
+from benchmarks.analysis.bdrate import Curve, bd_rate, bd_rmse, bd_table, bootstrap
+from benchmarks.harness.errors import BenchmarkError
 
 RATE = np.array([0.05, 0.1, 0.2, 0.4, 0.8])
 RMSE = np.array([12.0, 9.1, 6.3, 4.0, 2.2])

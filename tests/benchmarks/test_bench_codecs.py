@@ -12,8 +12,8 @@ from PIL import Image
 
 from benchmarks.codecs import CLASSIC, NAMES, CodecAbsent, CodecBroken, CodecOptions, expand_names, make_codec
 from benchmarks.codecs.registry import ARCHITECTURES
-from benchmarks.errors import BenchmarkError
-from benchmarks.metrics import rmse
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.metrics.pictures import rmse
 
 OPTIONS = CodecOptions()
 HERE = [name for name in CLASSIC if name != "vvc"]

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import decoders
-from benchmarks.sets import FeatureStore, Kid, interval, resamples
+from benchmarks.analysis import decoders
+from benchmarks.metrics.sets import FeatureStore, Kid, interval, resamples
+from benchmarks.studies import decoders as study
 
 
 def features(count: int, shift: float = 0.0, seed: int = 0) -> list[dict[str, np.ndarray]]:
@@ -121,7 +122,7 @@ def test_every_decoder_reads_the_same_file_and_a_second_run_measures_nothing(cod
     import torch
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    assert decoders.main(arguments(folder, tmp_path)) == 0
+    assert study.main(arguments(folder, tmp_path)) == 0
     assert codec.encoded == 4 and sorted(codec.decoded) == ["painter"] * 4 + ["vq"] * 4
     rows = pd.read_csv(tmp_path / "decoder_rows.csv")
     assert len(rows) == 8 and set(rows.codec) == {"ours-vq", "ours-painter"} and "lpips" not in rows
@@ -134,10 +135,10 @@ def test_every_decoder_reads_the_same_file_and_a_second_run_measures_nothing(cod
     said = capsys.readouterr()
     assert said.err.count("lpips is left out") == 1 and "painter" in said.out
     before = (tmp_path / "decoders.csv").read_bytes()
-    assert decoders.main(arguments(folder, tmp_path)) == 0
+    assert study.main(arguments(folder, tmp_path)) == 0
     assert codec.encoded == 4 and (tmp_path / "decoders.csv").read_bytes() == before
     codec.weights = "2"
-    assert decoders.main(arguments(folder, tmp_path)) == 0
+    assert study.main(arguments(folder, tmp_path)) == 0
     assert codec.decoded[8:] == ["painter"] * 4  # vq is as it was
     assert set(pd.read_csv(tmp_path / "decoders.csv").version) == {"codec 0.1.0, vq 0, effort 1", "codec 0.1.0, painter 2, effort 1"}
 
@@ -145,17 +146,17 @@ def test_every_decoder_reads_the_same_file_and_a_second_run_measures_nothing(cod
 def test_a_decoder_that_fails_ends_neither_the_run_nor_the_table(codec: TwoDecoders, folder, tmp_path, capsys: pytest.CaptureFixture) -> None:
     codec.fails = "painter"
     with pytest.raises(SystemExit) as caught:
-        decoders.main(arguments(folder, tmp_path))
+        study.main(arguments(folder, tmp_path))
     assert "nothing was measured" in str(caught.value) and capsys.readouterr().err.count("no memory") == 4
     codec.fails = ""
-    assert decoders.main(arguments(folder, tmp_path)) == 0
+    assert study.main(arguments(folder, tmp_path)) == 0
     assert len(pd.read_csv(tmp_path / "decoders.csv")) == 4
 
 
 def test_an_unknown_decoder_is_one_sentence(codec: TwoDecoders, folder, tmp_path) -> None:
     with pytest.raises(SystemExit) as caught:
-        decoders.main([*arguments(folder, tmp_path), "--decoders", "vq,wizard"])
-    assert str(caught.value) == "benchmarks.decoders: there are no weights for the decoder 'wizard' (there are: vq, painter)"
+        study.main([*arguments(folder, tmp_path), "--decoders", "vq,wizard"])
+    assert str(caught.value) == "benchmarks.studies.decoders: there are no weights for the decoder 'wizard' (there are: vq, painter)"
 
 
 def test_fid_and_kid_are_there_when_the_features_are(tmp_path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from benchmarks.effort import ANCHOR, summary
+from benchmarks.studies.effort import ANCHOR, summary
 
 
 def rows(image: str, factor: float, **more: object) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.estimates import Fid, InceptionScore, interval, resamples
+from benchmarks.metrics.estimates import Fid, InceptionScore, interval, resamples
 from codec._compat import import_torchvision
 
 import_torchvision()

@@ -14,9 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from benchmarks import decoder_figures, figures, quantizers, training_curve, typeset
-from benchmarks.bdrate import mean_curve
-from benchmarks.published import GENERATIVE, published_points
+from benchmarks.analysis.bdrate import mean_curve
+from benchmarks.analysis.published import GENERATIVE, published_points
+from benchmarks.report import decoder_figures, figures, tables
+from benchmarks.studies.quantisers import report as quantizers
+from benchmarks.studies.training_curve import report as training_curve
 
 COMMITTED = Path(__file__).parents[2] / "results"
 RATES = [f"rate_{metric}_log" for metric in figures.rate_metrics(pd.read_csv(COMMITTED / "kodak" / "mean.csv"))]
@@ -90,7 +92,7 @@ def test_everything_is_written(built) -> None:
     _, out, kept = built
     names = [*figures.FIGURES, "quantizers", *RATES]
     assert sorted(kept) == sorted(names)
-    wanted = {f"{n}.{s}" for n in names for s in ("pdf", "png")} | {f"{n}.{s}" for n in typeset.TABLES for s in ("md", "tex")}
+    wanted = {f"{n}.{s}" for n in names for s in ("pdf", "png")} | {f"{n}.{s}" for n in tables.TABLES for s in ("md", "tex")}
     assert {path.name for path in out.iterdir()} == wanted
 
 
@@ -300,7 +302,7 @@ def test_what_has_no_table_is_said_and_left_out(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("sys.argv", ["figures", "--results", str(tmp_path), "--out", str(tmp_path / "out")])
     figures.main()
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == len(figures.FIGURES) - 1 + 2 + len(typeset.TABLES)
+    assert len(said) == len(figures.FIGURES) - 1 + 2 + len(tables.TABLES)
     assert f"figure decoders is left out: there is no {tmp_path}/kodak/decoders.csv" in said
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["training.pdf", "training.png"]
     assert (tmp_path / "out" / "training.pdf").read_bytes()[:5] == b"%PDF-"

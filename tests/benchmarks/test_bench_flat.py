@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 import codec
-from benchmarks import flat
+from benchmarks.studies import flat
 
 
 class Dim:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.bdrate import Curve, bd_rate, mean_curve
+from benchmarks.analysis.bdrate import Curve, bd_rate, mean_curve
+from benchmarks.analysis.summary import bd_tables, complete_settings, mean_table, read_table
 from benchmarks.codecs import CLASSIC
-from benchmarks.summary import bd_tables, complete_settings, mean_table, read_table
 
 RESULTS = Path(__file__).parents[2] / "results" / "kodak"
 
@@ -94,7 +94,7 @@ def test_only_numbers_and_plots_are_committed() -> None:
 
 
 def test_file_sizes_are_what_training_estimates_within_one_percent(table: pd.DataFrame) -> None:
-    """Means over Kodak of benchmarks/estimate.py; and its files are those of the table."""
+    """Means over Kodak of benchmarks/studies/estimate.py; and its files are those of the table."""
     found = pd.read_csv(RESULTS / "estimate.csv")
     assert (found.groupby("quality").image.nunique() == 24).all()
     mean = found.groupby("quality")[["bytes", "estimated_bytes"]].mean()

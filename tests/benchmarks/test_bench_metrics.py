@@ -8,9 +8,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.errors import BenchmarkError
-from benchmarks.metrics import DEFAULT_METRICS, IMAGE_METRICS, NETWORK_METRICS, MetricOptions, Scorer, psnr, rmse, usable_metrics
-from benchmarks.sets import FeatureExtractor, FeatureStore, inception_features, patches, set_values, usable_sets
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.metrics.pictures import (
+    DEFAULT_METRICS,
+    IMAGE_METRICS,
+    NETWORK_METRICS,
+    MetricOptions,
+    Scorer,
+    psnr,
+    rmse,
+    usable_metrics,
+)
+from benchmarks.metrics.sets import FeatureExtractor, FeatureStore, inception_features, patches, set_values, usable_sets
 from codec._compat import import_torchvision
 
 torchvision = import_torchvision()

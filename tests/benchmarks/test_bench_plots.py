@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from benchmarks.labels import spread
-from benchmarks.plots import _RC, _panel, draw_figures
-from benchmarks.published import DRAWN, FOLDER, GENERATIVE, drawn_curves, published_points
+from benchmarks.analysis.published import DRAWN, FOLDER, GENERATIVE, drawn_curves, published_points
+from benchmarks.report.curve_labels import spread
+from benchmarks.report.plots import _RC, _panel, draw_figures
 
 CODECS = (
     "ours-vq",

@@ -8,12 +8,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks import metrics, sets, typeset
-from benchmarks.efficientnet import EfficientNetLite0
-from benchmarks.metrics import MetricOptions, Scorer, usable_metrics
-from benchmarks.networks import EFFICIENTNET, hub_folder
-from benchmarks.sets import usable_sets
-from benchmarks.style import AXIS_NAMES
+from benchmarks.metrics import pictures, published, sets
+from benchmarks.metrics.efficientnet import EfficientNetLite0
+from benchmarks.metrics.networks import EFFICIENTNET, hub_folder
+from benchmarks.metrics.pictures import MetricOptions, Scorer, usable_metrics
+from benchmarks.metrics.sets import usable_sets
+from benchmarks.report import tables
+from benchmarks.report.style import AXIS_NAMES
 from codec._compat import import_torchvision
 
 import_torchvision()
@@ -109,9 +110,7 @@ def test_effnet_is_its_formula_and_grows_with_damage(effnet: EfficientNetLite0, 
 
 def test_agreement_is_the_probability_that_stays_over_the_patches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that names the strongest colour."""
-    from benchmarks import metrics_published
-
-    monkeypatch.setattr(metrics_published, "load_effnet", lambda metric: lambda x: (1000 * (x.mean((2, 3)) - 0.5)))
+    monkeypatch.setattr(published, "load_effnet", lambda metric: lambda x: (1000 * (x.mean((2, 3)) - 0.5)))
     red, blue = (np.broadcast_to(np.array(colour, np.uint8), (256, 256, 3)) for colour in ((255, 0, 0), (0, 0, 255)))
     scorer = Scorer(["label_agreement"], MetricOptions())
     original = np.block([[[red], [red]], [[red], [red]]])
@@ -122,9 +121,9 @@ def test_agreement_is_the_probability_that_stays_over_the_patches(monkeypatch: p
 
 
 def test_without_the_folder_there_is_a_sentence_that_says_how_to_make_it(hub: Path) -> None:
-    usable, sentences = usable_metrics(metrics.NETWORK_METRICS, MetricOptions())
-    assert usable == () and all("benchmarks/metrics_weights.py --out HUB" in sentence and "\n" not in sentence for sentence in sentences)
-    assert [sentence.split()[0] for sentence in sentences] == list(metrics.NETWORK_METRICS)
+    usable, sentences = usable_metrics(pictures.NETWORK_METRICS, MetricOptions())
+    assert usable == () and all("python -m benchmarks.metrics.weights --out HUB" in sentence and "\n" not in sentence for sentence in sentences)
+    assert [sentence.split()[0] for sentence in sentences] == list(pictures.NETWORK_METRICS)
 
 
 def test_inception_score_is_refused_without_the_last_layer(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,8 +142,8 @@ def test_inception_score_is_refused_without_the_last_layer(hub: Path, monkeypatc
 
 
 def test_every_metric_has_one_record_and_all_lists_follow_it() -> None:
-    records = [*metrics.METRICS, *sets.METRICS]
+    records = [*pictures.METRICS, *sets.METRICS]
     names = [record.name for record in records]
-    assert len(names) == len(set(names)) and set(names) == {*metrics.IMAGE_METRICS, *sets.SET_METRICS}
-    assert all(AXIS_NAMES[record.name] == record.axis and typeset.DIGITS[record.name] == record.digits for record in records)
-    assert {"ms_ssim", "psnr", "label_agreement"} <= metrics.HIGHER_IS_BETTER and not {"lpips", "dists", "effnet"} & metrics.HIGHER_IS_BETTER
+    assert len(names) == len(set(names)) and set(names) == {*pictures.IMAGE_METRICS, *sets.SET_METRICS}
+    assert all(AXIS_NAMES[record.name] == record.axis and tables.DIGITS[record.name] == record.digits for record in records)
+    assert {"ms_ssim", "psnr", "label_agreement"} <= pictures.HIGHER_IS_BETTER and not {"lpips", "dists", "effnet"} & pictures.HIGHER_IS_BETTER

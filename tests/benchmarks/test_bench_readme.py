@@ -1,4 +1,4 @@
-"""The tables of README.md are those that benchmarks/readme.py makes from the committed results."""
+"""The tables of README.md are those that benchmarks/report/readme.py makes from the committed results."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.readme import TABLES, filled
+from benchmarks.report.readme import TABLES, filled
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,7 +17,7 @@ def text() -> str:
 
 
 def test_readme_is_up_to_date(text: str) -> None:
-    assert filled(text, ROOT / "results") == text, "run: python benchmarks/readme.py"
+    assert filled(text, ROOT / "results") == text, "run: python benchmarks/report/readme.py"
 
 
 def test_every_marker_is_closed_and_known(text: str) -> None:

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.codecs import CodecOptions, make_codec
-from benchmarks.outputs import _shown
-from benchmarks.report import write_report
-from benchmarks.showcase import Showcase, Shown, contact_sheet, fit_bytes, make_showcases
+from benchmarks.report.html import write_report
+from benchmarks.report.outputs import _shown
+from benchmarks.report.showcase import Showcase, Shown, contact_sheet, fit_bytes, make_showcases
 
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (path := shutil.which(name))), None)
 

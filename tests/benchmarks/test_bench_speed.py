@@ -1,4 +1,4 @@
-"""benchmarks/speed.py: the protocol between table and workers, the ratios, and its refusals. No time is compared with anything."""
+"""benchmarks/speed/measure.py: the protocol between table and workers, the ratios, and its refusals. No time is compared with anything."""
 
 import os
 from types import SimpleNamespace
@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import speed
-from benchmarks.errors import BenchmarkError
-from benchmarks.speed_worker import Job
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.speed import measure as speed
+from benchmarks.speed.worker import Job
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 import codec
-from benchmarks import class_labels, contact, semantic, sweep, upscaling
-from benchmarks.errors import BenchmarkError
-from benchmarks.metrics import rmse
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.metrics.pictures import rmse
+from benchmarks.report import contact
+from benchmarks.studies import class_labels, semantic, sweep, upscaling
 from codec._compat import import_torchvision
-from codec.restore import STEPS
+from codec.restoration.restore import STEPS
 
 
 @pytest.fixture(scope="module")

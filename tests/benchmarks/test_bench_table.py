@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.errors import BenchmarkError
-from benchmarks.table import Table, row_key
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.table import Table, row_key
 
 
 def row(image: str = "aa", codec: str = "jpeg", setting: str = "10", version: str = "v1", **values: object) -> dict[str, object]:

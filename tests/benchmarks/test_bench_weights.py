@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import metrics_examples, metrics_weights
-from benchmarks.efficientnet import EfficientNetLite0
-from benchmarks.errors import BenchmarkError
-from benchmarks.metrics import MetricOptions, Scorer, usable_metrics
-from benchmarks.metrics_weights import DISTS, EFFNET, FID, LPIPS, Package, fetch, load_arrays, member
-from benchmarks.networks import empty_inception, hub_folder, load_inception
-from benchmarks.sets import usable_sets
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.metrics import examples, weights
+from benchmarks.metrics.efficientnet import EfficientNetLite0
+from benchmarks.metrics.networks import empty_inception, hub_folder, load_inception
+from benchmarks.metrics.pictures import MetricOptions, Scorer, usable_metrics
+from benchmarks.metrics.sets import usable_sets
+from benchmarks.metrics.weights import DISTS, EFFNET, FID, LPIPS, Package, fetch, load_arrays, member
 from codec._compat import import_torchvision
 
 torchvision = import_torchvision()
@@ -90,9 +90,9 @@ def packages() -> dict[str, bytes]:
 
 
 def test_the_folder_holds_what_the_libraries_load(packages: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: np.ndarray) -> None:
-    monkeypatch.setattr(metrics_weights, "fetch", lambda package, folder: packages[package.name])
+    monkeypatch.setattr(weights, "fetch", lambda package, folder: packages[package.name])
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("something is downloaded"))
-    script = metrics_weights.make(tmp_path, tmp_path / "packages")
+    script = weights.make(tmp_path, tmp_path / "packages")
     with hub_folder(tmp_path):
         names = ("lpips", "lpips_vgg", "dists", "effnet", "label_agreement")
         assert usable_metrics(names, MetricOptions()) == (names, ())
@@ -143,13 +143,13 @@ def test_pip_gets_the_version_and_the_hash_and_offline_it_is_one_sentence(small:
         Path(command[command.index("--dest") + 1], package.file).write_bytes(data)
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(metrics_weights.subprocess, "run", pip)
+    monkeypatch.setattr(weights.subprocess, "run", pip)
     assert fetch(package, tmp_path / "new") == data
 
     def offline(command: list[str], **_: object) -> subprocess.CompletedProcess:
         return subprocess.CompletedProcess(command, 1, "", "WARNING: Retrying\nERROR: No matching distribution found for thing==1.0\n")
 
-    monkeypatch.setattr(metrics_weights.subprocess, "run", offline)
+    monkeypatch.setattr(weights.subprocess, "run", offline)
     with pytest.raises(BenchmarkError) as caught:
         fetch(package, tmp_path / "other")
     text = str(caught.value)
@@ -160,15 +160,15 @@ def test_the_command_says_it_in_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     def broken(package: Package, folder: Path) -> bytes:
         raise BenchmarkError("pip could not fetch it")
 
-    monkeypatch.setattr(metrics_weights, "fetch", broken)
-    monkeypatch.setattr("sys.argv", ["metrics_weights", "--out", str(tmp_path)])
+    monkeypatch.setattr(weights, "fetch", broken)
+    monkeypatch.setattr("sys.argv", ["weights", "--out", str(tmp_path)])
     with pytest.raises(SystemExit) as caught:
-        metrics_weights.main()
-    assert str(caught.value) == "benchmarks.metrics_weights: pip could not fetch it"
+        weights.main()
+    assert str(caught.value) == "benchmarks.metrics.weights: pip could not fetch it"
 
 
 def test_other_weights_than_the_published_ones_fail_the_examples(packages: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_weights, "fetch", lambda package, folder: packages[package.name])
-    script = metrics_weights.make(tmp_path, tmp_path / "packages")
+    monkeypatch.setattr(weights, "fetch", lambda package, folder: packages[package.name])
+    script = weights.make(tmp_path, tmp_path / "packages")
     with pytest.raises(BenchmarkError, match="LPIPS vgg.*these are not the published weights"):
-        list(metrics_examples.check(tmp_path, script))
+        list(examples.check(tmp_path, script))

@@ -1,0 +1,144 @@
+"""From the per-image table to means, Bjontegaard tables and set metrics."""
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.analysis.bdrate import BdResult, bd_table, bootstrap
+from benchmarks.harness.table import KEY, TIMES
+from benchmarks.metrics.pictures import NETWORK_METRICS
+from benchmarks.metrics.sets import SET_METRICS, FeatureStore, set_values
+
+_PACKAGES = (
+    "numpy", "scipy", "pandas", "torch", "torchvision", "pillow", "pytorch-msssim", "piq", "lpips", "av", "imagecodecs",
+    "pillow-heif", "compressai", "constriction",
+)  # fmt: skip
+_NOT_METRICS = {*KEY, *TIMES, "image", "width", "height", "bytes", "bits_per_dim", "bpp", "rmse", "psnr"}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The per-image table; `setting` stays text, it is part of the key."""
+    return pd.read_csv(path, dtype={"setting": str, "image": str, "image_hash": str}, keep_default_na=True)
+
+
+def metric_columns(table: pd.DataFrame) -> list[str]:
+    """Metric columns beside rmse and psnr that hold any value."""
+    return [name for name in table.columns if name not in _NOT_METRICS and table[name].notna().any()]
+
+
+def complete_settings(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Rows of the settings that were measured on every image, and a sentence for each codec that lost settings.
+
+    A mean over fewer images is another curve: it must not stand beside the rest.
+    """
+    images = table.image_hash.nunique()
+    counts = table.groupby(["codec", "version", "setting"]).image_hash.transform("nunique")
+    dropped = table[counts < images].groupby("codec", sort=False).setting.nunique()
+    sentences = [
+        f"{codec}: {number} setting(s) not measured on all {images} images are left out of means and figures"
+        for codec, number in dropped.items()
+    ]
+    return table[counts == images], sentences
+
+
+def mean_table(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per codec and setting. rmse and psnr: means of per-image values; *_pooled: from the pooled squared error."""
+    rows = []
+    metrics = metric_columns(table)
+    for (codec, tool, setting), group in table.groupby(["codec", "version", "setting"], sort=False):
+        pooled = float(np.sqrt(np.mean(np.square(group.rmse))))
+        rows.append(
+            {
+                "codec": codec, "setting": setting, "version": tool, "images": group.image_hash.nunique(),
+                "bits_per_dim": group.bits_per_dim.mean(), "bpp": group.bpp.mean(),
+                "rmse": group.rmse.mean(), "rmse_pooled": pooled,
+                "psnr": group.psnr.mean(), "psnr_pooled": 20 * np.log10(255 / pooled) if pooled else np.inf,
+                **{name: value for metric in metrics for name, value in _mean(metric, group[metric]).items()},
+                "encode_s": group.encode_s.mean(), "decode_s": group.decode_s.mean(),
+            }
+        )  # fmt: skip
+    frame = pd.DataFrame(rows).sort_values(["codec", "version", "bits_per_dim"], kind="stable")
+    return frame.round(6).reset_index(drop=True)
+
+
+def _mean(metric: str, values: pd.Series) -> dict[str, float]:
+    """The mean; of a metric of a published network with its 95 % bootstrap interval over images."""
+    if metric not in NETWORK_METRICS:
+        return {metric: values.mean()}
+    return dict(zip((metric, f"{metric}_low", f"{metric}_high"), bootstrap(values), strict=True))
+
+
+def with_sets(means: pd.DataFrame, sets: pd.DataFrame | None) -> pd.DataFrame:
+    """Means with the set metrics and their intervals beside them, for figures and report."""
+    if sets is None or sets.empty:
+        return means
+    key = ["codec", "version", "setting"]
+    columns = [f"{name}{end}" for name in SET_METRICS for end in ("", "_low", "_high") if f"{name}{end}" in sets]
+    numbers = sets[columns].apply(pd.to_numeric, errors="coerce")
+    return means.merge(pd.concat([sets[key], numbers], axis=1), on=key, how="left")
+
+
+def bd_tables(table: pd.DataFrame, anchors: Sequence[str]) -> pd.DataFrame:
+    """Bjontegaard results against each anchor, below one another."""
+    if not anchors:
+        return pd.DataFrame(columns=[field.name for field in fields(BdResult)])
+    return pd.concat([bd_table(table, anchor) for anchor in anchors], ignore_index=True).round(4)
+
+
+def set_table(table: pd.DataFrame, names: Sequence[str], store: FeatureStore) -> pd.DataFrame:
+    """Set metrics per codec and setting, from the stored features, each with its 95 % bootstrap interval over images."""
+    rows = []
+    for (codec, tool, setting), group in table.groupby(["codec", "version", "setting"], sort=False):
+        digests = sorted(group.image_hash)
+        decoded = [store.load((digest, codec, setting, tool)) for digest in digests]
+        original = [store.load((digest, "original", "", "")) for digest in digests]
+        if all(decoded) and all(original):
+            values = {name: f"{value:.5g}" for name, value in set_values(names, original, decoded).items()}
+            rows.append(
+                {"codec": codec, "setting": setting, "version": tool, "images": len(group),
+                 "bits_per_dim": round(group.bits_per_dim.mean(), 6), **values}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def merge_sets(fresh: pd.DataFrame, path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Fresh set metrics, and those of the file at `path` for other codecs and settings that the table still holds.
+
+    Features are not committed: in a new checkout only the codecs of the run have them.
+    """
+    key = ["codec", "version", "setting"]
+    if not path.is_file():
+        return fresh
+    old = pd.read_csv(path, dtype={"setting": str})
+    counts = table.groupby(key, as_index=False).image_hash.nunique().rename(columns={"image_hash": "images"})
+    old = old.merge(counts, on=[*key, "images"])
+    merged = pd.concat([fresh, old], ignore_index=True).drop_duplicates(key)
+    return merged.sort_values(["codec", "version", "bits_per_dim"], kind="stable").reset_index(drop=True)
+
+
+def cpu_name() -> str:
+    """The processor as the system names it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def run_metadata(**facts: object) -> str:
+    """JSON text: package versions, machine, and the given facts of the run."""
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = None
+    machine = {"python": platform.python_version(), "system": platform.platform(), "cpu": cpu_name()}
+    return json.dumps({**facts, "machine": machine, "packages": packages}, indent=2) + "\n"

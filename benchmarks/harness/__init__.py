@@ -1,0 +1,1 @@
+"""Measuring: pictures, jobs, the table they fill."""

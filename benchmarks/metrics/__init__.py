@@ -1,0 +1,1 @@
+"""What is measured of a decoded picture, and of sets of them."""

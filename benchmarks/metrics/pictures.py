@@ -1,0 +1,167 @@
+"""Per-image metrics on the 8-bit RGB pixels a user gets.
+
+rmse: root mean squared error over all samples, 0..255. psnr: 20 log10(255 / rmse), dB. ms_ssim: pytorch-msssim,
+RGB, data range 255, its five default scales (needs sides over 160). gmsd (Xue et al. 2014), mdsi (Nafchi et al. 2016), vif
+(pixel domain, Sheikh and Bovik 2006), haarpsi (Reisenhofer et al. 2018): piq, on [0, 1]. sqz_dist: see
+`networks`. lpips and others in features of published networks: see `published`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from benchmarks.codecs import Image8
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.metrics.networks import MetricAbsent, SqueezeFeatures, unit_features
+from benchmarks.metrics.published import PUBLISHED
+from benchmarks.metrics.record import Metric
+from codec._compat import import_torchvision
+
+
+@dataclass(frozen=True)
+class MetricOptions:
+    """Where the weights of network metrics are."""
+
+    feature_weights: Path | None = None  # SqueezeNet 1.1, safetensors
+    weights_cache: Path | None = None  # a torch hub folder (with checkpoints/ in it); None: torch's own
+
+
+class ImageMetric(Protocol):
+    """A full-reference metric: the reference is set once, then many pictures are scored against it."""
+
+    def reference(self, x: Any) -> None:
+        """Take the original, 1 C H W in [0, 1]."""
+
+    def score(self, y: Any) -> float:
+        """Value for a decoded picture of the same shape."""
+
+
+class _Plain:
+    """A metric that is a function of both pictures."""
+
+    def __init__(self, function: Callable[[Any, Any], Any], min_side: int) -> None:
+        self._function, self._min_side = function, min_side
+
+    def reference(self, x: Any) -> None:
+        self._x = x
+
+    def score(self, y: Any) -> float:
+        if min(y.shape[2:]) < self._min_side:
+            return float("nan")
+        return float(self._function(self._x, y))
+
+
+class _SqueezeDistance:
+    """Squared difference of unit-normalised features, mean over space, sum over channels and layers."""
+
+    def __init__(self, options: MetricOptions) -> None:
+        self._network = SqueezeFeatures(options.feature_weights, "sqz_dist")
+
+    def reference(self, x: Any) -> None:
+        self._features = unit_features(self._network.layers(x))
+
+    def score(self, y: Any) -> float:
+        features = unit_features(self._network.layers(y))
+        pairs = zip(self._features, features, strict=True)
+        return float(sum((a - b).square().sum(1).mean() for a, b in pairs))
+
+
+def _ms_ssim(options: MetricOptions) -> ImageMetric:
+    from pytorch_msssim import ms_ssim
+
+    return _Plain(lambda x, y: ms_ssim(255 * x, 255 * y, data_range=255), 161)
+
+
+def _piq(name: str, min_side: int) -> Callable[[MetricOptions], ImageMetric]:
+    def make(options: MetricOptions) -> ImageMetric:
+        import_torchvision()
+        try:
+            import piq
+        except ImportError:
+            raise MetricAbsent(f"{name} is left out: the package piq is not installed") from None
+        return _Plain(lambda x, y: getattr(piq, name)(x, y, data_range=1.0), min_side)
+
+    return make
+
+
+METRICS = (
+    Metric("ms_ssim", "MS-SSIM", True, 4, _ms_ssim),
+    Metric("gmsd", "GMSD", False, 4, _piq("gmsd", 16)),
+    Metric("mdsi", "MDSI", False, 4, _piq("mdsi", 16)),
+    Metric("vif", "VIF (pixel domain)", True, 4, _piq("vif_p", 41)),
+    Metric("haarpsi", "HaarPSI", True, 4, _piq("haarpsi", 16)),
+    Metric("sqz_dist", "SqueezeNet distance (sqz_dist, not LPIPS)", False, 3, _SqueezeDistance),
+    *PUBLISHED,
+)
+_MAKERS: dict[str, Callable[[MetricOptions], ImageMetric]] = {metric.name: metric.maker for metric in METRICS}
+IMAGE_METRICS = tuple(_MAKERS)
+NETWORK_METRICS = tuple(metric.name for metric in METRICS if metric.network)
+HIGHER_IS_BETTER = frozenset({"psnr", *(metric.name for metric in METRICS if metric.higher_is_better)})
+DEFAULT_METRICS = ("ms_ssim", "gmsd", "mdsi")
+
+
+def rmse(a: Image8, b: Image8) -> float:
+    """Root mean squared error over all 8-bit samples."""
+    difference = a.astype(np.int32) - b.astype(np.int32)
+    return float(np.sqrt(np.mean(np.square(difference), dtype=np.float64)))
+
+
+def psnr(value: float) -> float:
+    """Peak signal-to-noise ratio in dB for an RMSE on the 0..255 scale (infinite for 0)."""
+    return float("inf") if value == 0 else float(20 * np.log10(255 / value))
+
+
+def usable_metrics(names: Sequence[str], options: MetricOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those of `names` that can be computed here, and one sentence for each that cannot."""
+    usable, sentences = [], []
+    for name in names:
+        try:
+            _MAKERS[name](options)
+        except MetricAbsent as absent:
+            sentences.append(str(absent))
+        else:
+            usable.append(name)
+    return tuple(usable), tuple(sentences)
+
+
+class Scorer:
+    """All wanted metrics of decoded pictures against one original at a time."""
+
+    def __init__(self, names: Sequence[str], options: MetricOptions) -> None:
+        self._metrics = {name: _MAKERS[name](options) for name in names}
+        self._original: Image8 | None = None
+
+    def reference(self, original: Image8) -> None:
+        """Set the original, uint8 HWC."""
+        import torch
+
+        self._original = original
+        with torch.inference_mode():
+            for metric in self._metrics.values():
+                metric.reference(_tensor(original))
+
+    def score(self, decoded: Image8) -> dict[str, float]:
+        """rmse, psnr and the wanted metrics."""
+        import torch
+
+        if self._original is None:
+            raise RuntimeError("set the reference first")
+        if decoded.shape != self._original.shape or decoded.dtype != np.uint8:
+            raise BenchmarkError(f"the decoder gave {decoded.shape} {decoded.dtype} for {self._original.shape} uint8")
+        error = rmse(self._original, decoded)
+        values = {"rmse": error, "psnr": psnr(error)}
+        if self._metrics:
+            with torch.inference_mode():
+                y = _tensor(decoded)
+                values |= {name: metric.score(y) for name, metric in self._metrics.items()}
+        return values
+
+
+def _tensor(image: Image8) -> Any:
+    """1 C H W float in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float().div(255)

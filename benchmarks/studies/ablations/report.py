@@ -1,0 +1,49 @@
+"""Ablations of the perceptual stage: Bjontegaard differences from the points that benchmarks.studies.ablations.measure measured.
+
+    python -m benchmarks.studies.ablations.report [--results results]
+
+Reads RESULTS/ablation_points.csv; writes RESULTS/ablations.csv: each variant against the model as shipped, mean over held-out crops with its 95 %
+bootstrap interval. benchmarks/report/figures.py draws it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.analysis.bdrate import bd_table
+from benchmarks.harness.errors import BenchmarkError
+
+ANCHOR = "as shipped"
+
+
+def table(points: pd.DataFrame) -> pd.DataFrame:
+    """One row for each variant; factors, and variants within, in the order in which they were measured."""
+    rows = points.assign(codec=points.variant, image_hash=points.crop, setting=points.level)
+    found = bd_table(rows, ANCHOR).set_index("codec")
+    out = points.groupby(["factor", "variant"], sort=False)[["steps", "operations", "seconds"]].first().reset_index()
+    for name, column in (("bd_rate_percent", "bd_rate_percent"), ("low", "bd_rate_low"), ("high", "bd_rate_high"), ("crops", "images")):
+        out[name] = found.loc[out.variant, column].to_numpy()
+    first_seen = {factor: place for place, factor in enumerate(out.factor.unique())}
+    out = out.sort_values("factor", key=lambda factor: factor.map(first_seen), kind="stable")
+    return out[out.variant != ANCHOR]
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(prog="benchmarks.studies.ablations.report", description=__doc__.split("\n")[0])
+    ap.add_argument("--results", type=Path, default=Path("results"))
+    args = ap.parse_args()
+    path = args.results / "ablation_points.csv"
+    try:
+        if not path.is_file():
+            raise BenchmarkError(f"{path} is not there: run benchmarks.studies.ablations.measure first")
+        found = table(pd.read_csv(path))
+    except BenchmarkError as error:
+        sys.exit(f"ablations: {error}")
+    found.to_csv(args.results / "ablations.csv", index=False, float_format="%.6g", lineterminator="\n")
+    print(found.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""File size against the estimate that training minimises (ideal code lengths under the frozen tables, plus the header):
+
+    python -m benchmarks.studies.estimate --images DIR --out results/kodak/estimate.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+import codec
+from codec.bitstream.container import level_of, read_header
+from codec.coding import tiles
+from codec.coding.ratecontrol import error_weight
+from codec.image import read
+
+QUALITIES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+
+
+@torch.no_grad()
+def estimate(c: codec.Codec, path: Path, quality: int) -> dict[str, float | int | str]:
+    """One row: real bytes, header bytes, estimated bits."""
+    data = c.encode(path, quality=quality)
+    prepared = c._prepare(read.load(path).rgb)
+    level, model = level_of(quality), c._model
+    position = c._level(level)
+    y, tokens = tiles.analyse(prepared.x, lambda tile: model.vqvae.analyse(tile.float() / 255, position), lambda done: None)
+    v = y * torch.exp2(model.vqvae.interpolate(model.vqvae.log2_gain, position))
+    sent = model.coder.encode(v[0].numpy(), tokens[0].numpy(), level, error_weight(model.vqvae, position))
+    header = read_header(data).header_bytes
+    return {
+        "image": path.name,
+        "quality": quality,
+        "bytes": len(data),
+        "header_bytes": header,
+        "estimated_bytes": sum(sent.bits) / 8 + header,
+        "bits_per_dim": 8 * len(data) / (3 * prepared.width * prepared.height),
+    }
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    ap.add_argument("--images", type=Path, required=True)
+    ap.add_argument("--out", type=Path, required=True)
+    args = ap.parse_args()
+    c = codec.load(threads=1)
+    paths = sorted(args.images.glob("*.png"))
+    rows = [estimate(c, p, q) for p in tqdm(paths, disable=None) for q in QUALITIES]
+    table = pd.DataFrame(rows)
+    table.to_csv(args.out, index=False, float_format="%.6g")
+    mean = table.groupby("quality")[["bytes", "estimated_bytes", "bits_per_dim"]].mean()
+    mean["difference_percent"] = (mean["bytes"] / mean["estimated_bytes"] - 1) * 100
+    print(mean.round(4).to_string())
+
+
+if __name__ == "__main__":
+    main()

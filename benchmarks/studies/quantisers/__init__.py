@@ -1,0 +1,1 @@
+"""Which quantiser is best, on the same model?"""

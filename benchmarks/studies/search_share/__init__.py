@@ -1,0 +1,1 @@
+"""How much should the rate weigh in the encoder's search?"""

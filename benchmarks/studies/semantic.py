@@ -1,0 +1,134 @@
+"""What sweep.py and upscaling.py share: a worker that measures, tables that grow, means over pictures."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import codec
+from benchmarks.codecs import Image8
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.images import SourceImage, folder_images, packaged_images, read_image, source_image
+from benchmarks.harness.table import Key
+from benchmarks.metrics.pictures import MetricOptions, Scorer
+from benchmarks.metrics.sets import FeatureExtractor, FeatureStore, Kid, interval, resamples
+
+METRICS = ("ms_ssim", "sqz_dist")
+Row = dict[str, Any]
+
+
+def version() -> str:
+    """The semantic decoder that is measured, with the hash of its weights and the defaults of its sampler."""
+    c = codec.load()
+    if "ldm" not in c.decoders():
+        raise BenchmarkError("there are no weights of the ldm decoder")
+    return f"codec {codec.__version__}, {c.decoder_id('ldm')}"
+
+
+def pictures(folder: Path | None, limit: int | None, every: int) -> list[SourceImage]:
+    """Every so many pictures of a folder (None: the packaged photographs), `limit` at most."""
+    paths = packaged_images() if folder is None else folder_images(folder)
+    return [source_image(path, path.name) for path in paths[::every][:limit]]
+
+
+def original_key(image: SourceImage, multiple: int = 1) -> Key:
+    """Of the features of an original cropped to a multiple."""
+    return image.digest, "original", str(multiple), ""
+
+
+class Worker:
+    """One process on one thread: the codec, and metrics of pictures against one original at a time."""
+
+    def __init__(self, weights: Path, features: Path) -> None:
+        torch.set_num_threads(1)
+        options = MetricOptions(weights)
+        self.codec, self.store = codec.load(threads=1), FeatureStore(features)
+        self._scorer, self._extract = Scorer(METRICS, options), FeatureExtractor(["sqz_kid"], options)
+
+    def take(self, image: SourceImage, multiple: int = 1) -> Image8:
+        """The picture, cropped to a multiple of so many pixels: the original of what is scored next."""
+        x = read_image(image.path)
+        x = x[: x.shape[0] // multiple * multiple, : x.shape[1] // multiple * multiple]
+        self._scorer.reference(x)
+        key = original_key(image, multiple)
+        if not self.store.has(key, ["sqz_kid"]):
+            self.store.save(key, self._extract(x))
+        return x
+
+    def score(self, picture: Image8, key: Key) -> dict[str, float]:
+        """Metrics against the original; the features for sqz_kid are stored under the key."""
+        self.store.save(key, self._extract(picture))
+        return self._scorer.score(picture)
+
+
+_worker: Worker
+
+
+def _start(weights: Path, features: Path) -> None:
+    global _worker
+    _worker = Worker(weights, features)
+
+
+def _do(work: Callable[[Worker, Any], list[Row]], job: Any) -> list[Row]:
+    return work(_worker, job)
+
+
+def measured(
+    work: Callable[[Worker, Any], list[Row]], jobs: Sequence[Any], weights: Path, features: Path, processes: int
+) -> Iterator[list[Row]]:
+    """The rows of each job, in the order in which they are done; work is a function of a module."""
+    if processes == 1 or len(jobs) < 2:
+        worker = Worker(weights, features) if jobs else None
+        yield from (work(worker, job) for job in jobs)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start, (weights, features)) as pool:
+        for done in as_completed([pool.submit(_do, work, job) for job in jobs]):
+            yield done.result()
+
+
+class Rows:
+    """A CSV table of one version of the decoder; rows of another version are dropped when it grows."""
+
+    def __init__(self, path: Path, key: Sequence[str], version: str) -> None:
+        self._path, self._key = path, list(key)
+        found = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["version", *key])
+        self._rows = found[found.version == version].to_dict("records")
+
+    def has(self, *key: object) -> bool:
+        """Whether there is a row with these values of the key columns."""
+        return any(all(row[name] == value for name, value in zip(self._key, key, strict=True)) for row in self._rows)
+
+    def add(self, rows: list[Row]) -> None:
+        """Writes the whole table, sorted by its key."""
+        self._rows += rows
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(".part")
+        self.frame.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+        temporary.replace(self._path)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """All rows."""
+        frame = pd.DataFrame(self._rows)
+        return frame.sort_values(self._key, kind="stable", ignore_index=True) if len(frame) else frame
+
+
+def means(rows: pd.DataFrame, by: Sequence[str], store: FeatureStore, keys: Callable[[Any], tuple[Key, Key]]) -> pd.DataFrame:
+    """Means over pictures, and sqz_kid of the set with its 95 % bootstrap interval over them.
+
+    keys(row): of the features of original and result.
+    """
+    out = []
+    for values, group in rows.groupby(list(by), sort=True):
+        numbers = group.drop(columns=[*by, "image", "image_hash", "version"]).mean()
+        row = {**dict(zip(by, values, strict=True)), "version": group.version.iloc[0], "images": len(group), **numbers}
+        original, result = ([store.load(key) for key in side] for side in zip(*(keys(r) for r in group.itertuples()), strict=True))
+        if all(original) and all(result):
+            kid = Kid(original, result)
+            row["sqz_kid"], (row["sqz_kid_low"], row["sqz_kid_high"]) = kid(), interval(kid.resampled(resamples(len(group))))
+        out.append(row)
+    return pd.DataFrame(out)

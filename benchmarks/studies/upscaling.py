@@ -1,0 +1,114 @@
+"""Super-resolution, measured.
+
+    python -m benchmarks.studies.upscaling --feature-weights SQUEEZENET [--images DIR] [--out results/semantic] [--jobs N]
+
+Each picture, cropped to multiples of 4, is made smaller with Pillow's bicubic filter and enlarged again: by the codec, bicubically,
+and with Lanczos' filter. Writes OUT/upscaling.csv, one row for each method, scale and picture, and OUT/upscaling_mean.csv, means
+over pictures with sqz_kid of the set. Run again, it measures what is missing; other weights begin anew. small_rmse: of the enlarged
+picture, made smaller again, against the picture that was enlarged.
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+import codec
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.images import SourceImage
+from benchmarks.harness.table import Key
+from benchmarks.metrics.pictures import rmse
+from benchmarks.metrics.sets import FeatureStore
+from benchmarks.studies.semantic import Row, Rows, Worker, means, measured, original_key, pictures, version
+
+SCALES = (2, 4)
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
+METHODS = (*FILTERS, "ours")
+_CROP = max(SCALES)
+
+
+@dataclass(frozen=True)
+class Job:
+    """All missing rows of one picture: scales and methods."""
+
+    image: SourceImage
+    todo: tuple[tuple[int, str], ...]
+    version: str
+
+
+def feature_key(digest: str, method: str, scale: int, version: str) -> Key:
+    """Of the features of an enlarged picture."""
+    return digest, method, str(scale), version
+
+
+def shrunk(x: np.ndarray, scale: int) -> Image.Image:
+    """x (H, W, 3) uint8 -> the picture that is enlarged."""
+    return Image.fromarray(x).resize((x.shape[1] // scale, x.shape[0] // scale), Image.Resampling.BICUBIC)
+
+
+def enlarged(c: codec.Codec, small: Image.Image, scale: int, method: str) -> np.ndarray:
+    """(H, W, 3) uint8; method: one of METHODS."""
+    if method == "ours":
+        return np.asarray(c.upscale(small, scale))
+    return np.asarray(small.resize((small.width * scale, small.height * scale), FILTERS[method]))
+
+
+def work(worker: Worker, job: Job) -> list[Row]:
+    """Rows of upscaling.csv."""
+    x = worker.take(job.image, _CROP)
+    rows = []
+    for scale, method in job.todo:
+        small = shrunk(x, scale)
+        start = time.perf_counter()
+        picture = enlarged(worker.codec, small, scale, method)
+        seconds = time.perf_counter() - start
+        rows.append({
+            "scale": scale, "method": method, "version": job.version, "image": job.image.name, "image_hash": job.image.digest,
+            **worker.score(picture, feature_key(job.image.digest, method, scale, job.version)),
+            "small_rmse": rmse(np.asarray(small), np.asarray(shrunk(picture, scale))), "seconds": seconds,
+        })  # fmt: skip
+    return rows
+
+
+def run(images: list[SourceImage], out: Path, weights: Path, processes: int) -> None:
+    """Measures what is missing, and writes both tables."""
+    measuring, store = version(), FeatureStore(out / ".features")
+    table = Rows(out / "upscaling.csv", ["scale", "method", "image_hash"], measuring)
+    missing = {image: tuple((s, m) for s in SCALES for m in METHODS if not table.has(s, m, image.digest)) for image in images}
+    jobs = [Job(image, todo, measuring) for image, todo in missing.items() if todo]
+    for rows in tqdm(measured(work, jobs, weights, out / ".features", processes), total=len(jobs), unit="picture", disable=None):
+        table.add(rows)
+    by_digest = {image.digest: image for image in images}
+    frame = table.frame
+    frame = frame[frame.image_hash.isin(by_digest)]
+
+    def keys(row: Any) -> tuple[Key, Key]:
+        return original_key(by_digest[row.image_hash], _CROP), feature_key(row.image_hash, row.method, row.scale, measuring)
+
+    mean = means(frame, ["scale", "method"], store, keys)
+    mean.to_csv(out / "upscaling_mean.csv", index=False, float_format="%.6g", lineterminator="\n")
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(prog="benchmarks.studies.upscaling", description=__doc__.split("\n")[0])
+    ap.add_argument("--images", type=Path, help="folder of pictures (default: photographs in installed packages)")
+    ap.add_argument("--feature-weights", type=Path, required=True, help="SqueezeNet 1.1 weights for sqz_dist and sqz_kid")
+    ap.add_argument("--out", type=Path, default=Path("results/semantic"))
+    ap.add_argument("--every", type=int, default=1, help="only every so many pictures")
+    ap.add_argument("--limit", type=int, help="at most so many pictures")
+    ap.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
+    args = ap.parse_args()
+    try:
+        run(pictures(args.images, args.limit, args.every), args.out, args.feature_weights, args.jobs)
+    except BenchmarkError as error:
+        sys.exit(f"upscaling: {error}")
+
+
+if __name__ == "__main__":
+    main()

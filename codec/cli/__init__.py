@@ -1,0 +1,41 @@
+"""The command line: encode, decode, upscale, info.
+
+Exit codes: 0 all done, 1 a file failed, 2 wrong usage, 130 interrupted. Bad input gives one sentence on
+standard error and never a traceback, unless --debug asks for it. Standard output carries nothing but the file
+(with '-'), the JSON objects (with --json) or what `info` has to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from codec.cli.jobs import UsageError
+from codec.cli.parser import make_parser
+from codec.cli.report import explain
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line (sys.argv without `argv`) and return its exit code."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except UsageError as error:
+        code, message = 2, str(error)
+    except KeyboardInterrupt:
+        code, message = 130, "interrupted"
+    except BrokenPipeError:
+        # The reader of our output went away. Python would complain again when it flushes at exit.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code, message = 1, "standard output was closed"
+    except Exception as error:
+        code, message = 1, explain(error)
+        if args.debug:
+            traceback.print_exc()
+    print(f"codec: error: {message}", file=sys.stderr)
+    return code

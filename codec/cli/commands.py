@@ -1,0 +1,293 @@
+"""What the commands do. torch is imported only when a picture is really coded, after the inputs were found sound."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from codec import manifest
+from codec.bitstream import container
+from codec.cli.info import inspect, read_stream
+from codec.cli.jobs import STANDARD, Job, UsageError, check_target, plan, write_target
+from codec.cli.report import Enlargement, Report, Terminal, explain
+from codec.errors import CodecError, UnknownModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from codec.api import Codec
+
+SUFFIX = ".ldc"
+
+
+class StartError(CodecError):
+    """The codec cannot be loaded, so no file of the run can be done."""
+
+
+def load_codec(args: argparse.Namespace, model: str | int) -> Codec:
+    """Import torch and load a model, which takes seconds: called when the first picture needs it."""
+    manifest.read(args.weights).number_of(model)
+    from codec import api
+
+    return api.load(model, device=args.device, threads=args.threads, weights=args.weights)
+
+
+class _Coder:
+    """The codecs of one run, one for each model, loaded at their first use."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+        self._codecs: dict[str | int, Codec] = {}
+
+    def get(self, model: str | int) -> Codec:
+        if model not in self._codecs:
+            try:
+                self._codecs[model] = load_codec(self._args, model)
+            except UnknownModelError:  # of one file
+                raise
+            except Exception as error:
+                raise StartError(f"the codec cannot be loaded: {explain(error)}") from error
+        return self._codecs[model]
+
+
+def _check_decoder(args: argparse.Namespace) -> None:
+    """Whether any model has the decoder; whether that of a file has it is seen when the file is read."""
+    try:
+        names = manifest.read(args.weights).decoder_names()
+    except CodecError as error:
+        raise UsageError(str(error)) from error
+    if args.decoder not in names:
+        raise UsageError(f"there is no decoder '{args.decoder}' (there is: {', '.join(names)})")
+
+
+def _check_model(args: argparse.Namespace) -> None:
+    try:
+        manifest.read(args.weights).number_of(args.model)
+    except CodecError as error:
+        raise UsageError(str(error)) from error
+
+
+def run_encode(args: argparse.Namespace) -> int:
+    from codec.image import read
+
+    _check_model(args)
+
+    jobs = plan(args.inputs, args.output, SUFFIX, read.has_picture_suffix)
+    return _run_jobs(args, jobs, _encode)
+
+
+def run_decode(args: argparse.Namespace) -> int:
+    from codec.image import write
+
+    _check_decoder(args)
+    jobs = plan(args.inputs, args.output, ".png", lambda path: path.suffix.lower() == SUFFIX)
+    for target in {job.target for job in jobs}:
+        try:
+            write.format_of(target)
+        except CodecError as error:
+            raise UsageError(str(error)) from error
+    return _run_jobs(args, jobs, _decode)
+
+
+def run_upscale(args: argparse.Namespace) -> int:
+    from codec.image import read, write
+
+    _check_model(args)
+
+    jobs = plan(args.inputs, args.output, f".x{args.scale}.png", read.has_picture_suffix)
+    for target in {job.target for job in jobs}:
+        try:
+            write.format_of(target)
+        except CodecError as error:
+            raise UsageError(str(error)) from error
+    return _run_jobs(args, jobs, _upscale)
+
+
+def _run_jobs(
+    args: argparse.Namespace, jobs: Sequence[Job], work: Callable[[argparse.Namespace, Job, _Coder, Terminal], Report | Enlargement]
+) -> int:
+    """Do the work for each job, go on after failures, and return the exit code."""
+    if jobs[0].target == STANDARD:
+        if args.json:
+            raise UsageError("--json and an output to standard output exclude each other")
+        if sys.stdout.isatty():
+            raise UsageError("a file cannot be written to the terminal; give an output with -o")
+    terminal = Terminal(jobs=len(jobs), as_json=args.json, quiet=args.quiet, debug=args.debug)
+    coder = _Coder(args)
+    failed: list[str] = []
+    try:
+        for job in jobs:
+            try:
+                check_target(job, args.force)
+                terminal.report(work(args, job, coder, terminal))
+            except (BrokenPipeError, StartError):
+                raise
+            except Exception as error:
+                failed.append(_name(job.source, "standard input"))
+                terminal.failure(args.command, failed[-1], error)
+            terminal.next_file()
+    finally:
+        terminal.close(failed, len(jobs))
+    return 1 if failed else 0
+
+
+def _sampling(args: argparse.Namespace) -> dict[str, object]:
+    """Arguments of `_add_sampling` -> options of codec.restoration.restore.Options."""
+    options: dict[str, object] = {"guidance": args.guidance, "consistency": args.consistency, "seed": args.seed, "label": args.label}
+    return options if args.steps is None else {**options, "steps": args.steps}
+
+
+def _encode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Report:
+    from codec.image import read
+
+    with _open(job.source) as file:
+        # Pillow needs to seek, which a pipe cannot.
+        source = io.BytesIO(file.read()) if job.source == STANDARD else file
+        picture = read.load(source)
+        input_bytes = source.seek(0, io.SEEK_END)
+    codec = coder.get(args.model)
+    start = time.perf_counter()
+    data = codec.encode(
+        picture,
+        quality=args.quality,
+        target_bpp=args.target_bpp,
+        target_bytes=args.target_bytes,
+        effort=args.effort,
+        seed=args.seed,
+        progress=terminal.progress,
+    )
+    seconds = time.perf_counter() - start
+    rmse = _rmse(picture.rgb, codec.decode_array(data)) if args.verify else None
+    _write(job, data, args.force)
+    header = container.read_header(data).header
+    sizes = _Sizes(input_bytes, len(data), compressed=len(data))
+    return _report(args, job, header, sizes, seconds, rmse, picture.notes)
+
+
+def _decode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Report:
+    from codec.image import write
+
+    with _open(job.source) as file:
+        data = read_stream(file, args.max_bytes)
+    options = {"max_bytes": args.max_bytes, "allow_truncated": args.allow_truncated}
+    header = container.parse(data, **options).header  # refuses damage before torch is imported
+    codec = coder.get(header.model_id)
+    start = time.perf_counter()
+    if args.decoder != "vq":
+        options |= {"realism": args.realism, **_sampling(args)}
+    image = codec.decode(data, decoder=args.decoder, progress=terminal.progress, **options)
+    seconds = time.perf_counter() - start
+    saved = write.to_bytes(image, write.format_of(job.target))
+    _write(job, saved.data, args.force)
+    used = len(data) if args.max_bytes is None else min(len(data), args.max_bytes)
+    return _report(args, job, header, _Sizes(used, len(saved.data), compressed=used), seconds, None, saved.notes)
+
+
+def _upscale(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Enlargement:
+    from codec.image import read, write
+
+    with _open(job.source) as file:
+        picture = read.load(io.BytesIO(file.read()) if job.source == STANDARD else file)
+    codec = coder.get(args.model)
+    start = time.perf_counter()
+    image = codec.upscale(picture, args.scale, progress=terminal.progress, **_sampling(args))
+    seconds = time.perf_counter() - start
+    saved = write.to_bytes(image, write.format_of(job.target))
+    _write(job, saved.data, args.force)
+    return Enlargement(
+        command="upscale",
+        input=_name(job.source, "standard input"),
+        output=_name(job.target, "standard output"),
+        width=image.width,
+        height=image.height,
+        scale=args.scale,
+        seconds=seconds,
+        notes=(*picture.notes, *saved.notes),
+    )
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Bytes of the file that was read, of the one that was written, and of the compressed one of the two."""
+
+    read: int
+    written: int
+    compressed: int
+
+
+def _report(
+    args: argparse.Namespace,
+    job: Job,
+    header: container.Header,
+    sizes: _Sizes,
+    seconds: float,
+    rmse: float | None,
+    notes: tuple[str, ...],
+) -> Report:
+    bits_per_pixel = 8 * sizes.compressed / (header.width * header.height)
+    return Report(
+        command=args.command,
+        input=_name(job.source, "standard input"),
+        output=_name(job.target, "standard output"),
+        width=header.width,
+        height=header.height,
+        input_bytes=sizes.read,
+        output_bytes=sizes.written,
+        bits_per_dim=bits_per_pixel / 3,
+        bits_per_pixel=bits_per_pixel,
+        quality=container.quality_of(header.level),
+        seconds=seconds,
+        rmse=rmse,
+        notes=notes,
+    )
+
+
+def run_info(args: argparse.Namespace) -> int:
+    source = Path(args.file)
+    try:
+        with _open(source) as file:
+            facts = inspect(file)
+    except (CodecError, OSError) as error:
+        Terminal(as_json=args.json, quiet=True, debug=args.debug).failure("info", args.file, error)
+        return 1
+    if args.json:
+        print(json.dumps(asdict(facts)))
+    else:
+        for name, value in asdict(facts).items():
+            print(f"{name:15} {value}")
+    return 0
+
+
+@contextlib.contextmanager
+def _open(source: Path) -> Iterator[BinaryIO]:
+    if source == STANDARD:
+        yield sys.stdin.buffer
+    else:
+        with open(source, "rb") as file:
+            yield file
+
+
+def _write(job: Job, data: bytes, force: bool) -> None:
+    if job.target == STANDARD:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        write_target(job, data, force)
+
+
+def _name(path: Path, standard: str) -> str:
+    return standard if path == STANDARD else str(path)
+
+
+def _rmse(a: np.ndarray, b: np.ndarray) -> float:
+    """Root mean square error of two uint8 pictures of shape H W C, a few rows at a time to save memory."""
+    total = sum(float(((x.astype("f4") - y) ** 2).sum()) for x, y in zip(a, b))
+    return (total / a.size) ** 0.5

@@ -1,0 +1,1 @@
+"""One picture's latents, and the sections of bytes that hold them."""

@@ -1,0 +1,90 @@
+"""Encoder search: iterative refinement of the latents against the decoder (in the spirit of Campos et al. 2019 and Yang et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from codec.bitstream.tables import UNIT
+from codec.coding.latents import Measured
+from codec.coding.model import PerceptualModel
+from codec.coding.ratecontrol import RATE_SHARE, error_weight, lagrangian, thrift
+from codec.coding.tiles import HALO, spans
+from codec.models.prior import gaussian_bits, octaves, table_bits
+from codec.models.transforms import PATCH, level_features
+
+#: rounds at efforts 1..9
+ROUNDS = (0, 1, 2, 3, 4, 6, 9, 14, 24)
+DAMPING = 0.2  # of the first round
+TILE = 32  # positions a side: gradients take much more memory than a picture
+WHOLE = (TILE + 2 * HALO) ** 2  # positions of a picture that is one tile
+
+
+def damping(turn: int, rounds: int) -> float:
+    """Share of the new target in a round: the filter behind g_s answers to all latents around, and full steps overshoot; the walk comes to rest."""
+    return DAMPING * (1 - 0.6 * turn / rounds)
+
+
+def refine(
+    model: PerceptualModel, x: torch.Tensor, v: torch.Tensor, tokens: torch.Tensor, level: int, position: torch.Tensor, rounds: int, step: Callable[[float], None], weigh: float = RATE_SHARE
+) -> torch.Tensor:
+    """Latents whose encoding costs less: v (1, C, h, w) in steps, x (1, 3, H, W) uint8, tokens (1, h/2, w/2), weigh: the share of the rate -> v of the best round.
+
+    The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / (3 weigh thrift) * squared error of the decoded picture. Each round
+    moves v so that the model's gradient at v_hat is the true one, v = v_hat - (dJ/dv_hat) / 2w, damped: majorise and minimise.
+    """
+    weight = error_weight(model.vqvae, position, weigh)
+    w = torch.from_numpy(weight).to(v.device)[None, :, None, None]
+    codes, best, best_cost = tokens[0].cpu().numpy(), v, float("inf")
+    for turn in range(rounds + 1):
+        sent = model.coder.measure(v[0].cpu().numpy(), codes, level, weight)
+        error, gradient = _gradient(model, x, sent, tokens, position, weigh)
+        cost = sent.bits + error
+        if cost < best_cost:
+            best, best_cost = v, cost
+        target = _steps(sent.v_hat, v.device).sub_(gradient.div_(2 * w))
+        v = torch.lerp(v, target, damping(turn, rounds))
+        del sent, gradient, target  # the quantiser needs the room
+        step(0.5 + 0.5 * (turn + 1) / (rounds + 1))
+    return best
+
+
+def _steps(v_hat: np.ndarray, device: torch.device) -> torch.Tensor:
+    """(C, h, w) in 1/UNIT step -> (1, C, h, w) float32 in steps."""
+    return torch.from_numpy(v_hat)[None].to(device).float().div_(UNIT)
+
+
+@torch.enable_grad()
+def _gradient(model: PerceptualModel, x: torch.Tensor, sent: Measured, tokens: torch.Tensor, position: torch.Tensor, weigh: float) -> tuple[float, torch.Tensor]:
+    """Weighted squared error in bits, and the gradient with respect to v_hat (1, C, h, w), in steps, of that error plus the bits of what was sent as a function of
+    its contexts: symbols held fixed, log sigma moves along the tables, mu's rate is that of a Gaussian (what a latent costs itself is the quantiser's business).
+    Tile by tile, so that memory stays bounded."""
+    net, slopes = model.vqvae, torch.from_numpy(model.coder.latent.slopes()).to(x.device)
+    lam, h, w = lagrangian(net.config, position) / (weigh * thrift(position)), *sent.v_hat.shape[1:]
+    igain = torch.exp2(net.interpolate(net.log2_igain, position))
+    spread = net.sd * torch.exp2(net.interpolate(net.log2_gain, position))
+    tile = max(h, w) if h * w <= WHOLE else TILE
+    total, gradient, features = 0.0, torch.zeros(1, *sent.v_hat.shape, device=x.device), level_features(position, net.config.anchors)
+
+    def known(part, mu, log2_sigma, group, mask):
+        return part * mask
+
+    for rows in spans(h, tile):
+        for columns in spans(w, tile):
+            (a, b, lo, hi), (c, d, left, right) = rows, columns
+            part = _steps(sent.v_hat[:, lo:hi, left:right], x.device).requires_grad_(True)
+            inner = slice((a - lo) * PATCH, (b - lo) * PATCH), slice((c - left) * PATCH, (d - left) * PATCH)
+            target = x[:, :, a * PATCH : b * PATCH, c * PATCH : d * PATCH].float() / 255
+            difference = net.synthesise(part * igain, position)[:, :, inner[0], inner[1]] - target
+            error = lam / 3 * 65025 * difference.square().sum()
+            gradient[:, :, lo:hi, left:right] += torch.autograd.grad(error, part)[0]  # before the other graph is made
+            total += error.item()
+            values = net.tokens.values(tokens[:, lo // 2 : hi // 2, left // 2 : right // 2], net.sd)
+            out = net.prior(part, spread, values, features, known)
+            v, mu, log2_sigma = (t[:, :, a - lo : b - lo, c - left : d - left] for t in (part.detach(), out.mu, out.log2_sigma))
+            kinds, symbols = (torch.from_numpy(plane[:, a:b, c:d])[None].to(x.device) for plane in (sent.kinds, sent.symbols))
+            bits = table_bits(slopes, octaves(log2_sigma), kinds, symbols) + gaussian_bits(v, mu, log2_sigma.detach())
+            gradient[:, :, lo:hi, left:right] += torch.autograd.grad(bits.sum(), part)[0]
+    return total, gradient

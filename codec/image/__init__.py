@@ -1,0 +1,1 @@
+"""Pictures in and out, in every form and format; no torch."""

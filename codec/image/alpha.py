@@ -1,0 +1,58 @@
+"""The alpha channel as bytes, without loss."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+from codec.errors import CorruptError
+
+
+def pack_alpha(alpha: np.ndarray) -> bytes:
+    """Code an alpha channel (uint8 H W) without loss, as an 8-bit grayscale PNG."""
+    out = io.BytesIO()
+    # A Pillow image made here has no metadata, so the PNG is IHDR, IDAT and IEND only.
+    Image.fromarray(np.ascontiguousarray(alpha)).save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def unpack_alpha(data: bytes, width: int, height: int) -> np.ndarray:
+    """Inverse of `pack_alpha`: uint8 H W. CorruptError unless `data` is such a PNG of exactly this size.
+
+    The chunks are checked before Pillow sees them: with the size fixed by the caller and no chunk but pixel
+    data, a forged file cannot ask for more memory than the picture itself needs.
+    """
+    ihdr = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + _png_chunk(b"IHDR", ihdr)
+    if not data.startswith(start) or not _only_pixel_chunks(data, len(start)):
+        raise CorruptError("the alpha section is not a grayscale PNG of the picture's size")
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            pixels = np.array(image)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise many types, from OSError to SyntaxError
+        raise CorruptError("the alpha section cannot be decoded") from error
+    if pixels.dtype != np.uint8 or pixels.shape != (height, width):
+        raise CorruptError("the alpha section is not a grayscale PNG of the picture's size")
+    return pixels
+
+
+def _png_chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def _only_pixel_chunks(data: bytes, position: int) -> bool:
+    """Whether IDAT chunks, then IEND, then the end of the data follow from `position` on."""
+    while len(data) - position >= 12:
+        size, name = struct.unpack_from(">I4s", data, position)
+        position += 12 + size
+        if name == b"IEND":
+            return size == 0 and position == len(data)
+        if name != b"IDAT":
+            return False
+    return False

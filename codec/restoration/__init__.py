@@ -1,0 +1,1 @@
+"""From decoded latents to a picture with detail."""

@@ -1,0 +1,1 @@
+"""Training of the base stage: transforms, prior, quantiser, filter."""

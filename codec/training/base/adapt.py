@@ -1,0 +1,316 @@
+"""Second stage: prior, tables and networks learn what the rate-aware encoder really sends.
+
+    python -m codec.training.base.adapt --data DIR --base RUN/last.pt --out DIR [NAME=VALUE ...]
+
+Under torchrun it runs on several processes. Killed and started again with the same --out, it goes on where it was. The encoder's
+decisions are made inside the loop with the tables of the moment, which are counted from those decisions. Symbols are held fixed in
+the gradients: mu moves the reconstruction, log sigma moves along the tables, mu's rate is that of a Gaussian. The analysis learns straight through
+the quantiser, from the latents that are coded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from codec.bitstream.tables import KINDS, MAX_SYMBOL, SCALES, LatentTables
+from codec.coding.ratecontrol import lagrangians, step_weight
+from codec.coding.trellis import TRELLISES, Trellis
+from codec.models.config import Group
+from codec.models.prior import gaussian_bits, octaves, pass_masks, table_bits
+from codec.models.transforms import level_features
+from codec.models.vqvae import VQVAE
+from codec.training.base.lattice import D4, E8
+from codec.training.base.tables import Counts, analytic_tables
+from codec.training.base.torch_lattice import LatticeSender
+from codec.training.base.torch_trellis import TorchTrellis
+from codec.training.base.train import LEVELS, Run, draw_levels, load_base, optimisers
+from codec.training.config import configure, options
+from codec.training.cuda_graph import Recorded
+from codec.training.data.cache import check_run, data_options
+from codec.training.data.photos import Photos, drawn, to_device, to_tensor
+from codec.training.losses import rate_distortion
+from codec.training.optim import Ema
+from codec.training.processes import Clock, average, place, rank_and_world
+
+COUNTS = ("magnitude", "error", "number")
+COUNTED = 256  # positions of a pass whose symbols are counted
+DIVERGED = 50.0  # times the least mean loss of a run
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """steps, batch, crop, lr, lr_muon, lr_linear, lr_gain, bf16, validate, save, seed: as in TrainConfig; quantizer: a trellis, or e8 or d4 (for comparison: no file can hold these);
+    refresh: steps between new tables; ema: decay; drawn: share of crops that are drawn, not photographed."""
+
+    steps: int = 4000
+    batch: int = 4
+    crop: int = 192
+    lr: float = 6e-4
+    lr_muon: float = 0.0
+    lr_linear: float = 0.01
+    lr_gain: float = 0.2
+    warmup: int = 50
+    quantizer: str = "tcq128"
+    refresh: int = 100
+    ema: float = 0.998
+    drawn: float = 0.0
+    bf16: bool = True
+    validate: int = 1000
+    save: int = 500
+    seed: int = 1
+
+
+class Sender:
+    """Quantises like the encoder and keeps the counts of what it sent."""
+
+    def __init__(self, trellis: Trellis, tables: LatentTables, device: torch.device | str = "cpu") -> None:
+        self.name, self.device, self.counts, self.tables = trellis.name, torch.device(device), Counts(), tables
+        self._new = {name: torch.zeros(getattr(self.counts, name).shape, dtype=torch.float64, device=self.device) for name in COUNTS}  # since the last tables, where they arise
+        bits, offsets = (torch.from_numpy(a).to(self.device) for a in (tables.bits(), tables.offsets))
+        self._search, self._slopes = TorchTrellis(trellis, bits, offsets), torch.empty_like(bits)
+        self._use(tables)
+
+    def count(self) -> None:
+        """Takes the tables of what all processes have sent, and forgets a part of it."""
+        average(self._new.values())
+        for name, new in self._new.items():
+            getattr(self.counts, name)[:] += new.cpu().numpy()
+            new.zero_()
+        self._use(self.counts.tables())
+        self.counts.decay(0.8)
+
+    def _use(self, tables: LatentTables) -> None:
+        self.tables = tables
+        self._search.use(*(torch.from_numpy(a).to(self.device) for a in (tables.bits(), tables.offsets)))
+        self._slopes.copy_(torch.from_numpy(tables.slopes()))
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Counts and tables, for a checkpoint."""
+        arrays = {name: getattr(self.counts, name) for name in COUNTS} | self.tables.flat()
+        return {name: torch.from_numpy(a.copy()) for name, a in arrays.items()} | {f"new.{name}": new.cpu().clone() for name, new in self._new.items()}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        for name in COUNTS:
+            getattr(self.counts, name)[:] = state[name].numpy()
+            self._new[name].copy_(state[f"new.{name}"])
+        self._use(LatentTables.from_flat({name: t.numpy() for name, t in state.items()}))
+
+    def quantise(self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor, octave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """r (P, C) residuals in steps, scale, weight (P, C), octave (P, C): log2 sigma in table steps -> reconstructions in steps, and bits, which octave moves along the tables; counts
+        the symbols of some COUNTED positions."""
+        symbols, kind = self._search.assign(r, scale, weight)
+        table = scale * KINDS + kind
+        some = slice(None, None, len(r) // COUNTED | 1)
+        for name, (rows, width, values) in histograms(table[some], symbols[some], r[some]).items():
+            self._new[name].view(-1).index_add_(0, (table[some] * width + rows).flatten(), values.flatten().double())
+        return self._search.reconstruct(symbols, kind, table), table_bits(self._slopes, octave, kind, symbols)
+
+
+def histograms(table: torch.Tensor, symbols: torch.Tensor, r: torch.Tensor) -> dict[str, tuple[torch.Tensor, int, torch.Tensor]]:
+    """What ``Counts.add`` adds up, for tensors of equal shapes: column, columns, and value of each latent."""
+    m = symbols.abs()
+    size, used = m.clamp(max=2), (m > 0).double()
+    error = r * symbols.sign() - (m - 0.5 * (table % KINDS))
+    return {"magnitude": (m.clamp(max=MAX_SYMBOL), MAX_SYMBOL + 1, torch.ones_like(used)), "error": (size, 3, error * used), "number": (size, 3, used)}
+
+
+def make_sender(quantizer: str, device: torch.device | str = "cpu") -> Sender | LatticeSender:
+    """By its name: one of TRELLISES, e8 or d4."""
+    lattices = {lattice.name: lattice for lattice in (D4, E8)}
+    if quantizer in TRELLISES:
+        return Sender(TRELLISES[quantizer], analytic_tables(), device)
+    if quantizer not in lattices:
+        raise SystemExit(f"there is no quantiser {quantizer!r}: {', '.join((*TRELLISES, *lattices))}")
+    return LatticeSender(lattices[quantizer], device)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Latents of one pass as rows (B P, C): v, mu and log2_sigma in steps, scale: nearest table, weight: bits that a squared step is worth; at (P,): their positions."""
+
+    v: torch.Tensor
+    mu: torch.Tensor
+    log2_sigma: torch.Tensor
+    scale: torch.Tensor
+    weight: torch.Tensor
+    at: torch.Tensor
+    shape: torch.Size
+
+    def back(self, values: torch.Tensor) -> torch.Tensor:
+        """(B P, C) -> (B, C, h, w), 0 outside the pass."""
+        out = values.new_zeros(self.shape).flatten(2)
+        return out.index_copy(2, self.at, values.reshape(self.shape[0], len(self.at), -1).transpose(1, 2)).view(self.shape)
+
+
+@functools.cache
+def places(groups: tuple[Group, ...], h: int, w: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Positions of every pass in raster order, (P,) each, passes in the order of ``Prior.forward``; held, so that a card need not be asked how many there are."""
+    return tuple(mask.flatten().nonzero()[:, 0].to(device) for g in groups for mask in pass_masks(h, w, g.passes))
+
+
+def ask(part: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, at: torch.Tensor, weight: torch.Tensor) -> Asked:
+    """What ``Prior.forward`` hands to its quantiser, positions of its pass, weight (B, C) of all channels -> the rows of the pass."""
+    v, mu, log2_sigma = (t.flatten(2).index_select(2, at).transpose(1, 2).flatten(0, 1) for t in (part, mu, log2_sigma))
+    scale = (octaves(log2_sigma.detach()) + 0.5).floor().clamp(0, SCALES - 1).long()
+    return Asked(v, mu, log2_sigma, scale, weight[:, None, group.start : group.stop].expand(-1, len(at), -1).flatten(0, 1), at, part.shape)
+
+
+@torch.no_grad()
+def send(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """x (B, 3, H, W) in 0..1, level (B,) -> what a stream of effort 1 says of each, by the float prior and the tables of the moment: tokens (B, H/32, W/32), y_hat, bits (B,) of the latents."""
+    y, tokens = model.analyse(x, level)
+    gain, log2_igain = torch.exp2(model.interpolate(model.log2_gain, level)), model.interpolate(model.log2_igain, level)
+    v, spread, rates = y * gain, model.sd * gain, []
+    weight = step_weight(log2_igain, lagrangians(model.config, level)[:, None].float())
+    passes = iter(places(model.config.groups, *y.shape[2:], y.device))
+
+    def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
+        asked = ask(part, mu, ls, group, next(passes), weight)
+        values, bits = sender.quantise(asked.v - asked.mu, asked.scale, asked.weight, asked.scale.float())
+        rates.append(bits.mul(asked.scale > 0).reshape(len(part), -1).sum(1))
+        return asked.back(asked.mu + values)
+
+    out = model.prior(v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize)
+    return tokens, out.v_hat * torch.exp2(log2_igain), torch.stack(rates).sum(0)
+
+
+def adapt_step(model: VQVAE, sender: Sender | LatticeSender, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor, bf16: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """-> loss, bits/dim (B,) at the tables of the moment (tokens not included), MSE (B,); adds to the sender's counts."""
+    device = x.device
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        y, tokens = model.analyse(x, level)
+        gain = torch.exp2(model.interpolate(model.log2_gain, level))
+        v, spread = y * gain, model.sd * gain
+        log2_igain = model.interpolate(model.log2_igain, level)
+        igain, weight = torch.exp2(log2_igain), step_weight(log2_igain, lam[:, None])
+        rates: list[torch.Tensor] = []
+        passes = iter(places(model.config.groups, *y.shape[2:], device))
+
+        def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
+            asked = ask(part, mu, ls, group, next(passes), weight)
+            values, bits = sender.quantise((asked.v - asked.mu).detach(), asked.scale, asked.weight, octaves(asked.log2_sigma))
+            moved = torch.where(asked.scale > 0, asked.v, asked.v.detach())
+            noisy = gaussian_bits(moved + torch.rand_like(moved) - 0.5, asked.mu, asked.log2_sigma.detach())
+            rates.append((bits + noisy - noisy.detach()).reshape(len(part), -1).sum(1))
+            return asked.back(asked.mu + values + moved - moved.detach())
+
+        with torch.autocast(device.type, enabled=False):  # as in VQVAE.forward
+            out = model.prior(v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize)
+        x_hat = model.synthesise(out.v_hat * igain, level)
+    return rate_distortion(x, x_hat, torch.stack(rates).sum(0), lam)
+
+
+@torch.no_grad()
+def validate(model: VQVAE, sender: Sender | LatticeSender, crops: torch.Tensor) -> list[tuple[float, float, float]]:
+    """-> (level, bits/dim, RMSE 0..255) at LEVELS, means over pictures; tokens not included. The sender's counts are as before."""
+    rows, device, held = [], model.sd.device, sender.state()
+    for level in LEVELS:
+        rate, rmse = [], []
+        for part in crops.split(32):
+            x, position = part.to(device), torch.full((len(part),), level, device=device)
+            _, y_hat, bits = send(model, sender, x, position)
+            rate += (bits / x[0].numel()).tolist()
+            error = (model.synthesise(y_hat, position).clamp(0, 1) * 255).round() - x * 255
+            rmse += error.square().mean((1, 2, 3)).sqrt().tolist()
+        rows.append((level, float(np.mean(rate)), float(np.mean(rmse))))
+    sender.restore(held)
+    return rows
+
+
+def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_at: int | None = None) -> Sender | LatticeSender:
+    """Runs or resumes a training: tunes ``model`` in place, where it is (averaged weights at the end), and returns the sender with its last tables.
+    Raises SystemExit where the loss runs away: what a checkpoint has from before that is kept."""
+    rank, world = rank_and_world()
+    run, device = Run(folder, config, rank == 0), model.sd.device
+    model.requires_grad_(True)
+    for p in (model.log2_gain, *model.g_a.lapped.parameters(), *model.g_a.klt.parameters()):  # the prior knows the steps, and the tokens the linear part
+        p.requires_grad_(False)
+    opts = optimisers(model, config)
+    sender, state = make_sender(config.quantizer, device), run.load()
+    if state is not None:
+        model.load_state_dict(state["model"]), sender.restore(state["sender"])
+        for opt, saved in zip(opts, state["optimisers"], strict=True):
+            opt.load_state_dict(saved)
+    ema = Ema(model, config.ema)
+    if state is not None:
+        ema.mean = [m.to(device, copy=True) for m in state["ema"]]
+    first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
+    held_out = to_tensor(photos.validation_crops(32, 256))
+
+    def step_gradients(x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Leaves gradients -> loss, bits/dim and MSE (B,)."""
+        model.zero_grad(set_to_none=True)
+        loss, bpd, mse = adapt_step(model, sender, x, level, lam, config.bf16)
+        loss.backward()
+        return loss.detach(), bpd.detach(), mse.detach()
+
+    gradients = Recorded(step_gradients, record=device.type == "cuda" and world == 1 and isinstance(sender, Sender))
+    clock, seen, least = Clock(device, 0.0 if state is None else state["seconds"]), [], np.inf
+    bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
+    for step in bar:
+        rng = np.random.default_rng((config.seed, step, rank))
+        torch.manual_seed(int(rng.integers(2**62)))
+        count = max(1, config.batch // world)
+        x = photos.batch(rng, count, config.crop, device)
+        if number := int(config.drawn * count + rng.random()):
+            x[:number] = to_tensor(drawn(rng, number, config.crop)).to(device)
+        level, lam = (to_device(t, device) for t in draw_levels(rng, count, model.config))
+        for group in (g for opt in opts for g in opt.param_groups):
+            group["lr"] = group["peak"] * min(1.0, (step + 1) / config.warmup) * (1 - step / config.steps)
+        loss, bpd, mse = gradients(x, level, lam)
+        average(p.grad for p in model.parameters() if p.grad is not None)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for opt in opts:
+            opt.step()
+        ema.update(step)
+        seen.append(loss.clone())
+        done = step + 1
+        if fresh := done % config.refresh == 0 or done in (10, 30):
+            sender.count()
+        if fresh or done == last:
+            run.row("log", done, {"loss": (mean := torch.stack(seen).mean().item()), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "seconds": clock.seconds()})
+            bar.set_postfix(loss=f"{mean:.3f}")
+            seen, least = [], min(least, mean)
+            if not mean <= DIVERGED * least:
+                raise SystemExit(f"the loss ran away, from {least:.3g} to {mean:.3g}, before step {done}: begin again with lower rates")
+        if rank == 0 and (done % config.validate == 0 or done == config.steps):
+            ema.swap()
+            for at, rate, rmse in validate(model, sender, held_out):
+                run.row("validation", done, {"level": at, "bits_per_dim": rate, "rmse": rmse, "seconds": clock.seconds()})
+            ema.swap()
+        if done % config.save == 0 or done == last:
+            run.save({"config": dataclasses.asdict(model.config), "quantizer": config.quantizer, "step": done, "seconds": clock.seconds(),
+                      "model": model.state_dict(), "ema": ema.mean, "optimisers": [opt.state_dict() for opt in opts], "sender": sender.state()})  # fmt: skip
+    ema.swap()
+    return sender
+
+
+def load_adapted(path: Path, device: torch.device | str = "cpu") -> tuple[VQVAE, Sender | LatticeSender]:
+    """Checkpoint of this stage -> model with averaged weights, frozen and in eval mode, and the sender with its tables."""
+    model, state = load_base(path)
+    sender = make_sender(state["quantizer"], device)
+    sender.restore(state["sender"])
+    return model.to(device).eval().requires_grad_(False), sender
+
+
+def main() -> None:
+    ap = options("base.adapt", __doc__)
+    data_options(ap)
+    ap.add_argument("--base", type=Path, required=True, help="last.pt of a run of codec.training.base.train")
+    args = ap.parse_args()
+    check_run(args.out, args.data)
+    config = configure(AdaptConfig(), args.config, args.settings)
+    model, _ = load_base(args.base)
+    with place(args.threads) as device:
+        adapt(config, model.to(device), Photos(args.data, args.cache or args.out / "cache"), args.out, args.stop_at)
+
+
+if __name__ == "__main__":
+    main()

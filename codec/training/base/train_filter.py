@@ -1,0 +1,169 @@
+"""Trains the filter behind g_s: python -m codec.training.base.train_filter --decoded DIR --out DIR [--weights FILE] [NAME=VALUE ...]
+
+Everything else stays as it is, and so do all files: only their pictures are better. Killed and started again with the same --out, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from tqdm import tqdm
+
+from codec import manifest, zoo
+from codec.models.filter import GRID, Filter
+from codec.models.transforms import level_features
+from codec.training.base.decoded import Decoded
+from codec.training.base.train import Run
+from codec.training.config import configure, options
+from codec.training.data.shards import VALIDATION
+from codec.training.optim import Ema, Muon
+from codec.training.processes import Clock, place
+from codec.training.shipping.ship import record_filter
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """steps, batch, crop (pixels, a multiple of 16), lr: of Muon for 1x1 convolutions of the blocks, lr_rest: of Adam for the rest; warmup, ema, clip, seed: of the optimiser; width, blocks: of the network; validate, save: steps between."""
+
+    steps: int = 12000
+    batch: int = 8
+    crop: int = 128
+    lr: float = 0.01
+    lr_rest: float = 2e-3
+    warmup: int = 100
+    ema: float = 0.998
+    clip: float = 1.0
+    seed: int = 0
+    width: int = 64
+    blocks: int = 6
+    validate: int = 1000
+    save: int = 500
+
+
+class Store:
+    """Shards of decoded pictures, read piece by piece from disk."""
+
+    def __init__(self, folder: Path) -> None:
+        paths = sorted(folder.glob("shard-*.safetensors"))
+        if not paths:
+            raise SystemExit(f"no shards of decoded pictures in {folder}: make them with python -m codec.training.base.decoded")
+        self._open = [safe_open(p, "numpy") for p in paths]
+        self.validation = Decoded.load(folder / VALIDATION)
+        self.features = self.validation.features.shape[1]
+
+    def draw(self, rng: np.random.Generator, count: int, size: int) -> Decoded:
+        """Random windows at places of the grid."""
+        pieces = []
+        for _ in range(count):
+            f = self._open[int(rng.integers(len(self._open)))]
+            n, _, side, _ = f.get_slice("x").get_shape()
+            k, (i, j) = int(rng.integers(n)), rng.integers((side - size) // GRID + 1, size=2).tolist()
+
+            def cut(name: str, unit: int, f=f, k=k, i=i, j=j) -> np.ndarray:
+                a, b, s = i * GRID // unit, j * GRID // unit, size // unit
+                return f.get_slice(name)[k : k + 1, :, a : a + s, b : b + s]
+
+            pieces.append(Decoded(cut("x", 1), cut("x_hat", 1), cut("features", 8), f.get_slice("level")[k : k + 1]))
+        return Decoded.join(pieces)
+
+
+def errors(net: Filter, batch: Decoded, anchors: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Squared error (B,) of each crop with the filter, and without; pixels in 0..1, not clipped."""
+    device = net.place.device
+    x, x_hat, features = (torch.from_numpy(a).to(device).float().contiguous(memory_format=torch.channels_last) for a in (batch.x, batch.x_hat, batch.features))
+    x = x / 255
+    out = x_hat + net(x_hat - 0.5, features, level_features(torch.from_numpy(batch.level).to(device).float(), anchors))
+    return (out - x).square().mean((1, 2, 3)), (x_hat - x).square().mean((1, 2, 3))
+
+
+def usual(store: Store, anchors: int) -> np.ndarray:
+    """Polynomial of the level that gives the logarithm of the usual squared error: what errors are measured by, so that all rates count."""
+    v = store.validation
+    mse = np.square(v.x_hat.astype(np.float32) - v.x / np.float32(255)).mean((1, 2, 3))
+    return np.polyfit(v.level, np.log(mse), min(3, len(np.unique(v.level)) - 1))
+
+
+@torch.no_grad()
+def validate(net: Filter, store: Store, anchors: int) -> dict[str, float]:
+    """Mean change of the squared error, in percent: over all held-out crops, and for each of the levels they have."""
+    net.eval()
+    v = store.validation
+    change = []
+    for start in range(0, len(v.level), 8):
+        part = Decoded(*(getattr(v, f.name)[start : start + 8] for f in dataclasses.fields(v)))
+        after, before = errors(net, part, anchors)
+        change += (after / before).log().tolist()
+    net.train()
+    change, levels = np.array(change), np.unique(v.level)
+    rows = {"all": change, **{f"level_{level:.2f}": change[v.level == level] for level in levels}}
+    return {name: 100 * float(np.expm1(values.mean())) for name, values in rows.items()}
+
+
+def train(config: FilterConfig, store: Store, anchors: int, out: Path, stop_at: int | None = None, device: torch.device | str = "cpu") -> Filter:
+    """Runs or resumes a training; returns the filter with averaged weights, on ``device``."""
+    torch.manual_seed(config.seed)
+    net = Filter(config.width, config.blocks, store.features).to(device, memory_format=torch.channels_last)
+    run, curve = Run(out, config, True), usual(store, anchors)
+    matrices = [p for name, p in net.body.named_parameters() if p.ndim == 4 and p.shape[2:] == (1, 1)]
+    rest = [p for p in net.parameters() if not any(p is m for m in matrices)]
+    muon, adam = Muon(matrices, config.lr), torch.optim.Adam(rest, lr=config.lr_rest, betas=(0.9, 0.99), fused=True)
+    ema, state = Ema(net, config.ema), run.load()
+    if state is not None:
+        net.load_state_dict(state["model"]), muon.load_state_dict(state["muon"]), adam.load_state_dict(state["adam"])
+        ema.mean = [m.to(device, copy=True) for m in state["ema"]]
+    first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
+    clock, seen = Clock(device, 0.0 if state is None else state["seconds"]), []
+    bar = tqdm(range(first, last), initial=first, total=last, disable=None)
+    for step in bar:
+        batch = store.draw(np.random.default_rng((config.seed, step)), config.batch, config.crop)
+        for opt, peak in ((muon, config.lr), (adam, config.lr_rest)):
+            opt.param_groups[0]["lr"] = peak * min(1.0, (step + 1) / config.warmup) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+        after, before = errors(net, batch, anchors)
+        loss = (after * torch.from_numpy(np.exp(-np.polyval(curve, batch.level))).to(after)).mean()
+        net.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(rest, config.clip)
+        muon.step()
+        adam.step()
+        ema.update(step)
+        seen.append([loss.item(), 100 * (after / before).log().mean().item()])
+        done = step + 1
+        if done % 100 == 0 or done == last:
+            run.row("log", done, {**dict(zip(("loss", "change"), np.mean(seen, 0).tolist(), strict=True)), "seconds": clock.seconds()})
+            bar.set_postfix(change=f"{np.mean(seen, 0)[1]:.2f} %")
+            seen = []
+        if done % config.validate == 0 or done == config.steps:
+            ema.swap()
+            run.row("validation", done, {**validate(net, store, anchors), "seconds": clock.seconds()})
+            ema.swap()
+        if done % config.save == 0 or done == last:
+            run.save({"filter": dataclasses.asdict(config), "step": done, "seconds": clock.seconds(), "model": net.state_dict(), "ema": ema.mean, "muon": muon.state_dict(), "adam": adam.state_dict()})
+    ema.swap()
+    return net
+
+
+def main() -> None:
+    ap = options("base.train_filter", __doc__)
+    ap.add_argument("--decoded", type=Path, required=True, help="folder made by codec.training.base.decoded")
+    ap.add_argument("--model", default="default", help="perceptual model that the pictures are of")
+    ap.add_argument("--weights", type=Path, help="weights file to write: the model with its filter")
+    ap.add_argument("--id", type=int, default=0, help="model id in the manifest beside the weights file (0: no manifest)")
+    ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
+    args = ap.parse_args()
+    config, model = configure(FilterConfig(), args.config, args.settings), zoo.load(args.model)
+    with place(args.threads, alone="codec.training.base.train_filter") as device:
+        net = train(config, Store(args.decoded), model.config.anchors, args.out, args.stop_at, device)
+    if args.weights:
+        zoo.write_filter(zoo.find(args.model, manifest.read())[0], args.weights, net)
+        if args.id:
+            record_filter(args.weights, args.id, args.out, args.hardware)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Photographs, and what is computed from them once."""

@@ -1,0 +1,56 @@
+"""Where training writes: never among the photographs, never in a folder that holds other files than its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+CACHE_FILES = ("photos.u8", "photos.u8.[0-9]*", "index.json", "index.json.[0-9]*")  # by number: several processes may build it at once
+RUN_FILES = ("config.json", "log.csv", "validation.csv", "last.pt", "last.pt.new", "step-*.pt", "events.out.tfevents.*", "cache")
+SHARD_FILES = ("shard-*", "validation.*", "cache")
+
+
+def data_options(ap: argparse.ArgumentParser, default: str | None = "OUT/cache") -> None:
+    """Adds --data and --cache to a command; ``default`` says where the cache is otherwise (None: it must be given)."""
+    where = f" (default: {default})" if default else ""
+    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs; it is only read")
+    ap.add_argument("--cache", type=Path, required=not default, help=f"folder for the decoded photographs{where}")
+
+
+def check_outside(folder: Path, data: Path) -> None:
+    """Raises SystemExit where something would be written among the photographs."""
+    if folder.resolve().is_relative_to(data.resolve()):
+        raise SystemExit(f"{folder} is inside the folder of photographs, {data}: name a folder outside it")
+
+
+def check_ours(folder: Path, names: Sequence[str], what: str) -> None:
+    """Raises SystemExit where a folder holds files of other names: they may be the user's."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise SystemExit(f"{folder} is not a folder")
+    other = sorted(p.name for p in folder.iterdir() if not any(p.match(name) for name in names))
+    if other:
+        raise SystemExit(f"{folder} holds other files than {what} ({other[0]}): name a new folder")
+
+
+def check_run(folder: Path, data: Path) -> None:
+    """Raises SystemExit where a folder is not one for a run."""
+    check_outside(folder, data)
+    check_ours(folder, RUN_FILES, "those of a training run")
+
+
+def check_cache(cache: Path) -> None:
+    """Raises SystemExit where a folder holds anything but a cache of photographs."""
+    check_ours(cache, CACHE_FILES, "a cache of photographs")
+    index = cache / "index.json"
+    if not index.exists():
+        return
+    try:
+        found = json.loads(index.read_text())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not {"source", "entries"} <= set(found):
+        raise SystemExit(f"{index} is not of a cache of photographs: name a new folder with --cache")

@@ -1,0 +1,61 @@
+"""Shards of training data that are computed once: arrays of N crops in a safetensors file, and what the stream of a crop leaves of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from codec.bitstream.container import MAX_LEVEL
+from codec.bitstream.tables import UNIT
+from codec.coding.model import PerceptualModel
+from codec.coding.ratecontrol import error_weight
+
+CROP = 384
+VALIDATION = "validation.safetensors"
+
+
+class Shard:
+    """Base of dataclasses whose fields are arrays with N first."""
+
+    def save(self, path: Path) -> None:
+        save_file({f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}, path.with_suffix(".new"))
+        os.replace(path.with_suffix(".new"), path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        return cls(**load_file(path))
+
+    @classmethod
+    def join(cls, parts: list[Self]) -> Self:
+        return cls(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Of one crop: position (1,) of its level among the anchors, tokens (1, h/2, w/2), ideal bits of the latents, y_hat (1, C, h, w)."""
+
+    position: torch.Tensor
+    tokens: torch.Tensor
+    bits: float
+    y_hat: torch.Tensor
+
+
+def to_float(pixels: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H, W) in 0..1."""
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].float() / 255
+
+
+@torch.no_grad()
+def stream(model: PerceptualModel, pixels: np.ndarray, level: int) -> Streamed:
+    """Pixels (H, W, 3) uint8, integer level -> what the stream of effort 1 says."""
+    net, position = model.vqvae, torch.tensor([level / MAX_LEVEL * (model.config.anchors - 1)])
+    y, tokens = net.analyse(to_float(pixels), position)
+    v = y * torch.exp2(net.interpolate(net.log2_gain, position))
+    sent = model.coder.measure(v[0].numpy(), tokens[0].numpy(), level, error_weight(net, position))
+    return Streamed(position, tokens, sent.bits, torch.from_numpy(sent.v_hat)[None].float() / UNIT * torch.exp2(net.interpolate(net.log2_igain, position)))

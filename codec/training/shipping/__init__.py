@@ -1,0 +1,1 @@
+"""From checkpoints to weights files and their manifest."""

@@ -1,0 +1,539 @@
+"""The command line: what is written where, what is said, and which exit code comes out."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.cbook
+import numpy as np
+import pytest
+from PIL import Image
+
+import codec
+from codec import cli
+from codec.bitstream import container
+from codec.cli import jobs
+from codec.errors import UnsupportedError
+from tests.support.fake_codec import FakeCodec
+
+ROOT = Path(codec.__file__).parent.parent
+PHOTO = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """The command line over a codec without a network."""
+    fake = FakeCodec()
+    fake.loads = []
+    monkeypatch.setattr("codec.cli.commands.load_codec", lambda args, model: fake.loads.append(args) or fake)
+    return fake
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.open(PHOTO).resize((48, 32)).save(path)
+    return path
+
+
+@pytest.fixture
+def ldc(photo, fake, capfd):
+    assert cli.main(["encode", str(photo)]) == 0
+    capfd.readouterr()
+    return photo.with_suffix(".ldc")
+
+
+def run(*args: object) -> int:
+    """The exit code, whether it is returned or raised by argparse."""
+    try:
+        return cli.main([str(arg) for arg in args])
+    except SystemExit as exit:
+        return exit.code
+
+
+def errors(capfd) -> list[str]:
+    return [line for line in capfd.readouterr().err.splitlines() if "error:" in line]
+
+
+def standard_input(monkeypatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_round_trip_beside_the_input(photo, fake, capfd):
+    assert run("encode", photo) == 0
+    output = capfd.readouterr()
+    ldc = photo.with_suffix(".ldc")
+    size = ldc.stat().st_size
+    assert output.out == "" and output.err.count("\n") == 1
+    bpp = size * 8 / (48 * 32)
+    for part in (str(photo), str(ldc), "48x32", f"-> {size} bytes", f"{bpp / 3:.4f} bits/dim ({bpp:.3f} bpp)"):
+        assert part in output.err
+    photo.unlink()
+    assert run("decode", ldc) == 0
+    assert Image.open(photo).size == (48, 32)
+    assert sorted(path.name for path in photo.parent.iterdir()) == ["photo.ldc", "photo.png"]
+
+
+def test_existing_output_is_refused_without_force(photo, ldc, fake, capfd):
+    before, loads = ldc.read_bytes(), len(fake.loads)
+    assert run("encode", photo, "-q", "10") == 1
+    assert "exists (-f overwrites it)" in errors(capfd)[0]
+    assert ldc.read_bytes() == before and len(fake.loads) == loads  # refused before any work
+    assert run("encode", photo, "-q", "10", "-f") == 0
+    assert ldc.read_bytes() != before
+
+
+def test_options_reach_the_codec(photo, fake, tmp_path):
+    assert run("encode", photo, "-o", tmp_path / "a.ldc", "-q", "12.5", "--effort", "9", "--seed", "4294967295") == 0
+    assert fake.calls[-1] == {"quality": 12.5, "target_bpp": None, "target_bytes": None, "effort": 9,
+                              "seed": 2**32 - 1}
+    assert run("encode", photo, "-f", "--target-bpp", "0.25", "--device", "auto", "--threads", "2") == 0
+    assert fake.calls[-1]["target_bpp"] == 0.25
+    assert (fake.loads[-1].device, fake.loads[-1].threads) == ("auto", 2)
+    assert run("encode", photo, "-f", "--target-bytes", "100000") == 0
+    assert fake.calls[-1]["target_bytes"] == 100000
+
+
+def test_target_that_cannot_be_reached(photo, fake, capfd):
+    assert run("encode", photo, "--target-bytes", "10") == 1
+    [line] = errors(capfd)
+    assert str(photo) in line and "10 were asked for" in line
+    assert not photo.with_suffix(".ldc").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["paint", "a.png"],
+        ["encode"],
+        ["encode", "a.png", "-q", "101"],
+        ["encode", "a.png", "-q", "-1"],
+        ["encode", "a.png", "-q", "nan"],
+        ["encode", "a.png", "-q", "high"],
+        ["encode", "a.png", "--target-bpp", "0"],
+        ["encode", "a.png", "--target-bytes", "0"],
+        ["encode", "a.png", "--target-bytes", "1.5"],
+        ["encode", "a.png", "--effort", "0"],
+        ["encode", "a.png", "--effort", "10"],
+        ["encode", "a.png", "--seed", "-1"],
+        ["encode", "a.png", "--threads", "0"],
+        ["encode", "a.png", "--device", "tpu"],
+        ["encode", "a.png", "-q", "5", "--target-bpp", "1"],
+        ["encode", "a.png", "--qual", "5"],
+        ["encode", "-", "a.png"],
+        ["encode", "-", "--json"],
+        ["encode", "a.png", "b.png", "-o", "-"],
+        ["encode", "x/a.png", "y/a.png", "-o", "z"],
+        ["encode", "a.png", "a.png"],
+        ["decode", "a.ldc", "--max-bytes", "0"],
+        ["decode", "a.ldc", "-o", "a.xyz"],
+        ["decode", "a.ldc", "-o", "a.ldc2"],
+        ["info"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2(arguments, fake, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    output = capfd.readouterr()
+    assert output.out == "" and output.err.splitlines()[-1].startswith("codec") and "error:" in output.err
+    assert "Traceback" not in output.err and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text", b"\x89PNG\r\n\x1a\n", PHOTO.read_bytes()[:5000]])
+def test_bad_picture(content, fake, capfd, tmp_path):
+    path = tmp_path / "bad.png"
+    if content is not None:
+        path.write_bytes(content)
+    assert run("encode", path) == 1
+    output = capfd.readouterr()
+    assert output.err.startswith(f"codec: error: {path}: ") and output.err.count("\n") == 1
+    assert not path.with_suffix(".ldc").exists() and fake.loads == []
+
+
+def test_bad_file_leaves_the_output_alone(ldc, fake, capfd, tmp_path):
+    data = ldc.read_bytes()
+    out = tmp_path / "out.png"
+    out.write_bytes(b"mine")
+    fake.loads.clear()
+    for bad in (data[:-1], data[:20], data + b"\0", data[:60] + bytes([data[60] ^ 1]) + data[61:], b"", b"text"):
+        ldc.write_bytes(bad)
+        assert run("decode", ldc, "-o", out, "-f") == 1
+        output = capfd.readouterr()
+        assert output.err.startswith(f"codec: error: {ldc}: ") and output.err.count("\n") == 1
+        assert output.out == "" and out.read_bytes() == b"mine"
+    assert fake.loads == []  # refused before torch would be imported
+
+
+def test_cut_files(ldc, fake, capfd, tmp_path):
+    data = ldc.read_bytes()
+    header_bytes = container.read_header(data).header_bytes
+    cut = tmp_path / "cut.ldc"
+    cut.write_bytes(data[:-5])
+    assert run("decode", cut, "-o", tmp_path / "a.png") == 1
+    assert "cut short" in errors(capfd)[0]
+    assert run("decode", cut, "-o", tmp_path / "a.png", "--allow-truncated") == 0
+    assert run("decode", ldc, "-o", tmp_path / "b.png", "--max-bytes", header_bytes + 3) == 0
+    assert f"{header_bytes + 3} -> " in capfd.readouterr().err
+    a, b = (np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "b.png"))
+    assert (a == b).all() and (a == a[0, 0]).all()
+    assert run("decode", ldc, "-o", tmp_path / "c.png", "--max-bytes", "10") == 1
+    assert "too little of the file" in errors(capfd)[0]
+
+
+def test_unknown_decoder_and_model(ldc, fake, capfd, tmp_path):
+    assert run("decode", ldc, "-o", tmp_path / "a.png", "--decoder", "magic") == 2
+    assert "magic" in errors(capfd)[0]
+    assert run("decode", ldc, "-o", tmp_path / "a.png", "--decoder", "gan") == 1  # this codec has no weights for it
+    assert "gan" in errors(capfd)[0]
+    header = container.Header(8, 8, model_id=77, table_hash=1, level=0)
+    ldc.write_bytes(container.pack(header, [b"abc"]))
+    assert run("decode", ldc, "-o", tmp_path / "a.png") == 1
+    assert "model 77" in errors(capfd)[0]
+
+
+def test_options_of_the_semantic_decoders(ldc, fake, capfd, tmp_path):
+    out = tmp_path / "a.png"
+    assert run("decode", ldc, "-o", out, "--decoder", "ldm", "--realism", "0.5", "--steps", 3, "--guidance", "1.5", "--seed", 9, "--label", "food", "--no-consistency") == 0
+    wanted = {"decoder": "ldm", "realism": 0.5, "steps": 3, "guidance": 1.5, "seed": 9, "consistency": False, "label": "food"}
+    assert fake.calls[-1] == wanted
+    assert run("decode", ldc, "-o", out, "-f", "--decoder", "ldm") == 0
+    assert fake.calls[-1] == {"decoder": "ldm", "realism": 1.0, "guidance": 1.0, "seed": None, "consistency": True, "label": None}
+    for wrong in (["--steps", 0], ["--realism", "1.5"], ["--guidance", "-1"], ["--seed", -1]):
+        assert run("decode", ldc, "-o", out, "-f", "--decoder", "ldm", *wrong) == 2
+    assert len(errors(capfd)) == 4
+
+
+def test_upscale(photo, fake, capfd, tmp_path):
+    assert run("upscale", photo, "--scale", 4, "--steps", 2) == 0
+    made = photo.with_name("photo.x4.png")
+    assert Image.open(made).size == (192, 128)
+    assert "192x128" in capfd.readouterr().err
+    assert fake.calls[-1] == {"scale": 4, "guidance": 1.0, "consistency": True, "seed": None, "label": None, "steps": 2}
+    assert run("upscale", photo, "--scale", 4) == 1 and "exists" in errors(capfd)[0]
+    assert run("upscale", photo, "--scale", 3) == 2 and "3" in errors(capfd)[0]
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    assert run("upscale", tmp_path / "bad.png", "--json") == 1
+    assert len(errors(capfd)) == 1 and not (tmp_path / "bad.x2.png").exists()
+    assert run("upscale", photo, "-o", tmp_path / "b.nothing") == 2
+
+
+def test_folder_keeps_its_tree_and_goes_on_after_a_bad_file(photo, fake, capfd, tmp_path):
+    folder = tmp_path / "in"
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    for name in ("a.png", "deep/b.JPG", "deep/er/c.tiff", ".hidden/d.png"):
+        Image.open(photo).save(folder / name)
+    (folder / "deep" / "bad.png").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("not a picture, and not named like one")
+    assert run("encode", folder, "-o", tmp_path / "out") == 1
+    output = capfd.readouterr()
+    bad = folder / "deep" / "bad.png"
+    assert f"codec: error: {bad}: " in output.err
+    assert output.err.splitlines()[-1] == f"codec: 1 of 4 files failed: {bad}"
+    made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert made == ["a.ldc", "deep/b.ldc", "deep/er/c.ldc"] and len(fake.loads) == 1
+
+    assert run("decode", tmp_path / "out", "-o", tmp_path / "back") == 0
+    assert sorted(path.name for path in (tmp_path / "back").rglob("*.png")) == ["a.png", "b.png", "c.png"]
+
+
+def test_folder_without_pictures(fake, capfd, tmp_path):
+    assert run("encode", tmp_path) == 2
+    assert "no suitable files" in errors(capfd)[0]
+
+
+def test_several_inputs_go_below_a_folder(photo, fake, tmp_path):
+    folder = tmp_path / "more"
+    folder.mkdir()
+    for name in ("x.png", "y.png", "y.jpg"):
+        Image.open(photo).save(folder / name)
+    assert run("encode", photo, folder, "-o", tmp_path / "out") == 0
+    made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.ldc"))
+    assert made == ["more/x.ldc", "more/y.jpg.ldc", "more/y.png.ldc", "photo.ldc"]
+
+
+def test_output_folder_for_one_file(photo, fake, tmp_path, capfd):
+    (tmp_path / "there").mkdir()
+    assert run("encode", photo, "-o", tmp_path / "there") == 0
+    assert (tmp_path / "there" / "photo.ldc").exists()
+    assert run("encode", photo, "-o", f"{tmp_path}/new/") == 0
+    assert (tmp_path / "new" / "photo.ldc").exists()
+    assert run("encode", photo, "-o", tmp_path / "missing" / "a.ldc") == 1
+    assert "does not exist" in errors(capfd)[0]
+    assert run("encode", photo, tmp_path / "there", "-o", photo) == 2
+    assert run("encode", photo, "-o", photo, "-f") == 1
+    assert "overwrite the input" in errors(capfd)[-1]
+
+
+def test_standard_input_and_output(photo, fake, monkeypatch, capfdbinary, tmp_path):
+    standard_input(monkeypatch, photo.read_bytes())
+    assert run("encode", "-") == 0
+    output = capfdbinary.readouterr()
+    assert container.parse(output.out).header.width == 48 and b"standard input -> standard output" in output.err
+    standard_input(monkeypatch, output.out)
+    assert run("decode", "-", "--quiet") == 0
+    output = capfdbinary.readouterr()
+    assert Image.open(io.BytesIO(output.out)).format == "PNG" and output.err == b""
+    standard_input(monkeypatch, photo.read_bytes())
+    assert run("encode", "-", "-o", tmp_path / "a.ldc") == 0 and (tmp_path / "a.ldc").exists()
+    assert run("decode", tmp_path / "a.ldc", "-o", "-") == 0
+    standard_input(monkeypatch, b"")
+    assert run("decode", "-") == 1
+    output = capfdbinary.readouterr()
+    assert output.err.splitlines()[-1] == b"codec: error: standard input: not an LDC file: it is empty"
+
+
+def test_json(photo, fake, capfd):
+    assert run("encode", photo, photo.with_name("missing.png"), "--json", "--verify") == 1
+    output = capfd.readouterr()
+    good, bad = map(json.loads, output.out.splitlines())
+    ldc = photo.with_suffix(".ldc")
+    assert good["input"] == str(photo) and good["output"] == str(ldc) and good["width"] == 48
+    assert good["output_bytes"] == ldc.stat().st_size and good["input_bytes"] == photo.stat().st_size
+    assert good["bits_per_dim"] == pytest.approx(ldc.stat().st_size * 8 / 48 / 32 / 3)
+    original, decoded = np.asarray(Image.open(photo)), FakeCodec().decode_array(ldc.read_bytes())
+    assert good["rmse"] == pytest.approx(np.sqrt(((original.astype(float) - decoded) ** 2).mean()))
+    assert bad["input"] == str(photo.with_name("missing.png")) and "No such file" in bad["error"]
+    assert run("decode", ldc, "-f", "--json") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert report["command"] == "decode" and report["rmse"] is None and report["quality"] == 50
+
+
+def test_verify_and_notes_are_said_and_quiet_is_quiet(fake, capfd, tmp_path):
+    Image.new("CMYK", (8, 8)).save(tmp_path / "a.tif")
+    assert run("encode", tmp_path / "a.tif", "--verify") == 0
+    output = capfd.readouterr()
+    assert "a.tif: note: CMYK was converted to RGB" in output.err and ", RMSE 0.000," in output.err
+    assert run("encode", tmp_path / "a.tif", "-f", "--quiet") == 0
+    output = capfd.readouterr()
+    assert output.err == "" and output.out == ""
+
+
+@pytest.mark.parametrize("suffix, mode", [(".png", "RGBA"), (".webp", "RGBA"), (".tif", "RGBA"), (".jpg", "RGB"),
+                                          (".bmp", "RGB"), (".ppm", "RGB"), (".jp2", "RGBA"), (".avif", "RGBA")])
+def test_output_format_follows_the_suffix(suffix, mode, fake, capfd, tmp_path):
+    image = Image.new("RGBA", (8, 8), (200, 0, 0, 0))
+    image.paste((0, 0, 200, 255), (0, 0, 4, 8))
+    image.save(tmp_path / "a.png")
+    assert run("encode", tmp_path / "a.png") == 0
+    assert run("decode", tmp_path / "a.ldc", "-o", tmp_path / f"b{suffix}") == 0
+    result = Image.open(tmp_path / f"b{suffix}")
+    assert result.mode == mode
+    flattened = mode == "RGB"
+    assert ("put on white" in capfd.readouterr().err) == flattened
+    pixel = result.getpixel((6, 4))
+    assert min(pixel) > 240 if flattened else pixel[3] < 10
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg", ".tif", ".jp2", ".avif"])
+def test_gray_alpha_in_every_format(suffix, fake, tmp_path):
+    Image.new("LA", (8, 8), (90, 128)).save(tmp_path / "a.png")
+    assert run("encode", tmp_path / "a.png") == 0
+    assert run("decode", tmp_path / "a.ldc", "-o", tmp_path / f"b{suffix}") == 0
+    pixel = Image.open(tmp_path / f"b{suffix}").convert("RGBA").getpixel((4, 4))
+    expected = (172, 172, 172, 255) if suffix == ".jpg" else (90, 90, 90, 128)
+    assert np.abs(np.subtract(pixel, expected)).max() <= 2
+
+
+def test_a_format_that_cannot_hold_the_picture(fake, capfd, tmp_path):
+    Image.new("L", (16400, 1)).save(tmp_path / "a.png")
+    assert run("encode", tmp_path / "a.png") == 0
+    assert run("decode", tmp_path / "a.ldc", "-o", tmp_path / "b.webp") == 1
+    assert "16383" in errors(capfd)[0] and not (tmp_path / "b.webp").exists()
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried\nto allocate"), "not enough memory"),
+        (OSError(28, "No space left on device"), "No space left"),
+        (ZeroDivisionError("a bug"), "internal error, please report it: ZeroDivisionError: a bug"),
+    ],
+)
+def test_any_failure_is_one_line(error, said, photo, fake, capfd, monkeypatch):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(fake, "encode", fail)
+    assert run("encode", photo) == 1
+    [line] = capfd.readouterr().err.splitlines()
+    assert said in line and str(photo) in line
+    assert run("encode", photo, "--debug") == 1
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_a_codec_that_cannot_be_loaded_ends_the_run(photo, capfd, monkeypatch):
+    def fail(args, model):
+        raise UnsupportedError("there is no CUDA device")
+
+    monkeypatch.setattr("codec.cli.commands.load_codec", fail)
+    other = photo.with_name("other.png")
+    other.write_bytes(photo.read_bytes())
+    assert run("encode", photo, other) == 1
+    assert capfd.readouterr().err == "codec: error: the codec cannot be loaded: there is no CUDA device\n"
+
+
+@pytest.mark.parametrize("force", [[], ["-f"]])
+def test_interruption_leaves_no_half_file(force, photo, fake, capfd, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    ldc = photo.with_suffix(".ldc")
+    if force:
+        ldc.write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", interrupt)  # the temporary file is complete, the rename is not
+        assert run("encode", photo, *force) == 130
+    assert capfd.readouterr().err == "codec: error: interrupted\n"
+    assert sorted(path.name for path in photo.parent.iterdir()) == ["photo.ldc"] * bool(force) + ["photo.png"]
+    assert not force or ldc.read_bytes() == b"old"
+
+
+def test_output_is_written_with_the_usual_rights_and_through_links(photo, fake, tmp_path):
+    (tmp_path / "real.ldc").write_bytes(b"")
+    (tmp_path / "link.ldc").symlink_to("real.ldc")
+    assert run("encode", photo, "-o", tmp_path / "link.ldc", "-f") == 0
+    assert (tmp_path / "link.ldc").is_symlink() and (tmp_path / "real.ldc").stat().st_size > 0
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"")
+    assert (tmp_path / "real.ldc").stat().st_mode == plain.stat().st_mode
+
+
+def test_devices_are_written_to_not_replaced(photo, fake):
+    assert run("encode", photo, "-o", "/dev/null") == 0
+    assert not Path("/dev/null").is_file()
+
+
+def test_progress_bar_on_a_terminal_only(photo, fake, monkeypatch):
+    class Tty(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Tty()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert run("encode", photo) == 0
+    assert "% |" in terminal.getvalue() and "bits/dim" in terminal.getvalue()
+    terminal.truncate(0)
+    assert run("encode", photo, "-f", "--quiet") == 0
+    assert terminal.getvalue().strip("\0") == ""
+
+
+def test_info(ldc, capfd):
+    assert run("info", ldc) == 0
+    output = capfd.readouterr()
+    assert "width           48\n" in output.out and "quality         50.0\n" in output.out and output.err == ""
+    assert run("info", ldc, "--json") == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert facts["file_bytes"] == facts["present_bytes"] == ldc.stat().st_size
+    assert facts["model_id"] == 250 and facts["table_hash"] == "0fa4e000" and facts["whole_sections"] == 2
+    data = ldc.read_bytes()
+    for size, whole in ((len(data) - 1, 1), (facts["header_bytes"] + 1, 0), (facts["header_bytes"], 0)):
+        ldc.write_bytes(data[:size])
+        assert run("info", ldc, "--json") == 0
+        facts = json.loads(capfd.readouterr().out)
+        assert (facts["present_bytes"], facts["whole_sections"]) == (size, whole)
+    for bad in (data + b"\0", data[:-1] + b"\0" * (data[-1] == 0) + b"?", data[:9], b"text", b""):
+        ldc.write_bytes(bad)
+        assert run("info", ldc) == 1
+        output = capfd.readouterr()
+        assert output.out == "" and output.err.count("\n") == 1
+
+
+def test_a_large_foreign_file_is_not_read(tmp_path, fake, capfd):
+    with open(tmp_path / "big.ldc", "wb") as file:
+        file.truncate(2**40)
+    assert run("decode", tmp_path / "big.ldc") == 1
+    assert "not an LDC file" in errors(capfd)[0]
+    with open(tmp_path / "big.ldc", "r+b") as file:
+        file.write(container.pack(container.Header(4, 4, 1, 1, 1), [b"abc"]))
+    assert run("info", tmp_path / "big.ldc") == 1
+    assert "left over" in errors(capfd)[0]
+
+
+def test_plan_refuses_two_sources_for_one_target():
+    with pytest.raises(jobs.UsageError, match="both"):
+        jobs.plan(["x/a.png", "y/a.png"], "out", ".ldc", lambda path: True)
+
+
+# From here on fresh processes, and the codec with its networks.
+
+
+def codec_process(*args: object, code: int = 0, **options) -> subprocess.CompletedProcess:
+    result = subprocess.run([sys.executable, "-m", "codec", *map(str, args)], capture_output=True, cwd=ROOT,
+                            check=False, **options)
+    assert result.returncode == code, result.stderr.decode()
+    assert b"Traceback" not in result.stderr
+    return result
+
+
+def loaded_modules(*args: object) -> set[str]:
+    """Which of the heavy packages a run of the command line loads."""
+    program = (
+        "import sys\nfrom codec.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'compressai', 'torchvision', 'pandas', 'matplotlib', 'scipy', 'PIL', 'numpy'}\n"
+        "print('loaded:', *sorted(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", program, *map(str, args)], capture_output=True, text=True,
+                            cwd=ROOT, check=True)
+    return set(result.stdout.splitlines()[-1].split()[1:])
+
+
+def test_version_help_and_info_load_nothing_heavy(tmp_path):
+    (tmp_path / "a.ldc").write_bytes(container.pack(container.Header(4, 4, 1, 1, 1), [b"abc"]))
+    for args in (["--version"], ["--help"], ["encode", "--help"], ["info", tmp_path / "a.ldc"]):
+        assert loaded_modules(*args) == set()
+    assert codec_process("--version").stdout.decode() == f"codec {codec.__version__}\n"
+    assert b"--target-bytes" in codec_process("encode", "--help").stdout
+
+
+def test_help_names_all_labels():
+    said = b" ".join(codec_process("decode", "--help").stdout.split()).decode()
+    assert all(name in said for name in codec.load().labels())
+
+
+def test_refusals_do_not_load_torch(tmp_path):
+    (tmp_path / "a.ldc").write_bytes(container.pack(container.Header(4, 4, 1, 1, 1), [b"abc"])[:-1])
+    assert loaded_modules("decode", tmp_path / "a.ldc") <= {"PIL", "numpy"}
+    assert loaded_modules("encode", tmp_path / "missing.png") <= {"PIL", "numpy"}
+
+
+def test_closed_pipe():
+    program = f"{sys.executable} -m codec info --json /dev/stdin | true"
+    result = subprocess.run(["bash", "-c", program], input=container.pack(container.Header(4, 4, 1, 1, 1), [b"abc"]),
+                            capture_output=True, cwd=ROOT, check=True)
+    assert b"Traceback" not in result.stderr and b"Exception" not in result.stderr
+
+
+def test_real_codec_round_trip(tmp_path):
+    ldc, out = tmp_path / "photo.ldc", tmp_path / "photo.png"
+    report = json.loads(codec_process("encode", PHOTO, "-o", ldc, "--json", "--verify").stdout)
+    assert report["output_bytes"] == ldc.stat().st_size < PHOTO.stat().st_size
+    assert codec_process("decode", ldc, "-o", out, "--threads", "1").stderr.count(b"\n") == 1
+    original, decoded = (np.asarray(Image.open(path).convert("RGB"), float) for path in (PHOTO, out))
+    rmse = np.sqrt(((original - decoded) ** 2).mean())
+    assert rmse == pytest.approx(report["rmse"], abs=0.05) and rmse < 12
+    facts = json.loads(codec_process("info", ldc, "--json").stdout)
+    assert (facts["width"], facts["height"], facts["file_bytes"]) == (512, 600, ldc.stat().st_size)
+
+
+def test_real_codec_in_a_pipe(tmp_path):
+    picture = Image.open(PHOTO).resize((70, 50)).convert("L")
+    picture.putalpha(128)
+    picture.save(tmp_path / "a.png")
+    data = codec_process("encode", "-", "-q", "20", "--effort", "1", input=(tmp_path / "a.png").read_bytes()).stdout
+    image = Image.open(io.BytesIO(codec_process("decode", "-", input=data).stdout))
+    assert image.mode == "LA" and image.size == (70, 50) and image.getchannel("A").getextrema() == (128, 128)
+
+
+def test_real_codec_loads_no_benchmark_packages(tmp_path):
+    Image.open(PHOTO).resize((70, 50)).save(tmp_path / "a.png")
+    heavy = {"compressai", "torchvision", "pandas", "matplotlib"}
+    for args in (["encode", tmp_path / "a.png"], ["decode", tmp_path / "a.ldc", "-f"]):
+        loaded = loaded_modules(*args)
+        assert "torch" in loaded and not heavy & loaded

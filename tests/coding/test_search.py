@@ -1,0 +1,62 @@
+"""The search's gradient: against differences of what it is the gradient of, and in tiles against the whole picture."""
+
+import numpy as np
+import pytest
+import torch
+
+from codec.coding import search, tiles
+from codec.coding.model import PerceptualModel
+from codec.coding.ratecontrol import RATE_SHARE, error_weight, lagrangian, thrift
+from codec.models.prior import gaussian_bits, octaves, table_bits
+from codec.models.transforms import level_features
+from tests.support.small import CONFIG, small_coder, small_model
+
+POSITION, LEVEL = torch.tensor([3.5]), 3200
+SHARES = pytest.mark.parametrize("share", [RATE_SHARE, 1e6], ids=["all", "contexts"])  # a large share leaves nothing of the error
+
+
+@pytest.fixture(scope="module")
+def example():
+    """Model, picture of 40x6 positions, what is sent of it, tokens."""
+    net = small_model().requires_grad_(False)
+    x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, 640, 96), np.uint8))
+    y, tokens = net.analyse(x.float() / 255, POSITION)
+    v, coder = y * torch.exp2(net.interpolate(net.log2_gain, POSITION)), small_coder(net)[0]
+    sent = coder.measure(v[0].numpy(), tokens[0].numpy(), LEVEL, error_weight(net, POSITION))
+    return PerceptualModel(0, 0, CONFIG, net, coder), x, sent, tokens
+
+
+@SHARES
+def test_gradient_is_that_of_error_and_bits_along_the_tables(example, share):
+    model, x, sent, tokens = example
+    net, slopes, at = model.vqvae, torch.from_numpy(model.coder.latent.slopes()), torch.from_numpy(sent.v_hat)[None] / 256
+    gain, igain = (torch.exp2(net.interpolate(t, POSITION)) for t in (net.log2_gain, net.log2_igain))
+    kinds, symbols = (torch.from_numpy(plane)[None] for plane in (sent.kinds, sent.symbols))
+
+    def prior(v_hat):
+        return net.prior(v_hat, net.sd * gain, net.tokens.values(tokens, net.sd), level_features(POSITION, CONFIG.anchors), lambda part, mu, ls, group, mask: part * mask)
+
+    sigma = prior(at).log2_sigma
+
+    def cost(v_hat):
+        error = lagrangian(CONFIG, POSITION) / (3 * share * thrift(POSITION)) * (net.synthesise(v_hat * igain, POSITION) * 255 - x).double().square().sum()
+        out = prior(v_hat)
+        return (error + table_bits(slopes, octaves(out.log2_sigma), kinds, symbols).double().sum() + gaussian_bits(at, out.mu, sigma).double().sum()).item()
+
+    _, gradient = search._gradient(model, x, sent, tokens, POSITION, share)
+    for seed in range(3):
+        step = 1e-3 * gradient.sign() * torch.rand(at.shape, generator=torch.Generator().manual_seed(seed))
+        assert (step * gradient).sum().item() == pytest.approx((cost(at + step) - cost(at - step)) / 2, rel=2e-3)
+
+
+@SHARES
+def test_tiles_leave_no_seams_in_the_gradient(example, share, monkeypatch):
+    model, x, sent, tokens = example
+    error, whole = search._gradient(model, x, sent, tokens, POSITION, share)
+    monkeypatch.setattr(search, "WHOLE", 0)
+    monkeypatch.setattr(search, "TILE", 8)
+    tiled_error, tiled = search._gradient(model, x, sent, tokens, POSITION, share)
+    assert tiled_error == pytest.approx(error, rel=1e-5) and (tiled - whole).abs().max() < 1e-5 * whole.abs().max()
+    monkeypatch.setattr(tiles, "HALO", 0)
+    _, cut = search._gradient(model, x, sent, tokens, POSITION, share)
+    assert (cut - whole).abs().max() > 1e-4 * whole.abs().max()  # so the comparison above sees seams

@@ -1,0 +1,67 @@
+"""A small untrained model, for tests of what does not depend on training."""
+
+import numpy as np
+import torch
+
+from codec import zoo
+from codec.api import Codec
+from codec.coding.latents import LatentCoder
+from codec.coding.model import PerceptualModel
+from codec.coding.trellis import TCQ128
+from codec.models import integer_prior
+from codec.models.config import Group, VQVAEConfig
+from codec.models.context import ClassConditioner
+from codec.models.denoiser import DenoiserConfig
+from codec.models.semantic import Semantic
+from codec.models.vqvae import VQVAE
+from codec.training.base.tables import analytic_tables, token_classes, token_tables
+
+CONFIG = VQVAEConfig(
+    channels=24, groups=(Group(0, 16, 3), Group(16, 24, 2)), width8=16, width16=16, enc8=1, enc16=1, dec8=1, dec16=1,
+    prior_width=16, prior_blocks=1, tokens=32,
+)
+SHAPE = DenoiserConfig(
+    channels=CONFIG.channels, width=16, blocks=2, kernel=3, attend=1, heads=2, context=8, embedding=16
+)
+RESTORERS = ("ldm", "gan", "perceptual")
+CODEWORD = 4 * CONFIG.token_channels
+
+
+def small_model(seed: int = 0) -> VQVAE:
+    """Random weights, some structure in deviations and codebook."""
+    torch.manual_seed(seed)
+    model = VQVAE(CONFIG)
+    with torch.no_grad():
+        model.sd.copy_(torch.linspace(2.0, 0.05, CONFIG.channels)[None, :, None, None])
+        model.tokens.codebook.normal_()
+        for p in model.prior.parameters():
+            p.add_(torch.randn_like(p) * 0.1)
+    return model.eval()
+
+
+def small_coder(model: VQVAE) -> tuple[LatentCoder, dict[str, np.ndarray]]:
+    arrays = integer_prior.export(model.prior, model.tokens, model.sd, model.log2_gain)
+    classes = np.sort(token_classes(model.tokens.codebook.double().numpy(), np.random.default_rng(0), 5))
+    tokens = token_tables(classes, [np.random.default_rng(1).integers(0, 32, (9, 9))])
+    return LatentCoder(CONFIG, TCQ128, arrays, analytic_tables(), tokens), arrays
+
+
+def network(seed: int = 1) -> Semantic:
+    """Random weights everywhere, also where training starts at 0."""
+    torch.manual_seed(seed)
+    net = Semantic(SHAPE, CONFIG.anchors, CODEWORD)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(torch.randn_like(p) * 0.1)
+        net.scale.uniform_(0.01, 0.2)
+    return net.eval().requires_grad_(False)
+
+
+def small_codec() -> Codec:
+    model = small_model().requires_grad_(False)
+    coder, arrays = small_coder(model)
+    c = Codec(PerceptualModel(0, zoo.hash_arrays(arrays), CONFIG, model, coder), torch.device("cpu"), 1)
+    c._restorers = {name: network(k) for k, name in enumerate(RESTORERS)}
+    c._labels = zoo.Labels(("cats", "dogs"), ClassConditioner(2, 3, 8).requires_grad_(False))
+    c._labels.conditioner.tokens[1] += 2.0
+    return c

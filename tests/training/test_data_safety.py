@@ -1,0 +1,174 @@
+"""No command of training writes among the user's pictures, or into a folder that holds other files than its own."""
+
+import hashlib
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from benchmarks.studies.search_share import measure as search_share
+from codec._compat import import_torchvision
+from codec.training import everything
+from codec.training.data.cache import CACHE_FILES, check_cache, check_ours
+from codec.training.data.photos import Photos
+from tests.support.tiny import RECIPE
+
+STUDIES = ("held_out", "ablations.measure", "quantisers.measure", "search_share.measure")
+COMMANDS = {
+    **{name: f"codec.training.base.{name}" for name in ("train", "adapt", "decoded")},
+    **{name: f"codec.training.restoration.{name}" for name in ("latents", "train_diffusion", "train_gan", "train_labels", "ship_semantic")},
+    **{name.removesuffix(".measure"): f"benchmarks.studies.{name}" for name in STUDIES},
+    "ship": "codec.training.shipping.ship",
+    "everything": "codec.training.everything",
+}
+NEIGHBOURS = ("data/index.json", "run/notes.txt", "photos/photos.u8.mine", "manifest.json", "ablate-reference/thesis.tex", "cache/cat.txt")
+
+
+def listing(folder: Path) -> dict[str, str]:
+    """Every path below a folder with the hash of what it holds."""
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else "" for p in folder.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, photo) -> Path:
+    """What a user has: photographs in a folder "data", and other files beside them, some by names that training uses too."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "data").mkdir()
+    for k in range(3):
+        photo.rotate(90 * k, expand=True).resize((400, 400)).save(home / "data" / f"{k}.png")
+    for name in NEIGHBOURS:
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).write_text("{}")
+    return home
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    """Recipe, subjects and a feature network, away from the user's files."""
+    work = tmp_path_factory.mktemp("work")
+    (work / "recipe").mkdir()
+    for name, text in RECIPE.items():
+        (work / "recipe" / f"{name}.toml").write_text(text)
+    (work / "subjects.csv").write_text("photograph,subject\n0.png,upright\n1.png,lying\n2.png,upright\n")
+    save_file(import_torchvision().models.squeezenet1_1().state_dict(), work / "squeeze.safetensors")
+    return work
+
+
+def commands(home: Path, work: Path) -> dict[str, list]:
+    """Every training command that takes --data, in an order in which each finds what it needs; a run beside the photographs, as a user would name it."""
+    out, data = home / "out", ["--data", home / "data"]
+
+    def recipe(name: str) -> list:
+        return ["--config", work / "recipe" / f"{name}.toml"]
+
+    base, adapted = out / "run1" / "last.pt", out / "run2" / "last.pt"
+    return {
+        "train": [*data, "--out", base.parent, *recipe("train")],
+        "adapt": [*data, "--out", adapted.parent, "--base", base, *recipe("adapt")],
+        "ship": [*data, "--adapted", adapted, "--out", out / "w" / "vqvae-1007.safetensors", "--id", 1007, "--crops", 2],
+        "latents": [*data, "--out", out / "latents", "--base", adapted, "--shards", 1, "--size", 2],
+        "decoded": [*data, "--out", out / "decoded", "--model", out / "w" / "vqvae-1007.safetensors", "--shards", 1, "--size", 1],
+        "held_out": [*data, "--out", out / "held-out", "--size", 256],
+        "ablations": [*data, "--runs", out / "ablations", "--out", out / "results", "--only", "nothing"],
+        "quantisers": [*data, "--cache", out / "cache", "--out", out / "results", "--base", base, "--crops", 1, "--validation", 1, "--rounds", 0],
+        "search_share": [*data, "--cache", out / "cache", "--out", out / "results", "--count", 1],
+        "everything": [*data, "--runs", out / "runs", "--weights", out / "weights", "--id", 1007, "--recipe", work / "recipe", "--shards", 1, "--size", 2,
+                       "--crops", 2, "--subjects", work / "subjects.csv", "--feature-weights", work / "squeeze.safetensors"],
+    }  # fmt: skip
+
+
+def call(monkeypatch, command: str, arguments: list) -> None:
+    with monkeypatch.context() as here:
+        here.setattr(sys, "argv", [command, *map(str, arguments)])
+        importlib.import_module(COMMANDS[command]).main()
+
+
+def test_every_command_leaves_the_photographs_and_their_neighbours_as_they_are(home, work, monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.setattr(search_share, "LEVELS", search_share.LEVELS[:1])
+    monkeypatch.setattr(search_share, "SHARES", ())
+    monkeypatch.chdir(work)
+    monkeypatch.setattr(everything.subprocess, "run", lambda command, check: call(monkeypatch, command[2].rsplit(".", 1)[1], command[3:]))
+    before = listing(home)
+    assert len(before) > 3 + len(NEIGHBOURS)
+    for command, arguments in commands(home, work).items():
+        if command == "search_share":  # the shipped model on 256 pixels
+            monkeypatch.setattr(search_share, "SIZE", 64)
+        call(monkeypatch, command, arguments)
+        after = listing(home)
+        assert {name: after.get(name) for name in before} == before, command
+        assert {name.split("/")[0] for name in set(after) - set(before)} == {"out"}, command
+
+
+def test_all_commands_with_data_are_in_this_test(home, work):
+    root = Path(everything.__file__).parents[2]
+    sources = [p for name in ("codec", "benchmarks") for p in (root / name).rglob("*.py")]
+    asked = {".".join(p.relative_to(root).with_suffix("").parts) for p in sources if "data_options(ap" in p.read_text() and p.stem != "cache"}
+    labelled = {"train_labels"}  # a stage of everything
+    assert asked == {COMMANDS[name] for name in set(commands(home, work)) | labelled}
+
+
+@pytest.mark.parametrize("command", ["train", "adapt", "latents", "decoded", "held_out", "everything", "ablations"])
+def test_a_folder_among_the_photographs_is_refused(home, work, monkeypatch, command):
+    arguments = commands(home, work)[command]
+    option = "--runs" if "--runs" in arguments else "--out"
+    arguments[arguments.index(option) + 1] = home / "data" / "run1"
+    before = listing(home)
+    with pytest.raises(SystemExit, match="inside the folder of photographs"):
+        call(monkeypatch, command, arguments)
+    assert listing(home) == before
+
+
+@pytest.mark.parametrize("command", ["train", "adapt", "latents", "decoded", "held_out"])
+def test_a_cache_in_a_folder_of_other_files_is_refused(home, work, monkeypatch, command):
+    before = listing(home)
+    for cache in (home / "cache", home / "run"):
+        with pytest.raises(SystemExit, match="other files|index.json"):
+            call(monkeypatch, command, [*commands(home, work)[command], "--cache", cache])
+    assert listing(home) == before
+
+
+@pytest.mark.parametrize("command", ["train", "adapt", "latents", "decoded"])
+def test_a_run_in_a_folder_of_other_files_is_refused(home, work, monkeypatch, command):
+    arguments = commands(home, work)[command]
+    arguments[arguments.index("--out") + 1] = home / "run"
+    before = listing(home)
+    with pytest.raises(SystemExit, match=r"holds other files.*notes.txt"):
+        call(monkeypatch, command, arguments)
+    assert listing(home) == before
+
+
+def test_no_sentence_says_that_a_folder_can_be_removed(home, tmp_path):
+    Photos(home / "data", tmp_path / "cache")
+    with pytest.raises(SystemExit) as refused:
+        Photos(tmp_path / "elsewhere", tmp_path / "cache")
+    assert "another folder" in str(refused.value) and "remove" not in str(refused.value)
+
+
+def test_an_index_of_another_program_is_not_a_cache(tmp_path):
+    (tmp_path / "index.json").write_text("[1, 2]")
+    with pytest.raises(SystemExit, match="not of a cache"):
+        check_cache(tmp_path)
+    check_ours(tmp_path, CACHE_FILES, "a cache")
+
+
+def test_a_manifest_of_another_program_is_not_written_to(tmp_path):
+    from codec.training.shipping.manifest import write_manifest
+
+    (tmp_path / "manifest.json").write_text('{"name": "my app"}')
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    with pytest.raises(SystemExit, match="not a list of weights"):
+        write_manifest(tmp_path / "w.safetensors", "models", "7", {})
+    assert (tmp_path / "manifest.json").read_text() == '{"name": "my app"}'
+
+
+def test_pictures_beside_a_run_are_no_cache_of_it(tmp_path):
+    """What lost data before: runs in PICTURES/.. with a folder "data" of pictures beside them."""
+    (tmp_path / "data").mkdir()
+    Image.new("RGB", (300, 300)).save(tmp_path / "data" / "0.png")
+    Photos(tmp_path / "data", tmp_path / "run" / "cache")
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["0.png"]
