@@ -1,4 +1,7 @@
-"""The decoders of one file side by side: a table from rows of pictures and the features that were stored with them. See `studies.decoders`."""
+"""The decoders of one file side by side: a table from rows of pictures and their stored features.
+
+See `studies.decoders`.
+"""
 
 import json
 from importlib import resources
@@ -22,7 +25,11 @@ def cost(name: str) -> dict[str, float]:
     if entry is None:
         return {"parameters": 0, "training_steps": 0, "training_s": 0.0}
     stages = entry["stages"]
-    return {"parameters": entry["parameters"], "training_steps": sum(s["steps"] for s in stages), "training_s": sum(s["seconds"] for s in stages)}
+    return {
+        "parameters": entry["parameters"],
+        "training_steps": sum(s["steps"] for s in stages),
+        "training_s": sum(s["seconds"] for s in stages),
+    }
 
 
 def set_columns(name: str, original: list, decoded: dict[str, list], draws: np.ndarray) -> dict[str, dict[str, float]]:
@@ -46,33 +53,55 @@ def table(rows: pd.DataFrame, store: FeatureStore) -> pd.DataFrame:
     out = []
     for setting, group in rows.groupby("setting", sort=False):
         images = sorted(group.image_hash.unique())
-        by_name = {name: part.set_index("image_hash").reindex(images) for name in names if len(part := group[group.decoder == name])}
+        by_name = {
+            name: part.set_index("image_hash").reindex(images)
+            for name in names
+            if len(part := group[group.decoder == name])
+        }
         if "vq" not in by_name or len(by_name) < 2:
             continue
         for part in by_name.values():
             assert np.array_equal(part.bytes, by_name["vq"].bytes), "the decoders were measured on different files"
         original = [store.load((digest, "original", "", "")) for digest in images]
         decoded = {
-            name: [store.load((digest, f"ours-{name}", setting, version)) for digest, version in zip(images, part.version, strict=True)]
+            name: [
+                store.load((digest, f"ours-{name}", setting, version))
+                for digest, version in zip(images, part.version, strict=True)
+            ]
             for name, part in by_name.items()
         }
         draws = resamples(len(images))
         of_sets: dict[str, dict[str, float]] = {name: {} for name in by_name}
         for record in SETS:
             if all(record.features in item for item in original) and (
-                having := {name: items for name, items in decoded.items() if all(record.features in item for item in items)}
+                having := {
+                    name: items for name, items in decoded.items() if all(record.features in item for item in items)
+                }
             ).keys() >= {"vq"}:
                 for name, columns in set_columns(record.name, original, having, draws).items():
                     of_sets[name] |= columns
         for name, part in by_name.items():
-            row: dict[str, object] = {"decoder": name, "setting": setting, "version": part.version.iloc[0], "images": len(part), "bits_per_dim": part.bits_per_dim.mean()}
+            row: dict[str, object] = {
+                "decoder": name,
+                "setting": setting,
+                "version": part.version.iloc[0],
+                "images": len(part),
+                "bits_per_dim": part.bits_per_dim.mean(),
+            }
             for metric in metrics:
                 row[metric], row[f"{metric}_low"], row[f"{metric}_high"] = bootstrap(part[metric])
-                row[f"{metric}_minus_vq"], row[f"{metric}_minus_vq_low"], row[f"{metric}_minus_vq_high"] = bootstrap(part[metric] - by_name["vq"][metric])
+                row[f"{metric}_minus_vq"], row[f"{metric}_minus_vq_low"], row[f"{metric}_minus_vq_high"] = bootstrap(
+                    part[metric] - by_name["vq"][metric]
+                )
             out.append({**row, **of_sets[name], "decode_s": part.decode_s.mean(), **cost(name)})
     frame = pd.DataFrame(out)
     order = frame.decoder.map({name: k for k, name in enumerate(names)})
-    return frame.assign(_order=order).sort_values(["_order", "bits_per_dim"], kind="stable").drop(columns="_order").reset_index(drop=True)
+    return (
+        frame.assign(_order=order)
+        .sort_values(["_order", "bits_per_dim"], kind="stable")
+        .drop(columns="_order")
+        .reset_index(drop=True)
+    )
 
 
 def short(found: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""Measuring the decoders of one file: every picture is coded once at each quality, and every decoder reads that file."""
+"""Measuring decoders: every picture is coded once at each quality, and every decoder reads that file."""
 
 import sys
 import time
@@ -64,7 +64,10 @@ class DecoderWorker(Worker):
 
 
 def versions(wanted: Sequence[str] | None, device: str = "cpu") -> dict[str, str]:
-    """Decoders, vq first, and what decides their pictures; None: all that have weights. The names are those of the benchmark's codecs ours-NAME."""
+    """Decoders, vq first, and what decides their pictures, as the benchmark's codecs ours-NAME say it.
+
+    None: all that have weights.
+    """
     loaded = codec.load(device=device)
     present = loaded.decoders()
     if unknown := [name for name in wanted or () if name not in present]:
@@ -79,10 +82,16 @@ def say(sentence: str) -> None:
 
 
 def measure_decoders(
-    images: Sequence[SourceImage], qualities: Sequence[float], decoders: Mapping[str, str], metrics: Sequence[str], options: MetricOptions, out: Path,
-    processes: int = 1, device: str = "cpu",
-) -> Measured:  # fmt: skip
-    """Measures what OUT/decoder_rows.csv does not hold yet, and returns the rows of these pictures, qualities and decoders."""
+    images: Sequence[SourceImage],
+    qualities: Sequence[float],
+    decoders: Mapping[str, str],
+    metrics: Sequence[str],
+    options: MetricOptions,
+    out: Path,
+    processes: int = 1,
+    device: str = "cpu",
+) -> Measured:
+    """Measures what OUT/decoder_rows.csv does not hold yet; returns the rows of what was asked for."""
     prepare_torch((), metrics, options)
     pictures, left_out = usable_metrics([name for name in metrics if name in IMAGE_METRICS], options)
     sets, sets_left_out = usable_sets([name for name in metrics if name in SET_METRICS], options)
@@ -95,7 +104,11 @@ def measure_decoders(
         for image in images:
             for setting in (f"{quality:g}" for quality in qualities):
                 keys = {name: (image.digest, f"ours-{name}", setting, version) for name, version in decoders.items()}
-                missing = tuple((name, key[-1]) for name, key in keys.items() if not (table.has(key, pictures) and store.has(key, sets)))
+                missing = tuple(
+                    (name, key[-1])
+                    for name, key in keys.items()
+                    if not (table.has(key, pictures) and store.has(key, sets))
+                )
                 if missing:
                     jobs.append(Job(image, setting, missing))
         plan = Plan((), CodecOptions(device), pictures, sets, options, out / ".features", DecoderWorker)
@@ -108,7 +121,10 @@ def measure_decoders(
                 table.append(row)
         table.finish({f"ours-{name}": version for name, version in decoders.items()})
         wanted = {image.digest for image in images}
-        settings, current = {f"{quality:g}" for quality in qualities}, {(f"ours-{name}", version) for name, version in decoders.items()}
+        settings, current = (
+            {f"{quality:g}" for quality in qualities},
+            {(f"ours-{name}", version) for name, version in decoders.items()},
+        )
         rows = [
             row for row in table.rows.values()
             if row["image_hash"] in wanted and row["setting"] in settings and (row["codec"], row["version"]) in current

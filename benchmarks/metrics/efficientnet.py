@@ -1,6 +1,7 @@
 """EfficientNet-lite0 (Tan and Le 2019; the "lite" variant has ReLU6 and no squeeze-and-excitation) for measuring.
 
-Tensor names are those of the package efficientnet-lite-pytorch, whose weights it takes. Padding follows TensorFlow's SAME for even sides.
+Tensor names are those of the package efficientnet-lite-pytorch, whose weights it takes. Padding follows TensorFlow's
+SAME for even sides.
 """
 
 from pathlib import Path
@@ -10,7 +11,15 @@ from torch import nn
 from torch.nn import functional as F
 
 SIDE = 224  # the side it was trained with
-_STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
 
 
 class _Convolution(nn.Conv2d):
@@ -84,4 +93,3 @@ def load_efficientnet(weights: Path) -> EfficientNetLite0:
     network = EfficientNetLite0()
     network.load_state_dict(load_file(weights))
     return network.eval()
-

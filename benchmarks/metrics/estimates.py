@@ -58,8 +58,8 @@ class Kid:
     def resampled(self, draws: Draws) -> Values:
         """Estimates (resamples,).
 
-        Copies of one image are not paired with one another: patches of one image are alike, and such pairs would raise every
-        resampled estimate.
+        Copies of one image are not paired with one another: patches of one image are alike, and such pairs would raise
+        every resampled estimate.
         """
 
         def total(sums: Values) -> Values:
@@ -72,8 +72,8 @@ class Kid:
 class Fid:
     """FID of decoded pictures against originals (Heusel et al. 2017).
 
-    Fewer patches than features, so covariances are never formed: with centred patches A and B (rows, divided by the root of their number less one)
-    the trace of the root of C_A C_B is the sum of the singular values of A B^T, which is as small as the number of patches.
+    Covariances are never formed: with centred patches A and B (rows, divided by the root of their number less one) the
+    trace of the root of C_A C_B is the sum of the singular values of A B^T, which is as small as the number of patches.
     """
 
     def __init__(self, original: Sequence[Features], decoded: Sequence[Features], kind: str = "inception") -> None:
@@ -91,7 +91,10 @@ class Fid:
         if not total:
             return float("nan")
         means = [share @ side[kept] for side in (self._x, self._y)]
-        spread = sum((weight @ square[kept] - (total + 1) * mean @ mean) / total for square, mean in zip(self._squares, means, strict=True))
+        spread = sum(
+            (weight @ square[kept] - (total + 1) * mean @ mean) / total
+            for square, mean in zip(self._squares, means, strict=True)
+        )
         products = self._products[np.ix_(kept, kept)]
         centred = products - share @ products - (products @ share)[:, None] + share @ products @ share
         root = np.sqrt(weight)
@@ -103,10 +106,10 @@ class Fid:
         return self._value(np.ones(self._owner[-1] + 1, np.int64))
 
     def resampled(self, draws: Draws) -> Values:
-        """Estimates (resamples,): the plain one and the mean deviation of the drawn images, an image's being that of its jackknife pseudo-value.
+        """Estimates (resamples,): the plain one and the mean deviation of the drawn images' jackknife pseudo-values.
 
-        FID of a resample itself will not do: it rises as a resample holds fewer different patches, which made intervals twice as wide as the spread
-        over fresh sets of images.
+        FID of a resample itself will not do: it rises as a resample holds fewer different patches, which makes
+        intervals twice as wide as the spread over fresh sets of images.
         """
         images = draws.shape[1]
         left_out = np.array([self._value(1 - own) for own in np.eye(images, dtype=np.int64)])

@@ -1,7 +1,8 @@
-"""Are these the networks that were published? Values from other people's documentation and examples, computed again with a weights folder.
+"""Are these the networks that were published? Values from other people's documentation, computed again with a folder.
 
-Noise needs no pictures, so these checks run everywhere; with the authors' example pictures at hand their published values are checked too, which is the
-only check of AlexNet beside the hash of its file. EfficientNet has no published example: its file's hash and strict loading are all.
+Noise needs no pictures, so these checks run everywhere. With the authors' example pictures their published values are
+checked too; that is the only check of AlexNet beside the hash of its file. EfficientNet has no published example: its
+file's hash and strict loading are all.
 """
 
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def _score(metric: Any, x: Any, y: Any) -> float:
 
 
 def check_lpips() -> Iterator[str]:
-    """Ten pairs of NumPy's noise of seed 123 with VGG16; torchmetrics' documentation has 0.3493 for ten pairs of torch's noise."""
+    """Ten pairs of NumPy's noise of seed 123 with VGG16 (torchmetrics' documentation: 0.3493 for torch's noise)."""
     import torch
 
     draw = np.random.RandomState(123)
@@ -66,14 +67,19 @@ def fid64(network: Any) -> float:
     import piq
 
     generator = torch.Generator().manual_seed(123)
-    sets = [torch.randint(low, high, (100, 3, 299, 299), generator=generator, dtype=torch.uint8) for low, high in ((0, 200), (100, 255))]
-    stem = torch.nn.Sequential(network.Conv2d_1a_3x3, network.Conv2d_2a_3x3, network.Conv2d_2b_3x3, torch.nn.MaxPool2d(3, 2))
+    sets = [
+        torch.randint(low, high, (100, 3, 299, 299), generator=generator, dtype=torch.uint8)
+        for low, high in ((0, 200), (100, 255))
+    ]
+    stem = torch.nn.Sequential(
+        network.Conv2d_1a_3x3, network.Conv2d_2a_3x3, network.Conv2d_2b_3x3, torch.nn.MaxPool2d(3, 2)
+    )
     features = [torch.cat([stem((x[None].float() - 128) / 128).mean((2, 3)) for x in part]).double() for part in sets]
     return float(piq.FID().compute_metric(*features))
 
 
 def check_inception(script: Any) -> Iterator[str]:
-    """The renamed network against the TorchScript it came from, and FID of noise against the documentation, within the spread over draws."""
+    """FID of noise within the spread over draws, and the renamed network against the TorchScript it came from."""
     import torch
 
     from benchmarks.metrics.sets import inception_features
@@ -91,9 +97,16 @@ def check_pictures(folder: Path) -> Iterator[str]:
     if (reference := folder / "ex_ref.png").is_file():
         lpips = Lpips("alex")
         for name, published in LPIPS_PAIRS.items():
-            yield _verdict(f"LPIPS alex, {name}", _score(lpips, _picture(reference), _picture(folder / name)), published, 6e-4)
+            yield _verdict(
+                f"LPIPS alex, {name}", _score(lpips, _picture(reference), _picture(folder / name)), published, 6e-4
+            )
     if (reference := folder / "r0.png").is_file():
-        yield _verdict("DISTS, r0.png and r1.png", _score(Dists(), _picture(reference), _picture(folder / "r1.png")), DISTS_PAIR, 1e-4)
+        yield _verdict(
+            "DISTS, r0.png and r1.png",
+            _score(Dists(), _picture(reference), _picture(folder / "r1.png")),
+            DISTS_PAIR,
+            1e-4,
+        )
 
 
 def check(hub: Path, script: Any, examples: Path | None = None) -> Iterator[str]:

@@ -33,7 +33,9 @@ def _need_cached(metric: str, *files: str) -> None:
 
     folder = Path(torch.hub.get_dir(), "checkpoints")
     if missing := [file for file in files if not (folder / file).is_file()]:
-        raise MetricAbsent(f"{metric} is left out: {' and '.join(missing)} not found in torch's checkpoint cache ({_HOW})")
+        raise MetricAbsent(
+            f"{metric} is left out: {' and '.join(missing)} not found in torch's checkpoint cache ({_HOW})"
+        )
 
 
 class SqueezeFeatures:
@@ -51,7 +53,9 @@ class SqueezeFeatures:
             network.load_state_dict(load_file(weights))
         except (OSError, SafetensorError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise MetricAbsent(f"{metric} is left out: {weights} does not hold SqueezeNet 1.1 weights ({reason})") from None
+            raise MetricAbsent(
+                f"{metric} is left out: {weights} does not hold SqueezeNet 1.1 weights ({reason})"
+            ) from None
         self._layers = network.features.eval().to(memory_format=torch.channels_last)
         self._mean, self._std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
 
@@ -116,7 +120,11 @@ def empty_inception() -> Any:
     from piq.feature_extractors import InceptionV3, fid_inception
     from torchvision.models import Inception3
 
-    with _quiet(), patch.object(fid_inception, "load_state_dict_from_url", lambda *_, **__: {}), patch.object(Inception3, "load_state_dict", lambda *_, **__: None):
+    with (
+        _quiet(),
+        patch.object(fid_inception, "load_state_dict_from_url", lambda *_, **__: {}),
+        patch.object(Inception3, "load_state_dict", lambda *_, **__: None),
+    ):
         return InceptionV3.fid_inception_v3().eval()
 
 
@@ -129,7 +137,10 @@ def load_inception(metric: str) -> Any:
     with _quiet():
         network = InceptionV3.fid_inception_v3().eval()
     if metric == "is" and not network.fc.weight.any():
-        raise MetricAbsent("is is left out: these Inception weights have no last layer, with which alone there is a score; label_agreement stands in for it")
+        raise MetricAbsent(
+            "is is left out: these Inception weights have no last layer, with which alone there is a score; "
+            "label_agreement stands in for it"
+        )
     return network
 
 

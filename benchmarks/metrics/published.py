@@ -1,9 +1,11 @@
-"""Distances of one picture in features of networks with published weights. What a network says of the original is kept for all its decoded pictures.
+"""Distances of one picture in features of networks with published weights.
 
-lpips, lpips_vgg: LPIPS v0.1 (Zhang et al. 2018). dists: DISTS (Ding et al. 2020) at full size, as published codecs are measured; piq's own call
-shrinks the short side to 256. effnet: unit-normalised features of EfficientNet-lite0 at five resolutions, squared difference, mean over space,
-sum over layers; own name, no published values, and no codec here is trained against it. label_agreement: how much of the probability over the
-1000 ImageNet labels stays where it was, sum of min(p, q), mean over 256-pixel patches; 1 is the same. It stands in for Inception scores.
+What a network says of the original is kept for all its decoded pictures. lpips, lpips_vgg: LPIPS v0.1 (Zhang et al.
+2018). dists: DISTS (Ding et al. 2020) at full size, as published codecs are measured; piq's own call shrinks the short
+side to 256. effnet: unit-normalised features of EfficientNet-lite0 at five resolutions, squared difference, mean over
+space, sum over layers; own name, no published values, and nothing here is trained against it. label_agreement: how much
+of the probability over the 1000 ImageNet labels stays where it was: sum of min(p, q), mean over 256-pixel patches; 1 is
+the same. It stands in for Inception scores.
 """
 
 from typing import Any
@@ -100,6 +102,8 @@ PUBLISHED = (
     Metric("lpips", "LPIPS (AlexNet, v0.1)", False, 4, lambda options: Lpips("alex"), network=True),
     Metric("lpips_vgg", "LPIPS (VGG16, v0.1)", False, 4, lambda options: Lpips("vgg"), network=True),
     Metric("dists", "DISTS (full size)", False, 4, lambda options: Dists(), network=True),
-    Metric("effnet", "EfficientNet-lite0 distance (effnet)", False, 4, lambda options: EfficientDistance(), network=True),
+    Metric(
+        "effnet", "EfficientNet-lite0 distance (effnet)", False, 4, lambda options: EfficientDistance(), network=True
+    ),
     Metric("label_agreement", "agreement of ImageNet labels", True, 3, lambda options: LabelAgreement(), network=True),
 )

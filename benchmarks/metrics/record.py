@@ -1,4 +1,4 @@
-"""What a metric is: one record beside its maker; lists, axes, directions and digits of tables all come from the records."""
+"""What a metric is: one record beside its maker, from which lists, axes, directions and digits of tables come."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from typing import Any
 class Metric:
     """A metric of decoded pictures.
 
-    A metric of one picture has a maker that takes `MetricOptions` and gives an `ImageMetric`. A metric of a set has `features`, the kind that
-    `FeatureExtractor` keeps, and its maker takes the features of originals, those of decoded pictures and the kind, and gives an estimate:
-    called, it is the value; `resampled(draws)` are values for resampled pictures.
+    A metric of one picture has a maker that takes `MetricOptions` and gives an `ImageMetric`. A metric of a set has
+    `features`, the kind that `FeatureExtractor` keeps; its maker takes the features of originals, those of decoded
+    pictures and the kind, and gives an estimate: called, it is the value; `resampled(draws)` is for resampled pictures.
     """
 
     name: str

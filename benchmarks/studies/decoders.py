@@ -1,13 +1,15 @@
-"""The decoders of one file side by side: python -m benchmarks.studies.decoders --images DIR --weights-cache HUB --out results/NAME
+"""The decoders of one file side by side: python -m benchmarks.studies.decoders --images DIR --weights-cache HUB --out OUT
 
-Every picture of DIR is coded once at each quality, and every decoder that `codec.load().decoders()` names reads that file, so differences to the vq picture
-are paired. Writes
+Every picture of DIR is coded once at each quality, and every decoder that `codec.load().decoders()` names reads that
+file, so differences to the vq picture are paired. Writes
 
   OUT/decoder_rows.csv   one row for each picture, quality and decoder
-  OUT/decoders.csv       one row for each decoder and quality: means, metrics of the set, and differences to vq, with 95 % bootstrap intervals over pictures
+  OUT/decoders.csv       one row for each decoder and quality: means, metrics of the set, and differences to vq, with
+                         95 % bootstrap intervals over pictures
 
-Run again, it measures what is missing. Without --images the rows of OUT/rd.csv are taken, which rd_curve.py --codecs ours wrote. Metrics whose weights are not
-there are left out with a sentence; python -m benchmarks.metrics.weights makes HUB.
+Run again, it measures what is missing. Without --images the rows of OUT/rd.csv are taken, which rd_curve.py --codecs
+ours wrote. Metrics whose weights are not there are left out with a sentence; python -m benchmarks.metrics.weights makes
+HUB.
 """
 
 import argparse
@@ -30,9 +32,13 @@ DEFAULT_METRICS = ("ms_ssim", *NETWORK_METRICS, "fid", "kid", "gmsd", "mdsi", "s
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    ap = argparse.ArgumentParser(prog="benchmarks.studies.decoders", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap = argparse.ArgumentParser(
+        prog="benchmarks.studies.decoders", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     ap.add_argument("--images", type=Path, help="folder of pictures to measure (default: take the rows of OUT/rd.csv)")
-    ap.add_argument("--qualities", default=",".join(f"{q:g}" for q in QUALITIES), help="with commas (default: %(default)s)")
+    ap.add_argument(
+        "--qualities", default=",".join(f"{q:g}" for q in QUALITIES), help="with commas (default: %(default)s)"
+    )
     ap.add_argument("--decoders", help="names, with commas; vq is always among them (default: all that have weights)")
     ap.add_argument("--metrics", default=",".join(DEFAULT_METRICS), help="beside rmse and psnr (default: %(default)s)")
     ap.add_argument("--weights-cache", type=Path, metavar="HUB", help="torch hub folder of benchmarks.metrics.weights")
@@ -61,7 +67,9 @@ def run(args: argparse.Namespace) -> int:
         decoders = versions(args.decoders.split(",") if args.decoders else None, args.device)
         options = MetricOptions(args.feature_weights, args.weights_cache)
         images = [source_image(path, path.name) for path in paths]
-        measured = measure_decoders(images, args.qualities, decoders, args.metrics, options, args.out, args.jobs, args.device)
+        measured = measure_decoders(
+            images, args.qualities, decoders, args.metrics, options, args.out, args.jobs, args.device
+        )
         failed = measured.failed
         keys = {(row["image_hash"], row["codec"], row["setting"]) for row in measured.rows}
         if not keys:
@@ -74,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
         rows = read_table(args.out / "rd.csv")
         rows = rows[rows.codec.isin([f"ours-{name}" for name in ORDER])]
     if rows.codec.nunique() < 2:
-        raise BenchmarkError(f"there is no second decoder to compare with vq in {args.out}: name pictures with --images")
+        raise BenchmarkError(
+            f"there is no second decoder to compare with vq in {args.out}: name pictures with --images"
+        )
     found = table(rows, FeatureStore(args.out / ".features"))
     found.to_csv(args.out / "decoders.csv", index=False, float_format="%.6g", lineterminator="\n")
     print(short(found))

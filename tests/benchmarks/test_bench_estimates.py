@@ -48,7 +48,10 @@ def test_the_spread_of_resampled_fid_is_that_of_fresh_sets_of_images() -> None:
     for seed in range(0, 80, 2):
         x, y = features(30, 8, 0, seed), features(30, 8, 0.5, seed + 1)
         noise = np.random.default_rng(1000 + seed)
-        z = [{"inception": (item["inception"] + noise.normal(0.1, 0.5, item["inception"].shape)).astype(np.float32)} for item in y]
+        z = [
+            {"inception": (item["inception"] + noise.normal(0.1, 0.5, item["inception"].shape)).astype(np.float32)}
+            for item in y
+        ]
         one, other = Fid(x, y), Fid(x, z)
         pairs.append((one(), other() - one()))
         if seed < 16:

