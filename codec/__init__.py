@@ -10,7 +10,10 @@ that `import codec` (and reading a header, or `--help`) does not pay for importi
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from codec.errors import CodecError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,25 +21,144 @@ if TYPE_CHECKING:
     from codec.api import Codec, load
 
 __version__ = "0.1.0"
-__all__ = ["Codec", "__version__", "decode", "encode", "load"]
+__all__ = ["Codec", "CodecError", "__version__", "decode", "encode", "load", "upscale"]
 
 
-def encode(image: Any, **options: Any) -> bytes:
-    """Encode with the default model on the CPU; see `codec.image.read.load` for what an image may be.
+def encode(
+    image: Any,
+    *,
+    quality: float = 50.0,
+    target_bpp: float | None = None,
+    target_bytes: int | None = None,
+    effort: int = 1,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> bytes:
+    """Picture -> bytes of an .ldc file, with the default model on the CPU.
 
-    The options are those of `Codec.encode`: quality, target_bpp, target_bytes, effort, seed, progress.
-    Refusals are `codec.errors.CodecError`.
+    image: what codec.image.read.load takes (path, bytes, file, PIL image, uint8 array HWC or HW, float tensor CHW).
+    quality: 0 (small) .. 100 (good), in steps of 1/64; not used with a target.
+    target_bpp: the best quality that needs at most so many bits per pixel.
+    target_bytes: the best quality in at most so many bytes.
+    effort: 1 (one pass) .. 9 (minutes): searches for a better picture at the same quality. At 9 the picture is
+        clearly better, and the file about a tenth larger at the same quality number.
+    seed: of the noise of decoders that make detail; kept in the file.
+    progress: called with 0..1.
+
+    Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for
+    options out of range.
     """
-    return _codec(_default_model()).encode(image, **options)
+    return _codec(_default_model()).encode(
+        image,
+        quality=quality,
+        target_bpp=target_bpp,
+        target_bytes=target_bytes,
+        effort=effort,
+        seed=seed,
+        progress=progress,
+    )
 
 
-def decode(data: bytes, **options: Any) -> Image.Image:
-    """Decode on the CPU, with the model that the file names, to a PIL image of mode L, LA, RGB or RGBA.
+def decode(
+    data: bytes,
+    *,
+    decoder: str = "vq",
+    realism: float | None = None,
+    steps: int | None = None,
+    sampler: str | None = None,
+    guidance: float | None = None,
+    consistency: bool | None = None,
+    stop: float | None = None,
+    seed: int | None = None,
+    context: Any = None,
+    label: str | None = None,
+    max_bytes: int | None = None,
+    allow_truncated: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> Image.Image:
+    """Bytes of an .ldc file -> PIL image of mode L, LA, RGB or RGBA, with the model that the file names, on the CPU.
 
-    The options are those of `Codec.decode`: decoder, max_bytes, allow_truncated, progress.
-    Refusals are `codec.errors.CodecError`; `FormatError` for bytes that are not a valid file.
+    decoder: vq is nearest to the original; the others (`Codec.decoders()`) make detail that was not sent.
+    realism: 0 (no detail that was not sent) .. 1 (all of the decoder's, the default).
+    steps: of the sampler, 1 .. 1000; more is slower.
+    sampler: dpmpp_2m (the default), heun or ancestral.
+    guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
+    consistency: make the sample agree with what is known of the picture (the default).
+    stop: noise level of the sampler's last estimate.
+    seed: of the noise; the default is the one in the file, 0 for upscale.
+    context: float array or tensor (N, D) for cross-attention, in place of what the file says.
+    label: what the picture shows, one of `Codec.labels()`.
+    max_bytes: use no more than the first so many bytes, for a coarser picture.
+    allow_truncated: accept a file that was cut short, for a coarser picture.
+    progress: called with 0..1.
+
+    An option that has no effect with the decoder is refused. Raises FormatError for bytes that are no sound file,
+    UnsupportedError for another model or a decoder without weights, CodecError for options out of range.
     """
-    return _codec(_model_of(data)).decode(data, **options)
+    return _codec(_model_of(data)).decode(
+        data,
+        decoder=decoder,
+        realism=realism,
+        steps=steps,
+        sampler=sampler,
+        guidance=guidance,
+        consistency=consistency,
+        stop=stop,
+        seed=seed,
+        context=context,
+        label=label,
+        max_bytes=max_bytes,
+        allow_truncated=allow_truncated,
+        progress=progress,
+    )
+
+
+def upscale(
+    image: Any,
+    scale: int = 2,
+    *,
+    realism: float | None = None,
+    steps: int | None = None,
+    sampler: str | None = None,
+    guidance: float | None = None,
+    consistency: bool | None = None,
+    stop: float | None = None,
+    seed: int | None = None,
+    context: Any = None,
+    label: str | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Image.Image:
+    """Picture -> PIL image ``scale`` (2 or 4) times as wide and high, whose reduction is the picture again.
+
+    image: what codec.image.read.load takes; alpha is enlarged bicubically.
+    scale: times as wide and as high, 2 or 4.
+    realism: 0 (the bicubic enlargement) .. 1 (all of the decoder's, the default).
+    steps: of the sampler, 1 .. 1000; more is slower.
+    sampler: dpmpp_2m (the default), heun or ancestral.
+    guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
+    consistency: make the sample agree with what is known of the picture (the default).
+    stop: noise level of the sampler's last estimate.
+    seed: of the noise; the default is the one in the file, 0 for upscale.
+    context: float array or tensor (N, D) for cross-attention, in place of what the file says.
+    label: what the picture shows, one of `Codec.labels()`.
+    progress: called with 0..1.
+
+    Raises CodecError for options out of range, LimitError for a result above 64 megapixels.
+    """
+    return _codec(_default_model()).upscale(
+        image,
+        scale,
+        realism=realism,
+        steps=steps,
+        sampler=sampler,
+        guidance=guidance,
+        consistency=consistency,
+        stop=stop,
+        seed=seed,
+        context=context,
+        label=label,
+        progress=progress,
+    )
 
 
 @functools.cache

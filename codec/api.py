@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from codec.image.write import assemble
 from codec.manifest import Weights
 from codec.models.semantic import Semantic
 from codec.models.transforms import PATCH
+from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
 from codec.restoration import restore
 
 UNIT = 2 * PATCH  # pictures are padded to multiples of this many pixels
@@ -81,22 +82,25 @@ class Codec:
     ) -> bytes:
         """Picture -> bytes of an .ldc file.
 
-        image: what codec.image.read.load takes (path, PIL image, uint8 array HWC or HW, float tensor CHW in 0..1). quality: 0..100, higher is
-        better, in steps of 1/64. target_bytes: the file is the best found that is not larger; target_bpp: the same, in bits per pixel.
-        effort: 1 (one pass) .. 9 (refines the latents against the decoder, minutes). seed: of the semantic decoder's noise. progress: called with
-        0..1. Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for options out of range.
+        image: what codec.image.read.load takes (path, bytes, file, PIL image, uint8 array HWC or HW, float tensor CHW).
+        quality: 0 (small) .. 100 (good), in steps of 1/64; not used with a target.
+        target_bpp: the best quality that needs at most so many bits per pixel.
+        target_bytes: the best quality in at most so many bytes.
+        effort: 1 (one pass) .. 9 (minutes): searches for a better picture at the same quality. At 9 the picture is
+            clearly better, and the file about a tenth larger at the same quality number.
+        seed: of the noise of decoders that make detail; kept in the file.
+        progress: called with 0..1.
+
+        Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for
+        options out of range.
         """
-        if not 0 <= quality <= 100:
-            raise CodecError(f"quality {quality:g} is outside 0..100")
-        if not 1 <= effort <= 9:
-            raise CodecError(f"effort {effort} is outside 1..9")
-        if not 0 <= seed < 2**32:
-            raise CodecError(f"seed {seed} is outside 0..2**32-1")
-        if target_bpp is not None and target_bytes is not None:
-            raise CodecError("give a target in bytes or in bits per pixel, not both")
-        for name, value in (("bpp", target_bpp), ("bytes", target_bytes)):
-            if value is not None and not value > 0:
-                raise CodecError(f"the target of {value:g} {name} is not positive")
+        options = EncodeOptions(
+            quality=quality,
+            target_bpp=target_bpp,
+            target_bytes=target_bytes,
+            effort=effort,
+            seed=seed,
+        )
         picture = read.load(image)
         alpha = b"" if picture.alpha is None else pack_alpha(picture.alpha)
         step = progress or _ignore
@@ -104,42 +108,111 @@ class Codec:
             prepared = self._prepare(picture.rgb)
 
             def at(level: int, effort: int, step: Callable[[float], None]) -> bytes:
-                header = Header(prepared.width, prepared.height, self.model_id, self._model.table_hash, level, picture.gray, seed)
+                header = Header(prepared.width, prepared.height, self.model_id, self._model.table_hash, level, picture.gray, options.seed)
                 return pack(header, self._sections(prepared.x, level, effort, step), alpha)
 
-            if target_bpp is not None:
-                target_bytes = int(target_bpp * prepared.width * prepared.height / 8)
-            if target_bytes is None:
-                return at(level_of(quality), effort, step)
-            return _largest_below(target_bytes, at, effort, step)
+            target = options.target_bytes
+            if options.target_bpp is not None:
+                target = int(options.target_bpp * prepared.width * prepared.height / 8)
+            if target is None:
+                return at(level_of(options.quality), options.effort, step)
+            return _largest_below(target, at, options.effort, step)
 
-    def decode(self, data: bytes, **options: Any) -> Image.Image:
-        """Bytes -> PIL image of mode L, LA, RGB or RGBA; the options are those of ``decode_parts``."""
-        rgb, gray, alpha = self.decode_parts(data, **options)
-        return assemble(rgb, gray, alpha)
-
-    def decode_array(self, data: bytes, **options: Any) -> np.ndarray:
-        """Bytes -> uint8 (H, W, 3), without alpha; the options are those of ``decode_parts``."""
-        return self.decode_parts(data, **options)[0]
-
-    def decode_parts(
+    def decode(
         self,
         data: bytes,
         *,
         decoder: str = "vq",
+        realism: float | None = None,
+        steps: int | None = None,
+        sampler: str | None = None,
+        guidance: float | None = None,
+        consistency: bool | None = None,
+        stop: float | None = None,
+        seed: int | None = None,
+        context: Any = None,
+        label: str | None = None,
         max_bytes: int | None = None,
         allow_truncated: bool = False,
         progress: Callable[[float], None] | None = None,
-        **semantic: Any,
-    ) -> tuple[np.ndarray, bool, np.ndarray | None]:
-        """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None.
+    ) -> Image.Image:
+        """Bytes -> PIL image of mode L, LA, RGB or RGBA.
 
-        decoder: one of ``decoders()``. max_bytes: use no more than the first so many bytes; allow_truncated: accept a file that was cut;
-        both give a coarser picture. semantic: fields of ``codec.restoration.restore.Options`` (realism, steps, sampler, guidance, consistency, stop, seed, context, label) for the
-        decoders other than vq. Raises FormatError for bytes that are no sound file, UnsupportedError for another model or a decoder without weights.
+        decoder: vq is nearest to the original; the others (`Codec.decoders()`) make detail that was not sent.
+        realism: 0 (no detail that was not sent) .. 1 (all of the decoder's, the default).
+        steps: of the sampler, 1 .. 1000; more is slower.
+        sampler: dpmpp_2m (the default), heun or ancestral.
+        guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
+        consistency: make the sample agree with what is known of the picture (the default).
+        stop: noise level of the sampler's last estimate.
+        seed: of the noise; the default is the one in the file, 0 for upscale.
+        context: float array or tensor (N, D) for cross-attention, in place of what the file says.
+        label: what the picture shows, one of `Codec.labels()`.
+        max_bytes: use no more than the first so many bytes, for a coarser picture.
+        allow_truncated: accept a file that was cut short, for a coarser picture.
+        progress: called with 0..1.
+
+        An option that has no effect with the decoder is refused. Raises FormatError for bytes that are no sound file,
+        UnsupportedError for another model or a decoder without weights, CodecError for options out of range.
         """
-        options = _semantic_options(semantic)
-        stream = parse(data, max_bytes=max_bytes, allow_truncated=allow_truncated)
+        options = DecodeOptions(
+            decoder=decoder,
+            realism=realism,
+            steps=steps,
+            sampler=sampler,
+            guidance=guidance,
+            consistency=consistency,
+            stop=stop,
+            seed=seed,
+            context=context,
+            label=label,
+            max_bytes=max_bytes,
+            allow_truncated=allow_truncated,
+        )
+        rgb, gray, alpha = self.decode_parts(data, options, progress)
+        return assemble(rgb, gray, alpha)
+
+    def decode_array(
+        self,
+        data: bytes,
+        *,
+        decoder: str = "vq",
+        realism: float | None = None,
+        steps: int | None = None,
+        sampler: str | None = None,
+        guidance: float | None = None,
+        consistency: bool | None = None,
+        stop: float | None = None,
+        seed: int | None = None,
+        context: Any = None,
+        label: str | None = None,
+        max_bytes: int | None = None,
+        allow_truncated: bool = False,
+        progress: Callable[[float], None] | None = None,
+    ) -> np.ndarray:
+        """Bytes -> uint8 (H, W, 3), without alpha; the options are those of ``decode``."""
+        options = DecodeOptions(
+            decoder=decoder,
+            realism=realism,
+            steps=steps,
+            sampler=sampler,
+            guidance=guidance,
+            consistency=consistency,
+            stop=stop,
+            seed=seed,
+            context=context,
+            label=label,
+            max_bytes=max_bytes,
+            allow_truncated=allow_truncated,
+        )
+        return self.decode_parts(data, options, progress)[0]
+
+    def decode_parts(
+        self, data: bytes, asked: DecodeOptions, progress: Callable[[float], None] | None = None
+    ) -> tuple[np.ndarray, bool, np.ndarray | None]:
+        """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None. See ``decode``."""
+        decoder, options = asked.decoder, _generation(asked)
+        stream = parse(data, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated)
         header = stream.header
         if header.model_id != self.model_id:
             raise UnsupportedError(f"the file was made with model {header.model_id}, this is model {self.model_id}")
@@ -158,13 +231,53 @@ class Codec:
                 rgb = self._restore(decoder, net, rgb, tokens, v_hat if whole else None, header.level, options, header.seed, lambda done: step(0.1 + 0.9 * done))
         return rgb[: header.height, : header.width], header.gray, alpha
 
-    def upscale(self, image: Any, scale: int, *, progress: Callable[[float], None] | None = None, **semantic: Any) -> Image.Image:
+    def upscale(
+        self,
+        image: Any,
+        scale: int = 2,
+        *,
+        realism: float | None = None,
+        steps: int | None = None,
+        sampler: str | None = None,
+        guidance: float | None = None,
+        consistency: bool | None = None,
+        stop: float | None = None,
+        seed: int | None = None,
+        context: Any = None,
+        label: str | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Image.Image:
         """Picture -> PIL image ``scale`` (2 or 4) times as wide and high, whose reduction is the picture again.
 
-        image: what codec.image.read.load takes. semantic: fields of ``codec.restoration.restore.Options``; realism 0 is the bicubic enlargement, and the default of the seed is 0.
-        Alpha is enlarged bicubically. Raises CodecError for a scale that is not trained, LimitError for a result above 64 megapixels.
+        image: what codec.image.read.load takes; alpha is enlarged bicubically.
+        scale: times as wide and as high, 2 or 4.
+        realism: 0 (the bicubic enlargement) .. 1 (all of the decoder's, the default).
+        steps: of the sampler, 1 .. 1000; more is slower.
+        sampler: dpmpp_2m (the default), heun or ancestral.
+        guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
+        consistency: make the sample agree with what is known of the picture (the default).
+        stop: noise level of the sampler's last estimate.
+        seed: of the noise; the default is the one in the file, 0 for upscale.
+        context: float array or tensor (N, D) for cross-attention, in place of what the file says.
+        label: what the picture shows, one of `Codec.labels()`.
+        progress: called with 0..1.
+
+        Raises CodecError for options out of range, LimitError for a result above 64 megapixels.
         """
-        options = _semantic_options(semantic)
+        options = _generation(
+            UpscaleOptions(
+                scale=scale,
+                realism=realism,
+                steps=steps,
+                sampler=sampler,
+                guidance=guidance,
+                consistency=consistency,
+                stop=stop,
+                seed=seed,
+                context=context,
+                label=label,
+            )
+        )
         net = self._restorer("ldm", options)
         task = restore.upscale_task(net, scale)
         picture = read.load(image)
@@ -178,7 +291,7 @@ class Codec:
             level = restore.top(self._model.vqvae, self._device)
             y_c = restore.latents(self._model.vqvae, x, level)
             values = restore.small_values(x)
-            known = restore.Known(restore.conditioned(net, y_c, task, values, options, self._label("ldm", options)), restore.small_agreement(self._model.vqvae, small, scale))
+            known = restore.Known(restore.conditioned(net, y_c, task, values, options, self._label(options)), restore.small_agreement(self._model.vqvae, small, scale))
             y = restore.restore("ldm", net, known, options, options.seed or 0, progress or _ignore)
             x_hat = restore.picture(self._model.vqvae, y, level)
             if options.consistency:
@@ -220,7 +333,7 @@ class Codec:
             self._restorers[name] = zoo.load_restorer(self._weights, name, self.model_id, self._device)
         net = self._restorers[name]
         options.check(net.network.config.context)
-        self._label(name, options)
+        self._label(options)
         return net
 
     def _labelled(self) -> zoo.Labels:
@@ -228,12 +341,10 @@ class Codec:
             self._labels = zoo.load_labels(self._weights, self.model_id, self._device)
         return self._labels
 
-    def _label(self, decoder: str, options: restore.Options) -> torch.Tensor | None:
+    def _label(self, options: restore.Options) -> torch.Tensor | None:
         """Context tokens (N, D) of the label that was asked for."""
         if options.label is None:
             return None
-        if decoder != "ldm":
-            raise CodecError(f"a label is for the ldm decoder, not for {decoder}")
         known = self._labelled()
         if options.label not in known.names:
             raise CodecError(f"there is no label {options.label!r} (there is: {', '.join(known.names)})")
@@ -250,7 +361,7 @@ class Codec:
         agree = None
         if v_hat is not None:
             agree = restore.stream_agreement(model, torch.from_numpy(v_hat)[None].to(self._device).float() / 256, position)
-        known = restore.Known(restore.conditioned(net, y_c, min(float(position), model.config.anchors - 1.0), codewords, options, self._label(name, options)), agree)
+        known = restore.Known(restore.conditioned(net, y_c, min(float(position), model.config.anchors - 1.0), codewords, options, self._label(options)), agree)
         y = restore.restore(name, net, known, options, seed if options.seed is None else options.seed, step)
         sampled = restore.picture(model, y, restore.top(model, self._device))
         return restore.blend(x, sampled, options.realism)[0].permute(1, 2, 0).cpu().numpy()
@@ -267,10 +378,11 @@ class Codec:
             torch.set_num_threads(before)
 
 
-def _semantic_options(given: dict[str, Any]) -> restore.Options:
-    known = {f.name for f in fields(restore.Options)}
-    if wrong := sorted(set(given) - known):
-        raise CodecError(f"there is no option {wrong[0]!r} (there is: {', '.join(sorted(known))})")
+def _generation(asked: DecodeOptions | UpscaleOptions) -> restore.Options:
+    """What was asked for, with defaults for the rest."""
+    given = asked.generation()
+    if isinstance(given.get("context"), np.ndarray):
+        given["context"] = torch.from_numpy(given["context"]).float()
     return restore.Options(**given)
 
 

@@ -9,9 +9,9 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from codec import manifest
 from codec.bitstream import container
@@ -19,6 +19,7 @@ from codec.cli.info import inspect, read_stream
 from codec.cli.jobs import STANDARD, Job, UsageError, check_target, plan, write_target
 from codec.cli.report import Enlargement, Report, Terminal, explain
 from codec.errors import CodecError, UnknownModelError
+from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from codec.api import Codec
 
 SUFFIX = ".ldc"
+Options = TypeVar("Options", EncodeOptions, DecodeOptions, UpscaleOptions)
 
 
 class StartError(CodecError):
@@ -80,6 +82,7 @@ def run_encode(args: argparse.Namespace) -> int:
 
     _check_model(args)
 
+    _options(args, EncodeOptions)
     jobs = plan(args.inputs, args.output, SUFFIX, read.has_picture_suffix)
     return _run_jobs(args, jobs, _encode)
 
@@ -88,6 +91,7 @@ def run_decode(args: argparse.Namespace) -> int:
     from codec.image import write
 
     _check_decoder(args)
+    _options(args, DecodeOptions)
     jobs = plan(args.inputs, args.output, ".png", lambda path: path.suffix.lower() == SUFFIX)
     for target in {job.target for job in jobs}:
         try:
@@ -102,6 +106,7 @@ def run_upscale(args: argparse.Namespace) -> int:
 
     _check_model(args)
 
+    _options(args, UpscaleOptions)
     jobs = plan(args.inputs, args.output, f".x{args.scale}.png", read.has_picture_suffix)
     for target in {job.target for job in jobs}:
         try:
@@ -139,10 +144,13 @@ def _run_jobs(
     return 1 if failed else 0
 
 
-def _sampling(args: argparse.Namespace) -> dict[str, object]:
-    """Arguments of `_add_sampling` -> options of codec.restoration.restore.Options."""
-    options: dict[str, object] = {"guidance": args.guidance, "consistency": args.consistency, "seed": args.seed, "label": args.label}
-    return options if args.steps is None else {**options, "steps": args.steps}
+def _options(args: argparse.Namespace, kind: type[Options]) -> Options:
+    """What was asked for on the command line, which knows some of the options."""
+    given = {f.name: getattr(args, f.name) for f in fields(kind) if hasattr(args, f.name)}
+    try:
+        return kind(**given)
+    except CodecError as error:
+        raise UsageError(str(error)) from error
 
 
 def _encode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Report:
@@ -155,15 +163,7 @@ def _encode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Termina
         input_bytes = source.seek(0, io.SEEK_END)
     codec = coder.get(args.model)
     start = time.perf_counter()
-    data = codec.encode(
-        picture,
-        quality=args.quality,
-        target_bpp=args.target_bpp,
-        target_bytes=args.target_bytes,
-        effort=args.effort,
-        seed=args.seed,
-        progress=terminal.progress,
-    )
+    data = codec.encode(picture, **asdict(_options(args, EncodeOptions)), progress=terminal.progress)
     seconds = time.perf_counter() - start
     rmse = _rmse(picture.rgb, codec.decode_array(data)) if args.verify else None
     _write(job, data, args.force)
@@ -177,13 +177,12 @@ def _decode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Termina
 
     with _open(job.source) as file:
         data = read_stream(file, args.max_bytes)
-    options = {"max_bytes": args.max_bytes, "allow_truncated": args.allow_truncated}
-    header = container.parse(data, **options).header  # refuses damage before torch is imported
+    options = _options(args, DecodeOptions)
+    # refuses damage before torch is imported
+    header = container.parse(data, max_bytes=options.max_bytes, allow_truncated=options.allow_truncated).header
     codec = coder.get(header.model_id)
     start = time.perf_counter()
-    if args.decoder != "vq":
-        options |= {"realism": args.realism, **_sampling(args)}
-    image = codec.decode(data, decoder=args.decoder, progress=terminal.progress, **options)
+    image = codec.decode(data, **asdict(options), progress=terminal.progress)
     seconds = time.perf_counter() - start
     saved = write.to_bytes(image, write.format_of(job.target))
     _write(job, saved.data, args.force)
@@ -198,7 +197,7 @@ def _upscale(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Termin
         picture = read.load(io.BytesIO(file.read()) if job.source == STANDARD else file)
     codec = coder.get(args.model)
     start = time.perf_counter()
-    image = codec.upscale(picture, args.scale, progress=terminal.progress, **_sampling(args))
+    image = codec.upscale(picture, **asdict(_options(args, UpscaleOptions)), progress=terminal.progress)
     seconds = time.perf_counter() - start
     saved = write.to_bytes(image, write.format_of(job.target))
     _write(job, saved.data, args.force)

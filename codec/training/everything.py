@@ -53,7 +53,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
     found = [
         Stage("base.train", (*data, "--out", runs / "base", *config("train"), *threads, *(("--begin", args.begin) if args.begin else ()))),
         Stage("base.adapt", (*data, "--base", runs / "base" / "last.pt", "--out", runs / "adapted", *config("adapt"), *threads)),
-        Stage("shipping.ship", (*data, "--base", runs / "base", "--adapted", adapted, "--out", base, "--id", args.id, "--crops", args.crops, "--hardware", args.hardware), base, adapted),
+        Stage("shipping.ship", (*data, "--base", runs / "base", "--adapted", adapted, "--out", base, "--id", args.id, "--crops", args.crops, "--photographs", args.photographs), base, adapted),
         Stage("restoration.latents", (*data, "--out", latents, "--base", adapted, "--shards", args.shards, "--size", args.size)),
         decoder("restoration.train_diffusion", "ldm"),
         decoder("restoration.train_gan", "perceptual"),
@@ -62,12 +62,12 @@ def stages(args: argparse.Namespace) -> list[Stage]:
     for name in DECODERS:
         before = (runs / "perceptual",) if name == "gan" else ()
         out = args.weights / f"{name}-{args.id}.safetensors"
-        found.append(Stage("restoration.ship_semantic", ("--runs", *before, runs / name, "--out", out, "--hardware", args.hardware), out, runs / name / "last.pt"))
+        found.append(Stage("restoration.ship_semantic", ("--runs", *before, runs / name, "--out", out), out, runs / name / "last.pt"))
     if args.subjects:
         weights, out = args.weights / f"ldm-{args.id}.safetensors", args.weights / f"label-{args.id}.safetensors"
         found += [
             decoder("restoration.train_labels", "label", *data, "--subjects", args.subjects, "--weights", weights),
-            Stage("restoration.ship_semantic", ("--runs", runs / "label", "--out", out, "--hardware", args.hardware), out, runs / "label" / "last.pt"),
+            Stage("restoration.ship_semantic", ("--runs", runs / "label", "--out", out), out, runs / "label" / "last.pt"),
         ]
     return found
 
@@ -85,7 +85,7 @@ def arguments() -> argparse.Namespace:
     ap.add_argument("--shards", type=int, default=40, help="shards of latents")
     ap.add_argument("--size", type=int, default=64, help="crops in each shard")
     ap.add_argument("--crops", type=int, default=200, help="crops that the tables are counted on")
-    ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
+    ap.add_argument("--photographs", default="", metavar="TEXT", help="where they are from and under which licences, for the record")
     ap.add_argument("--threads", type=int, default=1)
     return ap.parse_args()
 

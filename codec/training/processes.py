@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import platform
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -38,6 +40,19 @@ def place(threads: int, alone: str = "") -> Iterator[torch.device]:
 def rank_and_world() -> tuple[int, int]:
     """Number of this process and how many there are."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def hardware(device: torch.device | str) -> dict[str, object]:
+    """What this process runs on, for the record of a run; nothing that names the machine."""
+    if torch.device(device).type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = platform.machine()
+        with contextlib.suppress(OSError, IndexError):
+            name = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")][0]
+            name = name.split(":", 1)[1].strip()
+    threads, processes = torch.get_num_threads(), rank_and_world()[1]
+    return {"device": name, "threads": threads, "processes": processes, "torch": torch.__version__}
 
 
 class Clock:

@@ -202,10 +202,22 @@ def test_options_of_the_semantic_decoders(ldc, fake, capfd, tmp_path):
     wanted = {"decoder": "ldm", "realism": 0.5, "steps": 3, "guidance": 1.5, "seed": 9, "consistency": False, "label": "food"}
     assert fake.calls[-1] == wanted
     assert run("decode", ldc, "-o", out, "-f", "--decoder", "ldm") == 0
-    assert fake.calls[-1] == {"decoder": "ldm", "realism": 1.0, "guidance": 1.0, "seed": None, "consistency": True, "label": None}
+    assert fake.calls[-1] == {"decoder": "ldm"}
     for wrong in (["--steps", 0], ["--realism", "1.5"], ["--guidance", "-1"], ["--seed", -1]):
         assert run("decode", ldc, "-o", out, "-f", "--decoder", "ldm", *wrong) == 2
     assert len(errors(capfd)) == 4
+
+
+@pytest.mark.parametrize("wrong, said", [
+    (["--steps", 50], "steps has no effect with the decoder vq"),
+    (["--seed", 3], "seed has no effect with the decoder vq"),
+    (["--decoder", "gan", "--guidance", 5], "guidance has no effect with the decoder gan"),
+    (["--decoder", "perceptual", "--no-consistency"], "consistency has no effect with the decoder perceptual"),
+])
+def test_an_option_without_effect_is_refused_before_anything_is_loaded(ldc, fake, capfd, tmp_path, wrong, said):
+    fake.loads.clear()
+    assert run("decode", ldc, "-o", tmp_path / "a.png", *wrong) == 2
+    assert errors(capfd) == [f"codec: error: {said}"] and not fake.loads
 
 
 def test_upscale(photo, fake, capfd, tmp_path):
@@ -213,7 +225,7 @@ def test_upscale(photo, fake, capfd, tmp_path):
     made = photo.with_name("photo.x4.png")
     assert Image.open(made).size == (192, 128)
     assert "192x128" in capfd.readouterr().err
-    assert fake.calls[-1] == {"scale": 4, "guidance": 1.0, "consistency": True, "seed": None, "label": None, "steps": 2}
+    assert fake.calls[-1] == {"scale": 4, "steps": 2}
     assert run("upscale", photo, "--scale", 4) == 1 and "exists" in errors(capfd)[0]
     assert run("upscale", photo, "--scale", 3) == 2 and "3" in errors(capfd)[0]
     (tmp_path / "bad.png").write_bytes(b"no picture")

@@ -20,6 +20,11 @@ from codec.image.write import assemble
 TABLE_HASH = 0x0FA4E000
 
 
+def given(options: dict[str, object]) -> dict[str, object]:
+    """Those that were asked for."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 class FakeCodec:
     """The interface of codec.api.Codec. `calls` lists what it was asked, for tests to look at."""
 
@@ -67,7 +72,7 @@ class FakeCodec:
         if decoder not in ("vq", "ldm"):
             raise UnsupportedError(f"there are no weights of the {decoder} decoder")
         if decoder == "ldm":
-            self.calls.append({"decoder": decoder, **semantic})
+            self.calls.append({"decoder": decoder, **given(semantic)})
         stream = parse(data, max_bytes=max_bytes, allow_truncated=allow_truncated)
         header = stream.header
         if (header.model_id, header.table_hash) != (self.model_id, TABLE_HASH):
@@ -95,7 +100,7 @@ class FakeCodec:
         return assemble(rgb, header.gray, alpha)
 
     def upscale(self, image: object, scale: int, *, progress: Callable[[float], None] | None = None, **semantic: object) -> Image.Image:
-        self.calls.append({"scale": scale, **semantic})
+        self.calls.append({"scale": scale, **given(semantic)})
         picture = read.load(image)
         return Image.fromarray(picture.rgb).resize((picture.width * scale, picture.height * scale))
 

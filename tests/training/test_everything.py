@@ -66,6 +66,9 @@ def test_weights_come_out_of_photographs_and_a_second_call_changes_nothing(tmp_p
     manifest = json.loads((out / "manifest.json").read_text())
     assert [s["command"].split(".")[-1] for s in manifest["models"]["1007"]["stages"]] == ["train", "adapt"]
     assert [len(manifest["semantic"][f"{name}-1007"]["stages"]) for name in everything.DECODERS] == [1, 1, 2]
+    assert manifest["models"]["1007"]["data"].startswith("3 photographs (0.48 megapixels), each also at 0.6")
+    assert [len(s["hardware"]) for s in manifest["models"]["1007"]["stages"]] == [1, 1]
+    assert "openly licensed" not in json.dumps(manifest)
     before = {p: p.read_bytes() for p in out.iterdir()}
     again = everything.stages(everything.arguments())
     assert [s.command for s in again if not s.finished()] == ["base.train", "base.adapt", *(f"restoration.{name}" for name in ("latents", "train_diffusion", "train_gan", "train_gan", "train_labels"))]

@@ -192,10 +192,10 @@ def test_a_run_begins_where_another_ended(store, tmp_path):
 def test_shipping_writes_weights_and_their_record(store, tmp_path, monkeypatch):
     config = train_diffusion.DiffusionConfig(**{**SHORT, "steps": 50, "validate": 50, "save": 50, "batch": 1, "window": 2})
     train_diffusion.train(config, store, tmp_path / "run")
-    monkeypatch.setattr(sys, "argv", ["ship_semantic", "--runs", str(tmp_path / "run"), "--out", str(tmp_path / "ldm-7.safetensors"), "--hardware", "a test"])
+    monkeypatch.setattr(sys, "argv", ["ship_semantic", "--runs", str(tmp_path / "run"), "--out", str(tmp_path / "ldm-7.safetensors")])
     ship_semantic.main()
     record = json.loads((tmp_path / "manifest.json").read_text())["semantic"]["ldm-7"]
-    assert record["stages"][0]["command"].endswith("train_diffusion") and record["file"] == "ldm-7.safetensors" and record["stages"][0]["steps"] == 50 and record["hardware"] == "a test"
+    assert record["stages"][0]["command"].endswith("train_diffusion") and record["file"] == "ldm-7.safetensors" and record["stages"][0]["steps"] == 50 and record["stages"][0]["hardware"][0]["threads"] == 1
     monkeypatch.setattr(sys, "argv", [*sys.argv[:4], str(tmp_path / "ldm-8.safetensors"), "--begun-from", "ldm-7"])
     ship_semantic.main()
     assert json.loads((tmp_path / "manifest.json").read_text())["semantic"]["ldm-8"]["stages"] == 2 * record["stages"]

@@ -30,7 +30,7 @@ from codec.training.base.lattice import D4, E8
 from codec.training.base.tables import Counts, analytic_tables
 from codec.training.base.torch_lattice import LatticeSender
 from codec.training.base.torch_trellis import TorchTrellis
-from codec.training.base.train import LEVELS, Run, draw_levels, load_base, optimisers
+from codec.training.base.train import LEVELS, draw_levels, load_base, optimisers
 from codec.training.config import configure, options
 from codec.training.cuda_graph import Recorded
 from codec.training.data.cache import check_run, data_options
@@ -38,6 +38,7 @@ from codec.training.data.photos import Photos, drawn, to_device, to_tensor
 from codec.training.losses import rate_distortion
 from codec.training.optim import Ema
 from codec.training.processes import Clock, average, place, rank_and_world
+from codec.training.run import Run
 
 COUNTS = ("magnitude", "error", "number")
 COUNTED = 256  # positions of a pass whose symbols are counted
@@ -228,7 +229,8 @@ def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_
     """Runs or resumes a training: tunes ``model`` in place, where it is (averaged weights at the end), and returns the sender with its last tables.
     Raises SystemExit where the loss runs away: what a checkpoint has from before that is kept."""
     rank, world = rank_and_world()
-    run, device = Run(folder, config, rank == 0), model.sd.device
+    device = model.sd.device
+    run = Run(folder, config, rank == 0, device)
     model.requires_grad_(True)
     for p in (model.log2_gain, *model.g_a.lapped.parameters(), *model.g_a.klt.parameters()):  # the prior knows the steps, and the tokens the linear part
         p.requires_grad_(False)

@@ -4,11 +4,7 @@ Under torchrun it runs on several processes (DDP). Killed and started again with
 on a CPU with the same numbers as if it had not been killed: every step draws its crops and noise from a seed of its own.
 """
 
-import contextlib
-import csv
 import dataclasses
-import json
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,11 +20,12 @@ from codec.models.vqvae import VQVAE
 from codec.training.base import start
 from codec.training.config import TrainConfig, configure, options
 from codec.training.cuda_graph import Recorded
-from codec.training.data.cache import RUN_FILES, check_ours, check_run, data_options
+from codec.training.data.cache import check_run, data_options
 from codec.training.data.photos import Photos, to_device, to_tensor
 from codec.training.losses import rate_distortion
 from codec.training.optim import Ema, Muon
 from codec.training.processes import Clock, place, rank_and_world
+from codec.training.run import Run
 from codec.zoo import read_model
 
 LEVELS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)  # of the validation
@@ -126,49 +123,6 @@ def validate(model: VQVAE, crops: torch.Tensor, levels: Sequence[float]) -> list
     return rows
 
 
-class Run:
-    """Folder of one run: last.pt (all state), log.csv (training), validation.csv, config.json, TensorBoard events."""
-
-    def __init__(self, folder: Path, config: TrainConfig, main: bool) -> None:
-        self.folder, self.main, self.board = folder, main, None
-        if main:
-            check_ours(folder, RUN_FILES, "those of a training run")
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1))
-            with contextlib.suppress(ImportError):
-                from torch.utils.tensorboard import SummaryWriter
-
-                self.board = SummaryWriter(str(folder))
-
-    def save(self, state: dict) -> None:
-        if self.main:
-            torch.save(state, self.folder / "last.pt.new")
-            os.replace(self.folder / "last.pt.new", self.folder / "last.pt")
-
-    def keep(self, model: VQVAE, step: int, seconds: float) -> None:
-        """Weights of a moment, in half precision, for ``load_kept``."""
-        weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
-        torch.save({"config": dataclasses.asdict(model.config), "step": step, "seconds": seconds, "model": weights}, self.folder / f"step-{step:06d}.pt")
-
-    def load(self) -> dict | None:
-        path = self.folder / "last.pt"
-        return torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
-
-    def row(self, name: str, step: int, values: dict[str, float]) -> None:
-        if not self.main:
-            return
-        path = self.folder / f"{name}.csv"
-        new = not path.exists()
-        with open(path, "a", newline="") as f:
-            out = csv.writer(f)
-            if new:
-                out.writerow(["step", *values])
-            out.writerow([step, *(f"{v:.6g}" for v in values.values())])
-        if self.board:
-            for key, value in values.items():
-                self.board.add_scalar(f"{name}/{key}", value, step)
-
-
 def start_values(model: VQVAE, photos: Photos, config: TrainConfig) -> None:
     """Lapped filters, KLT and codebook computed from the photographs."""
     start.transforms(model, photos, config.seed, config.start_crops)
@@ -185,7 +139,7 @@ def train(
     photos = Photos(data, cache or folder / "cache")
     torch.manual_seed(config.seed)
     model = VQVAE(config.model).to(memory_format=torch.channels_last)
-    run = Run(folder, config, rank == 0)
+    run = Run(folder, config, rank == 0, device)
     state = run.load()
     if state is None:
         begin(model, photos, config)

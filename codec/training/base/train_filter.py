@@ -19,11 +19,11 @@ from codec import manifest, zoo
 from codec.models.filter import GRID, Filter
 from codec.models.transforms import level_features
 from codec.training.base.decoded import Decoded
-from codec.training.base.train import Run
 from codec.training.config import configure, options
 from codec.training.data.shards import VALIDATION
 from codec.training.optim import Ema, Muon
 from codec.training.processes import Clock, place
+from codec.training.run import Run
 from codec.training.shipping.ship import record_filter
 
 
@@ -154,7 +154,6 @@ def main() -> None:
     ap.add_argument("--model", default="default", help="perceptual model that the pictures are of")
     ap.add_argument("--weights", type=Path, help="weights file to write: the model with its filter")
     ap.add_argument("--id", type=int, default=0, help="model id in the manifest beside the weights file (0: no manifest)")
-    ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
     args = ap.parse_args()
     config, model = configure(FilterConfig(), args.config, args.settings), zoo.load(args.model)
     with place(args.threads, alone="codec.training.base.train_filter") as device:
@@ -162,7 +161,7 @@ def main() -> None:
     if args.weights:
         zoo.write_filter(zoo.find(args.model, manifest.read())[0], args.weights, net)
         if args.id:
-            record_filter(args.weights, args.id, args.out, args.hardware)
+            record_filter(args.weights, args.id, args.out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 CACHE_FILES = ("photos.u8", "photos.u8.[0-9]*", "index.json", "index.json.[0-9]*")  # by number: several processes may build it at once
-RUN_FILES = ("config.json", "log.csv", "validation.csv", "last.pt", "last.pt.new", "step-*.pt", "events.out.tfevents.*", "cache")
+RUN_FILES = ("config.json", "hardware.json", "log.csv", "validation.csv", "last.pt", "last.pt.new", "step-*.pt", "events.out.tfevents.*", "cache")
 SHARD_FILES = ("shard-*", "validation.*", "cache")
 
 

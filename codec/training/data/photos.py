@@ -90,6 +90,16 @@ class Photos:
         index_file.write_text(json.dumps({"source": source.name, "entries": entries}))
         os.replace(pixels_file, cache / "photos.u8"), os.replace(index_file, cache / "index.json")
 
+    def describe(self) -> str:
+        """How many photographs these are and how they are used, for the record of a model."""
+        whole = [e for e in self.entries if e.scale == 1.0]
+        megapixels = sum(e.height * e.width for e in whole) / 1e6
+        smaller = " and ".join(f"{s:g}" for s in SCALES if s != 1.0)
+        return (
+            f"{len(whole):,} photographs ({megapixels:.3g} megapixels), each also at {smaller} of its size where that "
+            f"has {MIN_SIDE} pixels a side; every {VALIDATION_EVERY}th held out"
+        )
+
     def pixels(self, e: Entry) -> np.ndarray:
         """(H, W, 3) uint8 view."""
         return self._bytes[e.offset : e.offset + e.height * e.width * 3].reshape(e.height, e.width, 3)

@@ -37,10 +37,10 @@ def main() -> None:
     ap.add_argument("--latents", type=Path, required=True, help="folder made by codec.training.restoration.latents")
     ap.add_argument("--base", type=Path, required=True, help="last.pt of the run of codec.training.base.adapt that the latents are of")
     ap.add_argument("--weights", type=Path, required=True, help="the decoder's weights for the old model, with its entry in manifest.json beside it")
-    ap.add_argument("--out", type=Path, required=True, help="weights file for the new model, in the same folder")
+    ap.add_argument("--out", type=Path, required=True, help="weights file for the new model")
     args = ap.parse_args()
     torch.set_num_threads(1)
-    before = json.loads((args.out.parent / "manifest.json").read_text())["semantic"].get(args.weights.stem)
+    before = json.loads((args.weights.parent / "manifest.json").read_text())["semantic"].get(args.weights.stem)
     if before is None:
         raise SystemExit(f"manifest.json says nothing of {args.weights.stem}")
     if "labels_of" in before:

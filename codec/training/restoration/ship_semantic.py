@@ -15,8 +15,9 @@ import torch
 from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
 from codec.models.semantic import Semantic
+from codec.training.data.shards import CROP
 from codec.training.shipping.manifest import write_manifest
-from codec.training.shipping.ship import PHOTOGRAPHS, stage
+from codec.training.shipping.ship import stage
 from codec.zoo import Labels, write_labels, write_semantic
 
 
@@ -35,7 +36,6 @@ def main() -> None:
     ap.add_argument("--runs", type=Path, nargs="+", required=True)
     ap.add_argument("--begun-from", metavar="NAME-ID", help="network in the manifest whose weights the first of them began with: its stages are put before, for the record")
     ap.add_argument("--out", type=Path, required=True)
-    ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
     args = ap.parse_args()
     state = torch.load(args.runs[-1] / "last.pt", weights_only=True, map_location="cpu")
     net = averaged(state)
@@ -50,8 +50,7 @@ def main() -> None:
         "model": int(number),
         **({"labels_of": "ldm"} if "names" in state else {"decoder": name}),
         "parameters": sum(p.numel() for p in net.parameters()),
-        "data": f"random 384x384 crops of the training photographs, their latents under the perceptual model; {PHOTOGRAPHS}",
-        "hardware": args.hardware,
+        "data": f"random {CROP}x{CROP} crops of the photographs of the base model, their latents under it",
         "stages": (json.loads((args.out.parent / "manifest.json").read_text())["semantic"][args.begun_from]["stages"] if args.begun_from else []) + [stage(run) for run in args.runs],
     }
     write_manifest(args.out, "semantic", args.out.stem, record)

@@ -18,12 +18,12 @@ from codec.diffusion.precondition import Preconditioned, draw_sigmas, loss_weigh
 from codec.models.semantic import Semantic
 from codec.models.vqvae import VQVAE
 from codec.training.base.adapt import load_adapted
-from codec.training.base.train import Run
 from codec.training.config import configure, options
 from codec.training.features import FeatureLoss
 from codec.training.optim import Ema
 from codec.training.processes import Clock, place, rank_and_world
 from codec.training.restoration.restore import Batch, RestoreConfig, Store, channel_weight, learning_rate, start_from
+from codec.training.run import Run
 
 VALIDATION_SIGMAS = (10.0, 1.5, 0.3)
 

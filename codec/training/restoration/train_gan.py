@@ -22,12 +22,12 @@ from codec.models.semantic import Condition, Semantic
 from codec.models.transforms import PATCH
 from codec.models.vqvae import VQVAE
 from codec.training.base.adapt import load_adapted
-from codec.training.base.train import Run
 from codec.training.config import configure, options
 from codec.training.features import FeatureLoss
 from codec.training.optim import Ema
 from codec.training.processes import Clock, place, rank_and_world
 from codec.training.restoration.restore import Batch, RestoreConfig, Store, learning_rate, start_from
+from codec.training.run import Run
 
 LOG_VARIANCE = -5.0  # of the noise that a GAN begun from a perceptual decoder starts with
 

@@ -20,7 +20,6 @@ from codec.diffusion.precondition import Preconditioned, draw_sigmas
 from codec.models.context import ClassConditioner
 from codec.models.semantic import Semantic
 from codec.training.base.adapt import load_adapted
-from codec.training.base.train import Run
 from codec.training.config import configure, options
 from codec.training.data.cache import check_run, data_options
 from codec.training.data.photos import Photos
@@ -29,6 +28,7 @@ from codec.training.optim import Ema
 from codec.training.processes import Clock, place
 from codec.training.restoration.restore import Batch, Store, channel_weight, learning_rate
 from codec.training.restoration.train_diffusion import VALIDATION_SIGMAS, DiffusionConfig, losses
+from codec.training.run import Run
 
 SUBJECTS = Path(__file__).parents[1] / "recipe" / "subjects.csv"
 

@@ -94,19 +94,17 @@ def main() -> None:
     ap.add_argument("--out", type=Path, required=True)
     ap.add_argument("--id", type=int, default=0, help="model id for the manifest beside the file, 1000 or more (0: no manifest)")
     ap.add_argument("--crops", type=int, default=200)
-    ap.add_argument("--hardware", default="", help="what it was trained on, for the record")
+    ap.add_argument("--photographs", default="", metavar="TEXT", help="where the photographs are from and under which licences, for the record")
     args = ap.parse_args()
     torch.set_num_threads(1)
     check_outside(args.out, args.data)
     check_id(args.id, args.out.parent)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    model = ship(args.adapted, args.data, args.cache or args.adapted.parent / "cache", args.out, args.crops)
+    cache = args.cache or args.adapted.parent / "cache"
+    model = ship(args.adapted, args.data, cache, args.out, args.crops)
     print(f"{args.out}: {args.out.stat().st_size} bytes, table hash {model.table_hash:08x}")
     if args.id:
-        record(args)
-
-
-PHOTOGRAPHS = "1,218 openly licensed photographs (461 megapixels), each also at 0.6 of its size; every 20th held out"
+        record(args, Photos(args.data, cache).describe())
 
 
 def stage(folder: Path) -> dict:
@@ -124,24 +122,25 @@ def stage(folder: Path) -> dict:
         "config": json.loads((folder / "config.json").read_text()),
         "steps": state["step"],
         "seconds": round(float(state["seconds"]), 1),
+        "hardware": json.loads(machines.read_text()) if (machines := folder / "hardware.json").exists() else [],
         "loss_curve": [[int(r["step"]), float(r["loss"])] for r in curve],
     }
 
 
-def record_filter(weights: Path, model_id: int, folder: Path, hardware: str) -> None:
+def record_filter(weights: Path, model_id: int, folder: Path) -> None:
     """Notes in manifest.json that a model has the filter of a run: its hash, and the run as the last stage."""
     entry = json.loads((weights.parent / "manifest.json").read_text())["models"][str(model_id)]
-    found = stage(folder) | ({"hardware": hardware} if hardware else {})
+    found = stage(folder)
     entry["stages"] = [s for s in entry["stages"] if s["command"] != found["command"]] + [found]
     write_manifest(weights, "models", str(model_id), {k: v for k, v in entry.items() if k not in ("file", "sha256")})
 
 
-def record(args: argparse.Namespace) -> None:
-    """Writes manifest.json beside the weights: file, hash, recipe, steps, seed, loss curve, data."""
+def record(args: argparse.Namespace, photographs: str) -> None:
+    """Writes manifest.json beside the weights: file, hash, what it was trained on, and of each stage its recipe, steps, hardware and loss curve."""
     stages = [stage(folder) for folder in (*args.base, args.adapted.parent)]
     if args.begun_from:
         stages = json.loads((args.out.parent / "manifest.json").read_text())["models"][args.begun_from]["stages"] + stages
-    write_manifest(args.out, "models", str(args.id), {"data": PHOTOGRAPHS, "hardware": args.hardware, "stages": stages})
+    write_manifest(args.out, "models", str(args.id), {"data": photographs, **({"source": args.photographs} if args.photographs else {}), "stages": stages})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,108 @@
+"""What can be asked of the codec: frozen records, checked when they are made. No torch here.
+
+The same fields are keyword arguments of `codec.encode`, `codec.decode` and `codec.upscale`, and options of the command
+line. A field that is None was not asked for; one that has no effect with the others is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from codec.errors import CodecError
+
+#: What a decoder can be told, beside the bytes. A decoder that is not named here takes everything.
+TAKES: dict[str, tuple[str, ...]] = {
+    "vq": (),
+    "perceptual": ("realism", "context"),
+    "gan": ("realism", "seed", "context"),
+    "ldm": ("realism", "steps", "sampler", "guidance", "consistency", "stop", "seed", "context", "label"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions:
+    """How a picture is encoded."""
+
+    quality: float = 50.0  # 0 (small) .. 100 (good), in steps of 1/64; not used with a target
+    target_bpp: float | None = None  # the best quality that needs at most so many bits per pixel
+    target_bytes: int | None = None  # the best quality in at most so many bytes
+    effort: int = 1  # 1 (one pass) .. 9 (searches for a better picture at the same quality, minutes)
+    seed: int = 0  # of a decoder's noise, 0 .. 2**32-1; kept in the file
+
+    def __post_init__(self) -> None:
+        _inside("quality", self.quality, 0, 100)
+        _inside("effort", self.effort, 1, 9)
+        _seed(self.seed)
+        if self.target_bpp is not None and self.target_bytes is not None:
+            raise CodecError("give a target in bytes or in bits per pixel, not both")
+        for name, value in (("bpp", self.target_bpp), ("bytes", self.target_bytes)):
+            if value is not None and not value > 0:
+                raise CodecError(f"the target of {value:g} {name} is not positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Generation:
+    """How detail that was not sent is made."""
+
+    realism: float | None = None  # 0 (none) .. 1 (all of the decoder's); None: 1
+    steps: int | None = None  # of the sampler, 1 .. 1000; more is slower
+    sampler: str | None = None  # dpmpp_2m, heun or ancestral
+    guidance: float | None = None  # classifier-free guidance by the context, 0 .. 20; 1 is none
+    consistency: bool | None = None  # make the sample agree with what is known of the picture; None: True
+    stop: float | None = None  # noise level of the sampler's last estimate
+    seed: int | None = None  # of the noise; None: the one in the file, 0 for upscale
+    context: Any = None  # float tensor (N, D) for cross-attention, in place of what the file says
+    label: str | None = None  # what the picture shows, one of Codec.labels()
+
+    def __post_init__(self) -> None:
+        if self.realism is not None:
+            _inside("realism", self.realism, 0, 1)
+        if self.steps is not None:
+            _inside("steps", self.steps, 1, 1000)
+        if self.guidance is not None:
+            _inside("guidance", self.guidance, 0, 20)
+        if self.seed is not None:
+            _seed(self.seed)
+
+    def generation(self) -> dict[str, Any]:
+        """The fields above that were asked for."""
+        return {f.name: value for f in fields(_Generation) if (value := getattr(self, f.name)) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions(_Generation):
+    """How a file is decoded."""
+
+    decoder: str = "vq"  # vq: nearest to the original; the others make detail that was not sent
+    max_bytes: int | None = None  # use no more than the first so many bytes, for a coarser picture
+    allow_truncated: bool = False  # accept a file that was cut short, for a coarser picture
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        takes = TAKES.get(self.decoder)
+        unused = [name for name in self.generation() if takes is not None and name not in takes]
+        if unused:
+            raise CodecError(f"{unused[0]} has no effect with the decoder {self.decoder}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscaleOptions(_Generation):
+    """How a picture is enlarged."""
+
+    scale: int = 2  # times as wide and as high, 2 or 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scale not in (2, 4):
+            raise CodecError(f"scale {self.scale} is not one of 2, 4")
+
+
+def _inside(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise CodecError(f"{name} {value:g} is outside {low:g}..{high:g}")
+
+
+def _seed(value: int) -> None:
+    if not 0 <= value < 2**32:
+        raise CodecError(f"seed {value} is outside 0..2**32-1")

@@ -1,0 +1,70 @@
+"""The folder of one training run, and what it notes there."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from codec.training.data.cache import RUN_FILES, check_ours
+from codec.training.processes import hardware
+
+
+class Run:
+    """Folder of one run: last.pt (all state), log.csv, validation.csv, config.json, hardware.json, TensorBoard events.
+
+    ``config`` is a dataclass; ``main``: whether this process writes.
+    """
+
+    def __init__(self, folder: Path, config: Any, main: bool, device: torch.device | str = "cpu") -> None:
+        self.folder, self.main, self.board = folder, main, None
+        if main:
+            check_ours(folder, RUN_FILES, "those of a training run")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1))
+            self._note(hardware(device))
+            with contextlib.suppress(ImportError):
+                from torch.utils.tensorboard import SummaryWriter
+
+                self.board = SummaryWriter(str(folder))
+
+    def _note(self, machine: dict[str, object]) -> None:
+        """Adds a machine to those that the run has been on."""
+        path = self.folder / "hardware.json"
+        seen = json.loads(path.read_text()) if path.exists() else []
+        if machine not in seen:
+            path.write_text(json.dumps([*seen, machine], indent=1) + "\n")
+
+    def save(self, state: dict) -> None:
+        if self.main:
+            torch.save(state, self.folder / "last.pt.new")
+            os.replace(self.folder / "last.pt.new", self.folder / "last.pt")
+
+    def keep(self, model: torch.nn.Module, step: int, seconds: float) -> None:
+        """Weights of a moment, in half precision, for ``base.train.load_kept``."""
+        weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+        torch.save({"config": dataclasses.asdict(model.config), "step": step, "seconds": seconds, "model": weights}, self.folder / f"step-{step:06d}.pt")
+
+    def load(self) -> dict | None:
+        path = self.folder / "last.pt"
+        return torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
+
+    def row(self, name: str, step: int, values: dict[str, float]) -> None:
+        if not self.main:
+            return
+        path = self.folder / f"{name}.csv"
+        new = not path.exists()
+        with open(path, "a", newline="") as f:
+            out = csv.writer(f)
+            if new:
+                out.writerow(["step", *values])
+            out.writerow([step, *(f"{v:.6g}" for v in values.values())])
+        if self.board:
+            for key, value in values.items():
+                self.board.add_scalar(f"{name}/{key}", value, step)

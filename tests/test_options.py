@@ -1,0 +1,56 @@
+"""The options: one record for all who take them, checked once, and nothing that has no effect."""
+
+import inspect
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+import codec
+from codec import api
+from codec.errors import CodecError
+from codec.options import TAKES, DecodeOptions, EncodeOptions, UpscaleOptions
+
+KINDS = {"encode": EncodeOptions, "decode": DecodeOptions, "upscale": UpscaleOptions, "decode_array": DecodeOptions}
+
+
+@pytest.mark.parametrize("function", [codec.encode, codec.decode, codec.upscale, api.Codec.encode, api.Codec.decode, api.Codec.upscale, api.Codec.decode_array])
+def test_functions_show_the_fields_of_the_record(function):
+    shown = dict(inspect.signature(function).parameters)
+    assert not any(p.kind is p.VAR_KEYWORD for p in shown.values())
+    wanted = {f.name: f.default for f in fields(KINDS[function.__name__])} | {"progress": None}
+    found = {name: p.default for name, p in shown.items() if name not in ("self", "image", "data")}
+    assert found == wanted
+    if function.__name__ != "decode_array":
+        missing = [name for name in wanted if f"{name}:" not in function.__doc__ and name != "scale"]
+        assert not missing
+
+
+@pytest.mark.parametrize("wrong", [{"quality": 101}, {"effort": 0}, {"seed": -1}, {"target_bpp": 1, "target_bytes": 9}, {"target_bytes": 0}])
+def test_what_cannot_be_encoded(wrong):
+    with pytest.raises(CodecError):
+        EncodeOptions(**wrong)
+
+
+@pytest.mark.parametrize("decoder", TAKES)
+def test_every_option_is_taken_or_refused(decoder):
+    values = {"realism": 0.5, "steps": 2, "sampler": "heun", "guidance": 2.0, "consistency": True, "stop": 1.0, "seed": 1, "context": np.zeros((1, 8)), "label": "sky"}
+    assert set(values) == set(TAKES["ldm"])
+    for name, value in values.items():
+        if name in TAKES[decoder]:
+            assert DecodeOptions(decoder=decoder, **{name: value}).generation() == {name: value}
+        else:
+            with pytest.raises(CodecError, match=f"{name} has no effect with the decoder {decoder}"):
+                DecodeOptions(decoder=decoder, **{name: value})
+
+
+def test_what_a_decoder_takes_changes_its_picture(small_codec):
+    """And what it does not take would not: the table of effects is true of the networks."""
+    data = small_codec.encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), quality=60)
+    values = {"realism": 0.5, "steps": 5, "sampler": "heun", "guidance": 3.0, "consistency": False, "stop": 1.0, "seed": 9, "context": np.ones((1, 8), np.float32), "label": "dogs"}
+    for decoder, takes in TAKES.items():
+        plain = small_codec.decode_array(data, decoder=decoder)
+        for name in takes:
+            assert not np.array_equal(plain, small_codec.decode_array(data, decoder=decoder, **{name: values[name]})), (decoder, name)
+    with pytest.raises(TypeError, match="nonsense"):
+        small_codec.decode(data, nonsense=1)
