@@ -62,7 +62,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"SqueezeNet 1.1 weights for sqz_dist and sqz_kid (or ${_WEIGHTS_VARIABLE})",
     )
     parser.add_argument(
-        "--weights-cache", type=Path, help="torch hub folder with checkpoints/ for lpips, dists, fid, kid, is and compressai"
+        "--weights-cache", type=Path, help="torch hub folder for lpips, lpips_vgg, dists, effnet, label_agreement, fid, kid (python -m benchmarks.metrics.weights makes it) and compressai"
     )
     parser.add_argument("--anchor", action="append", help="anchor of a Bjontegaard table; may be repeated (default: bpg-444, jpeg, webp and jpeg2000)")
     parser.add_argument("--published", help="data set whose published curves are drawn (default: the folder's name, if known)")

@@ -1,24 +1,21 @@
-"""The decoders of one file side by side: python -m benchmarks.analysis.decoders [--table results/kodak] -> TABLE/decoders.csv
+"""The decoders of one file side by side: a table from rows of pictures and their stored features.
 
-From the rows of ours-vq, ours-ldm, ours-gan and ours-perceptual in TABLE/rd.csv, and the features that the same run left beside it. All four read the same
-files, so differences to the vq picture are paired. Intervals are 95 % bootstrap intervals over images, of the mean or of the mean difference to vq.
+See `studies.decoders`.
 """
 
-import argparse
 import json
-import sys
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.analysis.bdrate import bootstrap
-from benchmarks.analysis.summary import read_table
-from benchmarks.metrics.sets import FeatureStore, Kid, interval, resamples
+from benchmarks.analysis.summary import metric_columns
+from benchmarks.metrics.pictures import HIGHER_IS_BETTER
+from benchmarks.metrics.sets import METRICS as SETS
+from benchmarks.metrics.sets import FeatureStore, estimate, interval, resamples
 
-NAMES = ("vq", "perceptual", "gan", "ldm")
-METRICS = ("rmse", "ms_ssim", "gmsd", "mdsi", "sqz_dist")
+ORDER = ("vq", "perceptual", "gan", "ldm")  # in tables; others after them
 
 
 def cost(name: str) -> dict[str, float]:
@@ -28,54 +25,92 @@ def cost(name: str) -> dict[str, float]:
     if entry is None:
         return {"parameters": 0, "training_steps": 0, "training_s": 0.0}
     stages = entry["stages"]
-    return {"parameters": entry["parameters"], "training_steps": sum(s["steps"] for s in stages), "training_s": sum(s["seconds"] for s in stages)}
+    return {
+        "parameters": entry["parameters"],
+        "training_steps": sum(s["steps"] for s in stages),
+        "training_s": sum(s["seconds"] for s in stages),
+    }
+
+
+def set_columns(name: str, original: list, decoded: dict[str, list], draws: np.ndarray) -> dict[str, dict[str, float]]:
+    """Decoder -> columns of a set metric: its value and the difference to vq, for the same resampled pictures."""
+    found = {decoder: estimate(name, original, features) for decoder, features in decoded.items()}
+    values = {decoder: (each(), each.resampled(draws)) for decoder, each in found.items()}
+    columns = {}
+    for decoder, (value, resampled) in values.items():
+        row = {name: value, f"{name}_minus_vq": value - values["vq"][0]}
+        row[f"{name}_low"], row[f"{name}_high"] = interval(resampled)
+        row[f"{name}_minus_vq_low"], row[f"{name}_minus_vq_high"] = interval(resampled - values["vq"][1])
+        columns[decoder] = row
+    return columns
 
 
 def table(rows: pd.DataFrame, store: FeatureStore) -> pd.DataFrame:
-    """rows of rd.csv -> one row for each decoder and setting."""
+    """Rows of pictures -> one row for each decoder and setting. Metrics of sets are there where all features are."""
+    rows = rows.assign(decoder=rows.codec.str.removeprefix("ours-"))
+    names = sorted(rows.decoder.unique(), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+    metrics = ["rmse", *metric_columns(rows.drop(columns="decoder"))]
     out = []
     for setting, group in rows.groupby("setting", sort=False):
         images = sorted(group.image_hash.unique())
-        by_name = {name: group[group.codec == f"ours-{name}"].set_index("image_hash").reindex(images) for name in NAMES if (group.codec == f"ours-{name}").any()}
+        by_name = {
+            name: part.set_index("image_hash").reindex(images)
+            for name in names
+            if len(part := group[group.decoder == name])
+        }
         if "vq" not in by_name or len(by_name) < 2:
             continue
-        original = [store.load((digest, "original", "", "")) for digest in images]
-        draws = resamples(len(images))
-        kid = {}
-        for name, part in by_name.items():
-            decoded = [store.load((digest, f"ours-{name}", setting, part.version.iloc[0])) for digest in images]
-            if all(original) and all(decoded):
-                estimate = Kid(original, decoded)
-                kid[name] = estimate(), estimate.resampled(draws)
-        for name, part in by_name.items():
+        for part in by_name.values():
             assert np.array_equal(part.bytes, by_name["vq"].bytes), "the decoders were measured on different files"
-            row: dict[str, object] = {"decoder": name, "setting": setting, "version": part.version.iloc[0], "images": len(part), "bits_per_dim": part.bits_per_dim.mean()}
-            for metric in METRICS:
+        original = [store.load((digest, "original", "", "")) for digest in images]
+        decoded = {
+            name: [
+                store.load((digest, f"ours-{name}", setting, version))
+                for digest, version in zip(images, part.version, strict=True)
+            ]
+            for name, part in by_name.items()
+        }
+        draws = resamples(len(images))
+        of_sets: dict[str, dict[str, float]] = {name: {} for name in by_name}
+        for record in SETS:
+            if all(record.features in item for item in original) and (
+                having := {
+                    name: items for name, items in decoded.items() if all(record.features in item for item in items)
+                }
+            ).keys() >= {"vq"}:
+                for name, columns in set_columns(record.name, original, having, draws).items():
+                    of_sets[name] |= columns
+        for name, part in by_name.items():
+            row: dict[str, object] = {
+                "decoder": name,
+                "setting": setting,
+                "version": part.version.iloc[0],
+                "images": len(part),
+                "bits_per_dim": part.bits_per_dim.mean(),
+            }
+            for metric in metrics:
                 row[metric], row[f"{metric}_low"], row[f"{metric}_high"] = bootstrap(part[metric])
-                row[f"{metric}_minus_vq"], row[f"{metric}_minus_vq_low"], row[f"{metric}_minus_vq_high"] = bootstrap(part[metric] - by_name["vq"][metric])
-            if name in kid and "vq" in kid:
-                value, resampled = kid[name]
-                row["sqz_kid"], (row["sqz_kid_low"], row["sqz_kid_high"]) = value, interval(resampled)
-                row["sqz_kid_minus_vq"] = value - kid["vq"][0]
-                row["sqz_kid_minus_vq_low"], row["sqz_kid_minus_vq_high"] = interval(resampled - kid["vq"][1])
-            out.append({**row, "decode_s": part.decode_s.mean(), **cost(name)})
+                row[f"{metric}_minus_vq"], row[f"{metric}_minus_vq_low"], row[f"{metric}_minus_vq_high"] = bootstrap(
+                    part[metric] - by_name["vq"][metric]
+                )
+            out.append({**row, **of_sets[name], "decode_s": part.decode_s.mean(), **cost(name)})
     frame = pd.DataFrame(out)
-    order = frame.decoder.map({name: k for k, name in enumerate(NAMES)})
-    return frame.assign(_order=order).sort_values(["_order", "bits_per_dim"], kind="stable").drop(columns="_order").reset_index(drop=True)
+    order = frame.decoder.map({name: k for k, name in enumerate(names)})
+    return (
+        frame.assign(_order=order)
+        .sort_values(["_order", "bits_per_dim"], kind="stable")
+        .drop(columns="_order")
+        .reset_index(drop=True)
+    )
 
 
-def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.analysis.decoders", description=__doc__.split("\n")[0])
-    ap.add_argument("--table", type=Path, default=Path("results/kodak"))
-    args = ap.parse_args()
-    rows = read_table(args.table / "rd.csv")
-    rows = rows[rows.codec.isin([f"ours-{name}" for name in NAMES])]
-    if rows.codec.nunique() < 2:
-        sys.exit(f"{args.table}/rd.csv holds no second decoder to compare with ours-vq: run benchmarks/rd_curve.py --codecs ours first")
-    found = table(rows, FeatureStore(args.table / ".features"))
-    found.to_csv(args.table / "decoders.csv", index=False, float_format="%.6g", lineterminator="\n")
-    print(found[[c for c in ("decoder", "setting", "bits_per_dim", "rmse", "sqz_dist", "sqz_dist_minus_vq_high", "sqz_kid", "sqz_kid_minus_vq_high") if c in found]].to_string(index=False))
-
-
-if __name__ == "__main__":
-    main()
+def short(found: pd.DataFrame) -> str:
+    """For the terminal: values, with + where a decoder is better than vq and - where it is worse, 95 % sure."""
+    metrics = [name.removesuffix("_minus_vq") for name in found if name.endswith("_minus_vq")]
+    text = found[["decoder", "setting", "bits_per_dim"]].copy()
+    for metric in metrics:
+        sign = -1 if metric in HIGHER_IS_BETTER else 1
+        ends = np.sort(sign * found[[f"{metric}_minus_vq_low", f"{metric}_minus_vq_high"]].to_numpy(), axis=1)
+        mark = np.where(ends[:, 1] < 0, "+", np.where(ends[:, 0] > 0, "-", " "))
+        text[metric] = [f"{value:.4g}{sure}" for value, sure in zip(found[metric], mark, strict=True)]
+    return text.to_string(index=False)

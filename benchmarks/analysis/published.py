@@ -25,6 +25,17 @@ DRAWN = {
     "DCVC-RT intra": "DCVC-RT-intra(original)",
 }
 
+# generative codecs, drawn for perceptual metrics: label -> file (empty: that of the data set) and system
+GENERATIVE = {
+    "HiFiC": ("", "HiFiC(TF official)"),
+    "MS-ILLM": ("", "MS-ILLM"),
+    "DiffEIC": ("", "DiffEIC"),
+    "RDEIC": ("", "RDEIC-5 (measured by DiffEIC authors)"),
+    "StableCodec": ("", "StableCodec"),
+    "CoD-Lite (512 crops)": ("{}-512crop", "CoD-Lite"),
+}
+PERCEPTUAL = ("lpips", "dists", "fid")
+
 
 @cache
 def published_points(dataset: str) -> pd.DataFrame:
@@ -38,18 +49,28 @@ def published_points(dataset: str) -> pd.DataFrame:
     return points
 
 
-def drawn_curves(dataset: str, metric: str) -> dict[str, pd.DataFrame]:
-    """Label -> points of the systems that figures show, sorted by rate, where the metric is known.
+def _points(dataset: str, system: str, columns: list[str]) -> pd.DataFrame:
+    """Points of a system where all columns are known, by rate. HiFiC is three models (low, middle, high rate) under three names of one prefix.
 
-    HiFiC is three models (low, middle, high rate) under three names of one prefix.
+    FID of patches of another size than 256 pixels, or of one that is not stated, is another measure and left out.
     """
     points = published_points(dataset)
-    if metric not in points:
-        return {}
-    curves = {}
-    for label, system in DRAWN.items():
-        chosen = points[points.system.str.startswith(system) if label == "HiFiC" else points.system == system]
-        chosen = chosen[["bits_per_dim", metric]].dropna().sort_values("bits_per_dim")
-        if len(chosen):
-            curves[label] = chosen
-    return curves
+    if not set(columns) <= set(points):
+        return pd.DataFrame(columns=columns)
+    chosen = points[points.system.str.startswith(system) if system.startswith("HiFiC(TF") else points.system == system]
+    if "fid" in columns:
+        chosen = chosen[chosen.note.str.contains("256px", na=False)]
+    return chosen.sort_values("bits_per_dim")[columns].dropna()
+
+
+def generative_curves(dataset: str, columns: list[str]) -> dict[str, pd.DataFrame]:
+    """Label -> points of the generative codecs where all columns are known, by rate."""
+    found = {label: _points(file.format(dataset) or dataset, system, columns) for label, (file, system) in GENERATIVE.items()}
+    return {label: points for label, points in found.items() if len(points)}
+
+
+def drawn_curves(dataset: str, metric: str) -> dict[str, pd.DataFrame]:
+    """Label -> points of the systems that figures show, sorted by rate, where the metric is known; perceptual metrics with more generative codecs."""
+    columns = ["bits_per_dim", metric]
+    curves = {label: points for label, system in DRAWN.items() if len(points := _points(dataset, system, columns))}
+    return curves | (generative_curves(dataset, columns) if metric in PERCEPTUAL else {})

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.analysis.bdrate import BdResult, bd_table
+from benchmarks.analysis.bdrate import BdResult, bd_table, bootstrap
 from benchmarks.harness.table import KEY, TIMES
-from benchmarks.metrics.sets import FeatureStore, Kid, interval, resamples, set_values
+from benchmarks.metrics.pictures import NETWORK_METRICS
+from benchmarks.metrics.sets import SET_METRICS, FeatureStore, set_values
 
 _PACKAGES = (
     "numpy", "scipy", "pandas", "torch", "torchvision", "pillow", "pytorch-msssim", "piq", "lpips", "av", "imagecodecs",
@@ -58,12 +59,29 @@ def mean_table(table: pd.DataFrame) -> pd.DataFrame:
                 "bits_per_dim": group.bits_per_dim.mean(), "bpp": group.bpp.mean(),
                 "rmse": group.rmse.mean(), "rmse_pooled": pooled,
                 "psnr": group.psnr.mean(), "psnr_pooled": 20 * np.log10(255 / pooled) if pooled else np.inf,
-                **{name: group[name].mean() for name in metrics},
+                **{name: value for metric in metrics for name, value in _mean(metric, group[metric]).items()},
                 "encode_s": group.encode_s.mean(), "decode_s": group.decode_s.mean(),
             }
         )  # fmt: skip
     frame = pd.DataFrame(rows).sort_values(["codec", "version", "bits_per_dim"], kind="stable")
     return frame.round(6).reset_index(drop=True)
+
+
+def _mean(metric: str, values: pd.Series) -> dict[str, float]:
+    """The mean; of a metric of a published network with its 95 % bootstrap interval over images."""
+    if metric not in NETWORK_METRICS:
+        return {metric: values.mean()}
+    return dict(zip((metric, f"{metric}_low", f"{metric}_high"), bootstrap(values), strict=True))
+
+
+def with_sets(means: pd.DataFrame, sets: pd.DataFrame | None) -> pd.DataFrame:
+    """Means with the set metrics and their intervals beside them, for figures and report."""
+    if sets is None or sets.empty:
+        return means
+    key = ["codec", "version", "setting"]
+    columns = [f"{name}{end}" for name in SET_METRICS for end in ("", "_low", "_high") if f"{name}{end}" in sets]
+    numbers = sets[columns].apply(pd.to_numeric, errors="coerce")
+    return means.merge(pd.concat([sets[key], numbers], axis=1), on=key, how="left")
 
 
 def bd_tables(table: pd.DataFrame, anchors: Sequence[str]) -> pd.DataFrame:
@@ -74,7 +92,7 @@ def bd_tables(table: pd.DataFrame, anchors: Sequence[str]) -> pd.DataFrame:
 
 
 def set_table(table: pd.DataFrame, names: Sequence[str], store: FeatureStore) -> pd.DataFrame:
-    """Set metrics per codec and setting, from the stored features; sqz_kid with its 95 % bootstrap interval over images."""
+    """Set metrics per codec and setting, from the stored features, each with its 95 % bootstrap interval over images."""
     rows = []
     for (codec, tool, setting), group in table.groupby(["codec", "version", "setting"], sort=False):
         digests = sorted(group.image_hash)
@@ -82,9 +100,6 @@ def set_table(table: pd.DataFrame, names: Sequence[str], store: FeatureStore) ->
         original = [store.load((digest, "original", "", "")) for digest in digests]
         if all(decoded) and all(original):
             values = {name: f"{value:.5g}" for name, value in set_values(names, original, decoded).items()}
-            if "sqz_kid" in names:
-                low, high = interval(Kid(original, decoded).resampled(resamples(len(digests))))
-                values |= {"sqz_kid_low": f"{low:.5g}", "sqz_kid_high": f"{high:.5g}"}
             rows.append(
                 {"codec": codec, "setting": setting, "version": tool, "images": len(group),
                  "bits_per_dim": round(group.bits_per_dim.mean(), 6), **values}

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import Any
 
 from benchmarks.codecs import BenchCodec, CodecOptions, Image8, make_codec
 from benchmarks.harness.errors import BenchmarkError
@@ -29,6 +30,7 @@ class Plan:
     set_metrics: tuple[str, ...]
     metric_options: MetricOptions
     features: Path  # folder of the feature store
+    worker: "type[Worker] | None" = None  # None: Worker
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,17 @@ class Worker:
         self._reference_s = 0.0  # what the metrics took for the picture itself; the first row of it pays
         self._loading_s = time.perf_counter() - start  # of codecs and metrics, told with the first row
 
-    def __call__(self, job: Job) -> dict[str, object] | Failure:
+    def __call__(self, job: Any) -> Any:
         """The row, or why there is none. A codec may raise anything: that must not end the run."""
         try:
-            return self._measure(job)
+            return self.measure(job)
         except BenchmarkError as error:
             return Failure(job, str(error))
         except Exception as error:
             return Failure(job, f"{type(error).__name__}: {error}".splitlines()[0])
 
-    def _take(self, image: SourceImage) -> Image8:
+    def take(self, image: SourceImage) -> Image8:
+        """The original of what is scored next."""
         if image.digest != self._digest:
             self._original = read_image(image.path)
             start = time.perf_counter()
@@ -85,9 +88,10 @@ class Worker:
             self._reference_s = time.perf_counter() - start
         return self._original
 
-    def _measure(self, job: Job) -> dict[str, object]:
+    def measure(self, job: Job) -> Any:
+        """The row of a job."""
         codec = self._codecs[job.codec]
-        original = self._take(job.image)
+        original = self.take(job.image)
         reference_s, self._reference_s = self._reference_s, 0.0
         loading_s, self._loading_s = self._loading_s, 0.0
         start = time.perf_counter()
@@ -95,26 +99,28 @@ class Worker:
         encoded = time.perf_counter()
         decoded = codec.decode(data)
         end = time.perf_counter()
+        row = self.scored(job.image, job.codec, job.setting, codec.version, len(data), decoded)
+        seconds = {"encode_s": encoded - start, "decode_s": end - encoded, "metrics_s": time.perf_counter() - end + reference_s}
+        return {**row, **{name: f"{value:.4f}" for name, value in seconds.items()}, "loading_s": loading_s}
+
+    def scored(self, image: SourceImage, codec: str, setting: str, version: str, size: int, decoded: Image8) -> dict[str, object]:
+        """The row of a decoded picture, without times; features of it are stored. `image` is what was taken last."""
         values = self._scorer.score(decoded)
         if self._extract:
-            self._store.save((job.image.digest, job.codec, job.setting, codec.version), self._extract(decoded))
-        pixels = job.image.width * job.image.height
+            self._store.save((image.digest, codec, setting, version), self._extract(decoded))
+        pixels = image.width * image.height
         return {
-            "codec": job.codec,
-            "setting": job.setting,
-            "version": codec.version,
-            "image": job.image.name,
-            "image_hash": job.image.digest,
-            "width": job.image.width,
-            "height": job.image.height,
-            "bytes": len(data),
-            "bits_per_dim": f"{8 * len(data) / (3 * pixels):.8g}",
-            "bpp": f"{8 * len(data) / pixels:.8g}",
+            "codec": codec,
+            "setting": setting,
+            "version": version,
+            "image": image.name,
+            "image_hash": image.digest,
+            "width": image.width,
+            "height": image.height,
+            "bytes": size,
+            "bits_per_dim": f"{8 * size / (3 * pixels):.8g}",
+            "bpp": f"{8 * size / pixels:.8g}",
             **{name: f"{value:.7g}" for name, value in values.items()},
-            "encode_s": f"{encoded - start:.4f}",
-            "decode_s": f"{end - encoded:.4f}",
-            "metrics_s": f"{time.perf_counter() - end + reference_s:.4f}",
-            "loading_s": loading_s,
         }
 
 
@@ -139,7 +145,7 @@ def _start(plan: Plan) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    _worker = Worker(plan)
+    _worker = (plan.worker or Worker)(plan)
 
 
 def _follow_parent() -> None:
@@ -158,7 +164,7 @@ def measure_all(jobs: Sequence[Job], plan: Plan, processes: int) -> Iterator[dic
     if not jobs:
         return
     if processes == 1:
-        yield from map(Worker(plan), jobs)
+        yield from map((plan.worker or Worker)(plan), jobs)
         return
     with _OneThreadEach(), ProcessPoolExecutor(processes, get_context("spawn"), _start, (plan,)) as pool:
         with _interrupt_later():

@@ -1,4 +1,4 @@
-"""Metrics that need the weights of a network: SqueezeNet distance, LPIPS, DISTS, Inception features.
+"""Networks of metrics: SqueezeNet, LPIPS, DISTS, Inception, EfficientNet.
 
 Weights come from a path or from torch's checkpoint cache, and are never downloaded here. What cannot be had
 raises `MetricAbsent`, whose message is the sentence that the user reads; the column is then left out.
@@ -7,6 +7,9 @@ raises `MetricAbsent`, whose message is the sentence that the user reads; the co
 relative measures of this project only and do not compare with published LPIPS, FID or KID.
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SQZ_LAYERS = (1, 4, 7, 9, 10, 11, 12)  # of squeezenet1_1.features, the layers LPIPS uses too
 _ALEXNET, _VGG16 = "alexnet-owt-7be5be79.pth", "vgg16-397923af.pth"
 _DISTS, _INCEPTION = "dists_weights.pt", "pt_inception-2015-12-05-6726825d.pth"
+EFFICIENTNET = "efficientnet_lite0.safetensors"  # beside checkpoints/
+_HOW = "python -m benchmarks.metrics.weights --out HUB makes the folder, --weights-cache HUB names it"
 
 
 class MetricAbsent(BenchmarkError):
@@ -28,7 +33,9 @@ def _need_cached(metric: str, *files: str) -> None:
 
     folder = Path(torch.hub.get_dir(), "checkpoints")
     if missing := [file for file in files if not (folder / file).is_file()]:
-        raise MetricAbsent(f"{metric} is left out: {' and '.join(missing)} not found in torch's checkpoint cache")
+        raise MetricAbsent(
+            f"{metric} is left out: {' and '.join(missing)} not found in torch's checkpoint cache ({_HOW})"
+        )
 
 
 class SqueezeFeatures:
@@ -46,7 +53,9 @@ class SqueezeFeatures:
             network.load_state_dict(load_file(weights))
         except (OSError, SafetensorError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise MetricAbsent(f"{metric} is left out: {weights} does not hold SqueezeNet 1.1 weights ({reason})") from None
+            raise MetricAbsent(
+                f"{metric} is left out: {weights} does not hold SqueezeNet 1.1 weights ({reason})"
+            ) from None
         self._layers = network.features.eval().to(memory_format=torch.channels_last)
         self._mean, self._std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
 
@@ -68,24 +77,55 @@ def unit_features(layers: list[Any]) -> list[Any]:
     return [layer / (layer.square().sum(1, keepdim=True).sqrt() + 1e-10) for layer in layers]
 
 
-def load_lpips() -> Any:
-    """LPIPS v0.1 with AlexNet: `lpips.LPIPS`, inputs B C H W in [0, 1] with `normalize=True`."""
-    _need_cached("lpips", _ALEXNET)
+def load_lpips(trunk: str = "alex") -> Any:
+    """LPIPS v0.1 with AlexNet or VGG16: `lpips.LPIPS`, inputs B C H W in [0, 1] with `normalize=True`."""
+    name, file = {"alex": ("lpips", _ALEXNET), "vgg": ("lpips_vgg", _VGG16)}[trunk]
+    _need_cached(name, file)
     import_torchvision()
     try:
         import lpips
     except ImportError:
-        raise MetricAbsent("lpips is left out: the package lpips is not installed") from None
-    return lpips.LPIPS(net="alex", verbose=False).eval()
+        raise MetricAbsent(f"{name} is left out: the package lpips is not installed") from None
+    with _quiet():
+        return lpips.LPIPS(net=trunk, verbose=False).eval()
 
 
 def load_dists() -> Any:
-    """DISTS of piq, inputs B C H W in [0, 1]."""
+    """piq's DISTS, for its features and weights; its own call shrinks pictures, see `published.Dists`."""
     _need_cached("dists", _VGG16, _DISTS)
     import_torchvision()
     import piq
 
-    return piq.DISTS().eval()
+    with _quiet():
+        return piq.DISTS().eval()
+
+
+def load_effnet(metric: str) -> Any:
+    """EfficientNet-lite0: `layers` and, called, logits of the 1000 ImageNet labels, for pictures in [0, 1]."""
+    import torch
+
+    from benchmarks.metrics.efficientnet import load_efficientnet
+
+    path = Path(torch.hub.get_dir(), EFFICIENTNET)
+    if not path.is_file():
+        raise MetricAbsent(f"{metric} is left out: {EFFICIENTNET} not found in torch's hub folder ({_HOW})")
+    return load_efficientnet(path).to(memory_format=torch.channels_last)
+
+
+def empty_inception() -> Any:
+    """The Inception network of the original FID with random weights."""
+    from unittest.mock import patch
+
+    import_torchvision()
+    from piq.feature_extractors import InceptionV3, fid_inception
+    from torchvision.models import Inception3
+
+    with (
+        _quiet(),
+        patch.object(fid_inception, "load_state_dict_from_url", lambda *_, **__: {}),
+        patch.object(Inception3, "load_state_dict", lambda *_, **__: None),
+    ):
+        return InceptionV3.fid_inception_v3().eval()
 
 
 def load_inception(metric: str) -> Any:
@@ -94,4 +134,33 @@ def load_inception(metric: str) -> Any:
     import_torchvision()
     from piq.feature_extractors import InceptionV3
 
-    return InceptionV3.fid_inception_v3().eval()
+    with _quiet():
+        network = InceptionV3.fid_inception_v3().eval()
+    if metric == "is" and not network.fc.weight.any():
+        raise MetricAbsent(
+            "is is left out: these Inception weights have no last layer, with which alone there is a score; "
+            "label_agreement stands in for it"
+        )
+    return network
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torchvision warns about the calls that piq and lpips make."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def hub_folder(folder: Path | None) -> Iterator[None]:
+    """`folder` as torch's hub folder for a while; None: torch's own."""
+    import torch
+
+    before = torch.hub.get_dir()
+    if folder is not None:
+        torch.hub.set_dir(str(folder))
+    try:
+        yield
+    finally:
+        torch.hub.set_dir(before)

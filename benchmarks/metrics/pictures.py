@@ -3,7 +3,7 @@
 rmse: root mean squared error over all samples, 0..255. psnr: 20 log10(255 / rmse), dB. ms_ssim: pytorch-msssim,
 RGB, data range 255, its five default scales (needs sides over 160). gmsd (Xue et al. 2014), mdsi (Nafchi et al. 2016), vif
 (pixel domain, Sheikh and Bovik 2006), haarpsi (Reisenhofer et al. 2018): piq, on [0, 1]. sqz_dist: see
-`networks`. lpips, dists: need weights of torchvision networks.
+`networks`. lpips and others in features of published networks: see `published`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,9 @@ import numpy as np
 
 from benchmarks.codecs import Image8
 from benchmarks.harness.errors import BenchmarkError
-from benchmarks.metrics.networks import MetricAbsent, SqueezeFeatures, load_dists, load_lpips, unit_features
+from benchmarks.metrics.networks import MetricAbsent, SqueezeFeatures, unit_features
+from benchmarks.metrics.published import PUBLISHED
+from benchmarks.metrics.record import Metric
 from codec._compat import import_torchvision
 
 
@@ -85,27 +87,19 @@ def _piq(name: str, min_side: int) -> Callable[[MetricOptions], ImageMetric]:
     return make
 
 
-def _lpips(options: MetricOptions) -> ImageMetric:
-    network = load_lpips()
-    return _Plain(lambda x, y: network(x, y, normalize=True), 64)
-
-
-def _dists(options: MetricOptions) -> ImageMetric:
-    return _Plain(load_dists(), 64)
-
-
-_MAKERS: dict[str, Callable[[MetricOptions], ImageMetric]] = {
-    "ms_ssim": _ms_ssim,
-    "gmsd": _piq("gmsd", 16),
-    "mdsi": _piq("mdsi", 16),
-    "vif": _piq("vif_p", 41),
-    "haarpsi": _piq("haarpsi", 16),
-    "sqz_dist": _SqueezeDistance,
-    "lpips": _lpips,
-    "dists": _dists,
-}
+METRICS = (
+    Metric("ms_ssim", "MS-SSIM", True, 4, _ms_ssim),
+    Metric("gmsd", "GMSD", False, 4, _piq("gmsd", 16)),
+    Metric("mdsi", "MDSI", False, 4, _piq("mdsi", 16)),
+    Metric("vif", "VIF (pixel domain)", True, 4, _piq("vif_p", 41)),
+    Metric("haarpsi", "HaarPSI", True, 4, _piq("haarpsi", 16)),
+    Metric("sqz_dist", "SqueezeNet distance (sqz_dist, not LPIPS)", False, 3, _SqueezeDistance),
+    *PUBLISHED,
+)
+_MAKERS: dict[str, Callable[[MetricOptions], ImageMetric]] = {metric.name: metric.maker for metric in METRICS}
 IMAGE_METRICS = tuple(_MAKERS)
-HIGHER_IS_BETTER = frozenset({"psnr", "ms_ssim", "vif", "haarpsi"})
+NETWORK_METRICS = tuple(metric.name for metric in METRICS if metric.network)
+HIGHER_IS_BETTER = frozenset({"psnr", *(metric.name for metric in METRICS if metric.higher_is_better)})
 DEFAULT_METRICS = ("ms_ssim", "gmsd", "mdsi")
 
 

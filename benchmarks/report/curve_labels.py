@@ -1,6 +1,6 @@
 """Direct labels of curves: in the right margin in order, joined by thin lines, never overlapping; or letters with a key."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,33 +66,43 @@ def label_ends(axes: Axes, lines: Sequence[Line2D], size: float = 7.5) -> None:
     draw_labels(axes, [Label(str(line.get_label()), x, y, str(line.get_color()), size) for line, (x, y) in zip(lines, ends, strict=True)])
 
 
-def draw_keys(axes: Axes, curves: Sequence[tuple[str, ArrayLike, ArrayLike]], colour: str, upper: bool, size: float = 7.0) -> None:
-    """Mark curves by letters on them and explain those in a list; call after the axis limits are final.
+def draw_letters(
+    axes: Axes, curves: Sequence[tuple[str, ArrayLike, ArrayLike]], colour: str, size: float = 7.0, letters: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Mark curves (name, x, y) by letters on them; call after the axis limits are final. Returns name -> letter of those with room.
 
-    `curves`: name, x, y. A letter stands on the first point of its curve (in the order given) that is inside the
-    axes and leaves room between the letters. The list is in the corner where no good curve is: lower right when
-    `upper` (more is better), upper right otherwise.
+    A letter stands on the first point of its curve (in the order given) that is inside the axes and leaves room between the letters. Without `letters`
+    those of the curves that have room are in the order of the alphabet.
     """
     spacing = 1.7 * size * axes.figure.dpi / 72
     taken: list[NDArray[np.float64]] = []
-    lines = []
+    found: dict[str, str] = {}
     for name, x, y in curves:
         pixels = axes.transData.transform(np.column_stack([x, y]))
         free = [point for point in _inside(axes, pixels, spacing) if all(np.hypot(*(point - other)) >= spacing for other in taken)]
         if not free:
             continue
-        letter = "abcdefghijklmnopqrstuvwxyz"[len(lines)]
+        found[name] = letters[name] if letters else "abcdefghijklmnopqrstuvwxyz"[len(found)]
         taken.append(free[0])
         axes.text(
-            *axes.transData.inverted().transform(free[0]), letter, color=colour, fontsize=size, fontweight="bold",
+            *axes.transData.inverted().transform(free[0]), found[name], color=colour, fontsize=size, fontweight="bold",
             ha="center", va="center", zorder=6, path_effects=[withStroke(linewidth=2.2, foreground="white")],
         )  # fmt: skip
-        lines.append(f"{letter}  {name}")
-    if lines:
-        axes.text(
-            0.985, 0.02 if upper else 0.98, "published\n" + "\n".join(lines), transform=axes.transAxes, color=colour, fontsize=size,
-            ha="right", va="bottom" if upper else "top", multialignment="left", linespacing=1.35,
-        )  # fmt: skip
+    return found
+
+
+def draw_list(axes: Axes, letters: Mapping[str, str], colour: str, place: tuple[float, float], ha: str, va: str, size: float = 7.0) -> None:
+    """What the letters mean, at a place in axes units."""
+    axes.text(
+        *place, "published\n" + "\n".join(f"{letter}  {name}" for name, letter in letters.items()), transform=axes.transAxes, color=colour,
+        fontsize=size, ha=ha, va=va, multialignment="left", linespacing=1.35,
+    )  # fmt: skip
+
+
+def draw_keys(axes: Axes, curves: Sequence[tuple[str, ArrayLike, ArrayLike]], colour: str, upper: bool, size: float = 7.0) -> None:
+    """Letters on curves and what they mean, in the corner where no good curve is: lower right when `upper` (more is better), upper right otherwise."""
+    if letters := draw_letters(axes, curves, colour, size):
+        draw_list(axes, letters, colour, (0.985, 0.02 if upper else 0.98), "right", "bottom" if upper else "top", size)
 
 
 def _inside(axes: Axes, pixels: NDArray[np.float64], margin: float) -> NDArray[np.float64]:

@@ -9,12 +9,36 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from benchmarks.report.curve_labels import label_ends
+from benchmarks.analysis.published import GENERATIVE, PERCEPTUAL, generative_curves
+from benchmarks.report.curve_labels import draw_letters, draw_list, label_ends
 from benchmarks.report.style import COLUMN, DECODERS, PAGE, SERIES, SERIES_MARKERS
 
 PATH = "#CC79A7"  # colour of the path from the vq picture to the sample
-NAMES = {"rmse": "RMSE (0-255)", "sqz_dist": "sqz_dist (not LPIPS)", "sqz_kid": "sqz_kid (SqueezeNet KID)"}
-METRICS = tuple(NAMES)
+NAMES = {
+    "rmse": "RMSE (0-255)", "lpips": "LPIPS (AlexNet)", "dists": "DISTS", "fid": "FID (256-pixel patches)",
+    "sqz_dist": "sqz_dist (not LPIPS)", "sqz_kid": "sqz_kid (SqueezeNet KID)",
+}  # fmt: skip
+PUBLISHED, OWN = ("rmse", "lpips", "dists", "fid"), ("rmse", "sqz_dist", "sqz_kid")
+GREY, TEXT_GREY = "#8a8a8a", "#666666"  # published curves of other codecs
+LETTERS = dict(zip(GENERATIVE, "abcdefghijklmnopqrstuvwxyz"))
+
+
+def shown(table: pd.DataFrame) -> tuple[str, ...]:
+    """The metrics of the panels: those in published networks where the table has them all, else those in SqueezeNet features."""
+    return PUBLISHED if all(name in table and table[name].notna().any() for name in PUBLISHED) else OWN
+
+
+def beside(axes: Axes, dataset: str, columns: list[str]) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Draws published curves of generative codecs without changing the limits; returns what `draw_letters` takes."""
+    limits = axes.get_xlim(), axes.get_ylim()
+    curves = []
+    for name, points in generative_curves(dataset, columns).items():
+        x, y = points.to_numpy().T
+        axes.plot(x, y, color=GREY, linewidth=0.7, marker=".", markersize=2.5, zorder=1.5, label=f"_{name}")
+        curves.append((name, x, y))
+    axes.set_xlim(limits[0])
+    axes.set_ylim(limits[1])
+    return curves
 
 
 def log_rate(axes: Axes, ticks: tuple[int, ...] = (1, 2, 5)) -> None:
@@ -28,13 +52,15 @@ def log_rate(axes: Axes, ticks: tuple[int, ...] = (1, 2, 5)) -> None:
 def perceptual_curves(results: Path) -> plt.Figure:
     """Error and perceptual distances at each rate, one curve for each decoder of the same files.
 
-    Below: the differences to vq with their 95 % intervals, paired by picture.
+    Below: the differences to vq with their 95 % intervals, paired by picture. Grey: published curves of other codecs.
     """
     table = pd.read_csv(results / "kodak" / "decoders.csv")
-    figure, grid = plt.subplots(2, len(METRICS), figsize=(PAGE, 4.6), layout="constrained", sharex=True)
+    metrics = shown(table)
+    figure, grid = plt.subplots(2, len(metrics), figsize=(PAGE, 4.6), layout="constrained", sharex=True)
     names = [name for name in DECODERS if (table.decoder == name).any()]
     last: list[list[Line2D]] = [[], []]
-    for column, metric in enumerate(METRICS):
+    keys: list[list] = []
+    for column, metric in enumerate(metrics):
         above, below = grid[:, column]
         for k, name in enumerate(names):
             rows, (colour, marker) = table[table.decoder == name].sort_values("bits_per_dim"), DECODERS[name]
@@ -45,30 +71,37 @@ def perceptual_curves(results: Path) -> plt.Figure:
             below.errorbar(
                 rows.bits_per_dim * aside, middle, [middle - low, high - middle], fmt="none", ecolor=colour, elinewidth=1, capsize=1.5
             )
-            if column == len(METRICS) - 1:
+            if column == len(metrics) - 1:
                 last[0].append(line)
                 last[1].append(under)
-        log_rate(below)
+        log_rate(below, (1, 3) if metrics == PUBLISHED else (1, 2, 5))
         above.set_ylim(bottom=0)
+        if metrics == PUBLISHED:  # room for codecs of lower rates
+            below.set_xlim(0.35 * table.bits_per_dim.min(), 1.3 * table.bits_per_dim.max())
+        keys.append(beside(above, "kodak", ["bits_per_dim", metric]) if metric in PERCEPTUAL else [])
         above.set_title(NAMES[metric], loc="left", fontsize=8)
         below.set_xlabel("rate, bits/dim")
     grid[0][0].set_ylabel(f"{table.images.max()} pictures of Kodak")
     grid[1][0].set_ylabel("difference to vq")
     for row in (0, 1):
         label_ends(grid[row][-1], last[row])
+    marked = set().union(*(draw_letters(axes, curves, TEXT_GREY, 5.5, LETTERS) for axes, curves in zip(grid[0], keys, strict=True)))
+    if marked:  # the panel of RMSE has room
+        draw_list(grid[0][0], {name: letter for name, letter in LETTERS.items() if name in marked}, TEXT_GREY, (0.04, 0.03), "left", "bottom", 5.5)
     return figure
 
 
 def plane(results: Path) -> plt.Figure:
     """Distortion-perception plane (Blau and Michaeli 2018): RMSE against perceptual distance, one curve for each decoder over the rates.
 
-    Realism is the path from vq to ldm.
+    Realism is the path from vq to ldm. Grey: published curves of other codecs, whose RMSE follows from their mean PSNR.
     """
     table = pd.read_csv(results / "kodak" / "decoders.csv")
     path = results / "semantic" / "sweep_mean.csv"
     sweep = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["knob", "quality"])
     figure, panels = plt.subplots(1, 2, figsize=(PAGE, 3.0), layout="constrained")
-    for axes, metric in zip(panels, METRICS[1:], strict=True):
+    marked: dict[str, str] = {}
+    for axes, metric in zip(panels, shown(table)[1:3], strict=True):
         ends = []
         for name, (colour, marker) in DECODERS.items():
             rows = table[table.decoder == name].sort_values("bits_per_dim", ascending=False)
@@ -85,7 +118,7 @@ def plane(results: Path) -> plt.Figure:
                         fontsize=7,
                         color="#555555",
                     )
-        steps = [rows.sort_values("value") for _, rows in sweep[sweep.knob == "realism"].groupby("quality")]
+        steps = [rows.sort_values("value") for _, rows in sweep[sweep.knob == "realism"].groupby("quality")] if metric in sweep else []
         for k, rows in enumerate(steps):
             axes.plot(
                 rows.rmse,
@@ -103,7 +136,15 @@ def plane(results: Path) -> plt.Figure:
         axes.margins(x=0.22, y=0.12)
         axes.set_xlabel(NAMES["rmse"])
         axes.set_ylabel(NAMES[metric])
+        if metric in PERCEPTUAL:
+            axes.set_xlim(0.3 * table.rmse.min(), 1.6 * table.rmse.max())
+            axes.set_ylim(bottom=0)
         label_ends(axes, ends)
+        if metric in PERCEPTUAL:
+            marked |= draw_letters(axes, beside(axes, "kodak", ["rmse", metric]), TEXT_GREY, 6.5, LETTERS)
+    if marked:
+        named = ", ".join(f"{letter} {name}" for name, letter in sorted(marked.items(), key=lambda item: item[1]))
+        figure.supxlabel(f"published: {named}", x=0.02, ha="left", fontsize=7, color=TEXT_GREY)
     return figure
 
 
@@ -137,11 +178,12 @@ def sweeps(results: Path) -> plt.Figure:
     """Steps, guidance and realism against RMSE and perceptual distances, one curve for each rate."""
     table = pd.read_csv(results / "semantic" / "sweep_mean.csv")
     knobs = [k for k in ("steps", "guidance", "realism") if (table.knob == k).any()]
+    metrics = shown(table)
     figure, grid = plt.subplots(
-        len(METRICS), len(knobs), figsize=(PAGE, 6.0), layout="constrained", squeeze=False, sharex="col", sharey="row"
+        len(metrics), len(knobs), figsize=(PAGE, 6.0), layout="constrained", squeeze=False, sharex="col", sharey="row"
     )
     for column, knob in enumerate(knobs):
-        for row, metric in enumerate(METRICS):
+        for row, metric in enumerate(metrics):
             axes = grid[row][column]
             lines = []
             for k, (_, rows) in enumerate(table[table.knob == knob].groupby("quality")):
@@ -154,7 +196,7 @@ def sweeps(results: Path) -> plt.Figure:
             axes.set_xticks(ticks := np.unique(table[table.knob == knob].value), [f"{tick:g}" for tick in ticks])
             if column == 0:
                 axes.set_ylabel(NAMES[metric])
-            if row == len(METRICS) - 1:
+            if row == len(metrics) - 1:
                 axes.set_xlabel(knob)
             if column == len(knobs) - 1:
                 label_ends(axes, lines)

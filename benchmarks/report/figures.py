@@ -24,7 +24,10 @@ from benchmarks.report.plots import draw_figures
 from benchmarks.report.style import COLUMN, PAGE, RC, SERIES, SERIES_MARKERS
 from benchmarks.studies.quantisers import report as quantizers
 
-RATE_METRICS = ("rmse", "ms_ssim", "sqz_dist")  # of the figures with all codecs
+
+def rate_metrics(means: pd.DataFrame) -> list[str]:
+    """Of the figures with all codecs."""
+    return [name for name in ("rmse", "ms_ssim", "lpips", "dists", "sqz_dist") if name in means]
 
 
 def speed(results: Path) -> plt.Figure:
@@ -192,7 +195,7 @@ def main() -> None:
     def rates() -> None:
         means = pd.read_csv(args.results / "kodak" / "mean.csv", dtype={"setting": str})
         with plt.rc_context({"pdf.fonttype": RC["pdf.fonttype"]}):
-            draw_figures(means[["codec", "bits_per_dim", *RATE_METRICS]], args.out, "kodak", ("log",))
+            draw_figures(means[["codec", "bits_per_dim", *rate_metrics(means)]], args.out, "kodak", ("log",))
 
     def write(name: str) -> None:
         table = tables.TABLES[name](args.results)

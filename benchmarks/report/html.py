@@ -58,6 +58,7 @@ def _curves(means: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, Any]]
                 "name": codec, "version": group.version.iloc[-1], "colour": style.colour, "width": style.width,
                 "dash": " ".join(f"{4 * length:g}" for length in style.dash), "setting": group.setting.tolist(),
                 "rate": group.bits_per_dim.tolist(), **{name: group[name].tolist() for name in metrics},
+                "ends": {name: group[[f"{name}_low", f"{name}_high"]].to_numpy().tolist() for name in metrics if f"{name}_low" in group},
             }
         )  # fmt: skip
     return curves

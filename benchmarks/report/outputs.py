@@ -23,6 +23,7 @@ from benchmarks.analysis.summary import (
     read_table,
     run_metadata,
     set_table,
+    with_sets,
 )
 from benchmarks.codecs import NAMES, BenchCodec, CodecAbsent, CodecOptions, make_codec
 from benchmarks.harness.errors import BenchmarkError
@@ -69,12 +70,14 @@ def write_outputs(
         raise BenchmarkError(f"no published curves for {dataset!r}; known: {known}")
     axes = ("linear", "log") if options.rate_axis == "both" else (options.rate_axis,)
     shown_s = 0.0
+    if set_metrics:
+        sets = merge_sets(set_table(complete, set_metrics, store), out / "sets.csv", complete)
+        _write(out / "sets.csv", sets)
+        means = with_sets(means, sets)
     with _drawing(means, out / "figures", dataset, axes, options.jobs):
         anchors = options.anchor or [name for name in _ANCHORS if name in set(complete.codec)]
         bd = bd_tables(complete, anchors)
         _write(out / "bd.csv", bd)
-        if set_metrics:
-            _write(out / "sets.csv", merge_sets(set_table(complete, set_metrics, store), out / "sets.csv", complete))
         if not options.no_report:
             start = time.perf_counter()
             cases = make_showcases(_shown(rows, codecs, options.device), say)

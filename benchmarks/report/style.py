@@ -6,18 +6,13 @@ dash and marker, so that the figures also work in grey print.
 
 from dataclasses import dataclass
 
+from benchmarks.metrics import pictures, sets
+
 AXIS_NAMES = {
     "bits_per_dim": "rate, bits/dim of the whole file",
     "rmse": "RMSE (0-255)",
     "psnr": "PSNR, dB",
-    "ms_ssim": "MS-SSIM",
-    "gmsd": "GMSD",
-    "mdsi": "MDSI",
-    "vif": "VIF (pixel domain)",
-    "haarpsi": "HaarPSI",
-    "sqz_dist": "SqueezeNet distance (sqz_dist, not LPIPS)",
-    "lpips": "LPIPS (AlexNet, v0.1)",
-    "dists": "DISTS",
+    **{metric.name: metric.axis for metric in (*pictures.METRICS, *sets.METRICS)},
 }
 
 RC = {

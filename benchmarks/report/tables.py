@@ -5,13 +5,19 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.metrics import pictures, sets
+
+PERCEPTUAL = (*pictures.NETWORK_METRICS, "fid", "kid")  # in published networks
+
 LIST_NAMES = {
     "bits_per_dim": "bits/dim", "rmse": "RMSE", "psnr": "PSNR", "ms_ssim": "MS-SSIM", "gmsd": "GMSD", "mdsi": "MDSI",
     "sqz_dist_more": "sqz_dist - none", "decode_s": "decode, s", "training_steps": "training steps", "training_s": "training, s", "parameters": "added parameters",
+    "lpips": "LPIPS", "lpips_vgg": "LPIPS (VGG)", "dists": "DISTS", "label_agreement": "labels agree", "fid": "FID", "kid": "KID",
     "bd_rate_percent": "BD-rate, %", "ms_ssim_rate_percent": "BD-rate by MS-SSIM, %", "bpg_bd_rate_percent": "BD-rate against BPG, %",
 }  # fmt: skip
 DIGITS = {
-    "bits_per_dim": 4, "rmse": 2, "psnr": 2, "ms_ssim": 4, "gmsd": 4, "mdsi": 4, "sqz_dist": 3, "sqz_kid": 0, "small_rmse": 2,
+    **{metric.name: metric.digits for metric in (*pictures.METRICS, *sets.METRICS)},
+    "bits_per_dim": 4, "rmse": 2, "psnr": 2, "small_rmse": 2,
     "codes_back": 4, "in_cell": 4, "decode_s": 2, "training_s": 0, "seconds": 3, "cpu_s": 1, "bd_rate_percent": 1, "ms_ssim_rate_percent": 1, "bpg_bd_rate_percent": 1,
     "stream": 4, "latents": 3, "pixels": 3, "total": 3, "quality": 0, "ratio_hyperprior": 2,
 }  # fmt: skip
@@ -46,7 +52,7 @@ def cells(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 def _decoders(folder: str) -> Callable[[Path], pd.DataFrame]:
     return lambda results: cells(
         pd.read_csv(results / folder / "decoders.csv"),
-        ["decoder", "images", "bits_per_dim", "rmse", "ms_ssim", "gmsd", "mdsi", "sqz_dist", "sqz_kid"],
+        ["decoder", "images", "bits_per_dim", "rmse", "ms_ssim", *PERCEPTUAL, "gmsd", "mdsi", "sqz_dist", "sqz_kid"],
     )
 
 
@@ -64,7 +70,7 @@ def _differences(results: Path) -> pd.DataFrame:
     table = pd.read_csv(results / "kodak" / "decoders.csv")
     return cells(
         table[table.decoder != "vq"],
-        ["decoder", "bits_per_dim", *(f"{m}_minus_vq" for m in ("rmse", "ms_ssim", "gmsd", "mdsi", "sqz_dist", "sqz_kid"))],
+        ["decoder", "bits_per_dim", *(f"{m}_minus_vq" for m in ("rmse", "ms_ssim", *PERCEPTUAL, "gmsd", "mdsi", "sqz_dist", "sqz_kid"))],
     )
 
 
@@ -75,7 +81,7 @@ def _bd(results: Path) -> pd.DataFrame:
 
 def _sweep(results: Path) -> pd.DataFrame:
     table = pd.read_csv(results / "semantic" / "sweep_mean.csv")
-    return cells(table, ["knob", "value", "bits_per_dim", "images", "rmse", "ms_ssim", "sqz_dist", "sqz_kid", "decode_s"])
+    return cells(table, ["knob", "value", "bits_per_dim", "images", "rmse", "ms_ssim", *PERCEPTUAL, "sqz_dist", "sqz_kid", "decode_s"])
 
 
 def _consistency(results: Path) -> pd.DataFrame:
@@ -87,13 +93,13 @@ def _consistency(results: Path) -> pd.DataFrame:
 
 def _labels(results: Path) -> pd.DataFrame:
     table = pd.read_csv(results / "semantic" / "labels_mean.csv").sort_values(["quality", "said"])
-    return cells(table, ["said", "bits_per_dim", "images", "rmse", "ms_ssim", "sqz_dist", "sqz_dist_more", "sqz_kid"])
+    return cells(table, ["said", "bits_per_dim", "images", "rmse", "ms_ssim", *PERCEPTUAL, "sqz_dist", "sqz_dist_more", "sqz_kid"])
 
 
 def _upscaling(results: Path) -> pd.DataFrame:
     return cells(
         pd.read_csv(results / "semantic" / "upscaling_mean.csv"),
-        ["scale", "method", "images", "rmse", "psnr", "ms_ssim", "sqz_dist", "sqz_kid", "small_rmse", "seconds"],
+        ["scale", "method", "images", "rmse", "psnr", "ms_ssim", *PERCEPTUAL, "sqz_dist", "sqz_kid", "small_rmse", "seconds"],
     )
 
 

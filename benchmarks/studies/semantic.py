@@ -14,10 +14,13 @@ from benchmarks.codecs import Image8
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import SourceImage, folder_images, packaged_images, read_image, source_image
 from benchmarks.harness.table import Key
-from benchmarks.metrics.pictures import MetricOptions, Scorer
-from benchmarks.metrics.sets import FeatureExtractor, FeatureStore, Kid, interval, resamples
+from benchmarks.metrics.networks import hub_folder
+from benchmarks.metrics.pictures import IMAGE_METRICS, NETWORK_METRICS, MetricOptions, Scorer
+from benchmarks.metrics.sets import METRICS as SETS
+from benchmarks.metrics.sets import SET_METRICS, FeatureExtractor, FeatureStore, set_values
 
 METRICS = ("ms_ssim", "sqz_dist")
+WITH_HUB = (*NETWORK_METRICS, "fid", "kid")  # measured too where the folder of published weights is named
 Row = dict[str, Any]
 
 
@@ -40,14 +43,22 @@ def original_key(image: SourceImage, multiple: int = 1) -> Key:
     return image.digest, "original", str(multiple), ""
 
 
+def metrics(hub: Path | None) -> tuple[str, ...]:
+    """What is measured beside rmse and psnr."""
+    return (*METRICS, "sqz_kid", *(WITH_HUB if hub else ()))
+
+
 class Worker:
     """One process on one thread: the codec, and metrics of pictures against one original at a time."""
 
-    def __init__(self, weights: Path, features: Path) -> None:
+    def __init__(self, weights: Path, features: Path, hub: Path | None = None) -> None:
         torch.set_num_threads(1)
-        options = MetricOptions(weights)
         self.codec, self.store = codec.load(threads=1), FeatureStore(features)
-        self._scorer, self._extract = Scorer(METRICS, options), FeatureExtractor(["sqz_kid"], options)
+        names, options = metrics(hub), MetricOptions(weights, hub)
+        self._sets = [name for name in names if name in SET_METRICS]
+        with hub_folder(hub):
+            self._scorer = Scorer([name for name in names if name in IMAGE_METRICS], options)
+            self._extract = FeatureExtractor(self._sets, options)
 
     def take(self, image: SourceImage, multiple: int = 1) -> Image8:
         """The picture, cropped to a multiple of so many pixels: the original of what is scored next."""
@@ -55,12 +66,12 @@ class Worker:
         x = x[: x.shape[0] // multiple * multiple, : x.shape[1] // multiple * multiple]
         self._scorer.reference(x)
         key = original_key(image, multiple)
-        if not self.store.has(key, ["sqz_kid"]):
+        if not self.store.has(key, self._sets):
             self.store.save(key, self._extract(x))
         return x
 
     def score(self, picture: Image8, key: Key) -> dict[str, float]:
-        """Metrics against the original; the features for sqz_kid are stored under the key."""
+        """Metrics against the original; the features for metrics of sets are stored under the key."""
         self.store.save(key, self._extract(picture))
         return self._scorer.score(picture)
 
@@ -68,9 +79,9 @@ class Worker:
 _worker: Worker
 
 
-def _start(weights: Path, features: Path) -> None:
+def _start(weights: Path, features: Path, hub: Path | None) -> None:
     global _worker
-    _worker = Worker(weights, features)
+    _worker = Worker(weights, features, hub)
 
 
 def _do(work: Callable[[Worker, Any], list[Row]], job: Any) -> list[Row]:
@@ -78,25 +89,32 @@ def _do(work: Callable[[Worker, Any], list[Row]], job: Any) -> list[Row]:
 
 
 def measured(
-    work: Callable[[Worker, Any], list[Row]], jobs: Sequence[Any], weights: Path, features: Path, processes: int
+    work: Callable[[Worker, Any], list[Row]],
+    jobs: Sequence[Any],
+    weights: Path,
+    features: Path,
+    processes: int,
+    hub: Path | None = None,
 ) -> Iterator[list[Row]]:
     """The rows of each job, in the order in which they are done; work is a function of a module."""
     if processes == 1 or len(jobs) < 2:
-        worker = Worker(weights, features) if jobs else None
+        worker = Worker(weights, features, hub) if jobs else None
         yield from (work(worker, job) for job in jobs)
         return
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start, (weights, features)) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start, (weights, features, hub)) as pool:
         for done in as_completed([pool.submit(_do, work, job) for job in jobs]):
             yield done.result()
 
 
 class Rows:
-    """A CSV table of one version of the decoder; rows of another version are dropped when it grows."""
+    """A CSV table of one version of the decoder; rows of another version, or without a wanted metric, are dropped when it grows."""
 
-    def __init__(self, path: Path, key: Sequence[str], version: str) -> None:
+    def __init__(self, path: Path, key: Sequence[str], version: str, hub: Path | None = None) -> None:
         self._path, self._key = path, list(key)
         found = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["version", *key])
-        self._rows = found[found.version == version].to_dict("records")
+        found = found[found.version == version]
+        wanted = [name for name in metrics(hub) if name in NETWORK_METRICS]
+        self._rows = (found.dropna(subset=wanted) if set(wanted) <= set(found) else found.head(0)).to_dict("records")
 
     def has(self, *key: object) -> bool:
         """Whether there is a row with these values of the key columns."""
@@ -118,7 +136,7 @@ class Rows:
 
 
 def means(rows: pd.DataFrame, by: Sequence[str], store: FeatureStore, keys: Callable[[Any], tuple[Key, Key]]) -> pd.DataFrame:
-    """Means over pictures, and sqz_kid of the set with its 95 % bootstrap interval over them.
+    """Means over pictures, and metrics of the set with their 95 % bootstrap intervals over them.
 
     keys(row): of the features of original and result.
     """
@@ -128,7 +146,8 @@ def means(rows: pd.DataFrame, by: Sequence[str], store: FeatureStore, keys: Call
         row = {**dict(zip(by, values, strict=True)), "version": group.version.iloc[0], "images": len(group), **numbers}
         original, result = ([store.load(key) for key in side] for side in zip(*(keys(r) for r in group.itertuples()), strict=True))
         if all(original) and all(result):
-            kid = Kid(original, result)
-            row["sqz_kid"], (row["sqz_kid_low"], row["sqz_kid_high"]) = kid(), interval(kid.resampled(resamples(len(group))))
+            kinds = set.intersection(*(set(item) for item in (*original, *result)))
+            names = [record.name for record in SETS if record.features in kinds]
+            row |= set_values(names, original, result)
         out.append(row)
     return pd.DataFrame(out)

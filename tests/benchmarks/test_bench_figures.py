@@ -9,17 +9,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
 from benchmarks.analysis.bdrate import mean_curve
-from benchmarks.report import figures, tables
+from benchmarks.analysis.published import GENERATIVE, published_points
+from benchmarks.report import decoder_figures, figures, tables
 from benchmarks.studies.quantisers import report as quantizers
 from benchmarks.studies.training_curve import report as training_curve
 
 COMMITTED = Path(__file__).parents[2] / "results"
-RATES = [f"rate_{metric}_log" for metric in figures.RATE_METRICS]
+RATES = [f"rate_{metric}_log" for metric in figures.rate_metrics(pd.read_csv(COMMITTED / "kodak" / "mean.csv"))]
 
 
 def made_up(results: Path) -> None:
@@ -98,26 +100,70 @@ def test_decoders(built) -> None:
     results, _, kept = built
     table = pd.read_csv(results / "kodak" / "decoders.csv")
     axes = [a for a in kept["decoders"].axes if a.lines]
-    for k, metric in enumerate(("rmse", "sqz_dist", "sqz_kid")):
-        above, below = curves(axes[k]), curves(axes[3 + k])
+    metrics = decoder_figures.shown(table)
+    for k, metric in enumerate(metrics):
+        above, below = curves(axes[k]), curves(axes[len(metrics) + k])
         assert set(above) == set(below) == set(table.decoder)
         for name, rows in table.groupby("decoder"):
             same(above[name], rows.bits_per_dim, rows[metric])
             np.testing.assert_allclose(below[name][1], rows[f"{metric}_minus_vq"])
-        bars = np.concatenate([np.array(c.get_segments())[:, :, 1] for c in axes[3 + k].collections])
+        bars = np.concatenate([np.array(c.get_segments())[:, :, 1] for c in axes[len(metrics) + k].collections])
         expected = np.concatenate([table[table.decoder == n][[f"{metric}_minus_vq_low", f"{metric}_minus_vq_high"]] for n in above])
         np.testing.assert_allclose(bars, expected, atol=1e-9)
+
+
+@pytest.fixture
+def published_metrics(tmp_path: Path) -> Path:
+    """A folder whose table of decoders has LPIPS, DISTS and FID."""
+    (tmp_path / "kodak").mkdir()
+    rows = []
+    for k, name in enumerate(("vq", "perceptual", "gan", "ldm")):
+        for rate in (0.012, 0.038, 0.065, 0.11):
+            row = {"decoder": name, "setting": "1", "images": 24, "bits_per_dim": rate}
+            for metric, level in (("rmse", 5.0), ("lpips", 0.15), ("dists", 0.1), ("fid", 80)):
+                row[metric] = level * (0.11 / rate) ** 0.4 * (1.4 - 0.1 * k)
+                less = -0.1 * k * level * (0.11 / rate) ** 0.4
+                row |= {f"{metric}_minus_vq": less, f"{metric}_minus_vq_low": 1.1 * less, f"{metric}_minus_vq_high": 0.9 * less}
+            rows.append(row)
+    pd.DataFrame(rows).to_csv(tmp_path / "kodak" / "decoders.csv", index=False)
+    return tmp_path
+
+
+def test_published_curves_stand_beside_the_decoders(published_metrics: Path) -> None:
+    table = pd.read_csv(published_metrics / "kodak" / "decoders.csv")
+    assert decoder_figures.shown(table) == ("rmse", "lpips", "dists", "fid")
+    figure = decoder_figures.perceptual_curves(published_metrics)
+    drawn = {}
+    for axes, metric in zip(figure.axes, ("rmse", "lpips", "dists", "fid")):
+        grey = [line for line in axes.lines if line.get_color() == decoder_figures.GREY]
+        drawn[metric] = {str(line.get_label())[1:]: line for line in grey}
+        assert set(curves(axes)) >= set(table.decoder)
+    assert not drawn["rmse"] and not drawn["fid"]  # no FID of 256-pixel patches is published for Kodak
+    assert set(drawn["lpips"]) == set(GENERATIVE) and set(drawn["dists"]) == set(GENERATIVE) - {"HiFiC"}
+    points = published_points("kodak")
+    stable = points[points.system == "StableCodec"].sort_values("bpp")
+    np.testing.assert_allclose(drawn["lpips"]["StableCodec"].get_data(), (stable.bpp / 3, stable.lpips))
+    key = next(text for text in figure.axes[0].texts if text.get_text().startswith("published"))
+    assert [line[3:] for line in key.get_text().splitlines()[1:]] == list(GENERATIVE)
+    named = {line[3:]: line[0] for line in key.get_text().splitlines()[1:]}
+    assert {text.get_text() for axes in figure.axes[1:3] for text in axes.texts} >= set(named.values())
+    plane = decoder_figures.plane(published_metrics)
+    illm = points[points.system == "MS-ILLM"].sort_values("bpp")
+    (line,) = (line for line in plane.axes[0].lines if line.get_label() == "_MS-ILLM")
+    np.testing.assert_allclose(line.get_data(), (255 / 10 ** (illm.psnr / 20), illm.lpips))
+    plt.close("all")
 
 
 def test_distortion_perception_plane(built) -> None:
     results, _, kept = built
     table, sweep = pd.read_csv(results / "kodak" / "decoders.csv"), pd.read_csv(results / "semantic" / "sweep_mean.csv")
     lowest = sweep[(sweep.knob == "realism") & (sweep.quality == sweep.quality.min())]
-    for axes, metric in zip(kept["distortion_perception"].axes, ("sqz_dist", "sqz_kid"), strict=True):
+    for axes, metric in zip(kept["distortion_perception"].axes, decoder_figures.shown(table)[1:3], strict=True):
         found = curves(axes)
         for name, rows in table.groupby("decoder"):
             same(found[name], rows.rmse[::-1], rows[metric][::-1])
-        same(found["realism 0 to 1"], lowest.rmse, lowest[metric])
+        if metric in sweep:
+            same(found["realism 0 to 1"], lowest.rmse, lowest[metric])
 
 
 def test_progressive_curve(built) -> None:
@@ -132,8 +178,9 @@ def test_progressive_curve(built) -> None:
 def test_sweeps(built) -> None:
     results, _, kept = built
     table = pd.read_csv(results / "semantic" / "sweep_mean.csv")
-    panels = np.array(kept["sweeps"].axes).reshape(3, -1)
-    for row, metric in zip(panels, ("rmse", "sqz_dist", "sqz_kid"), strict=True):
+    metrics = decoder_figures.shown(table)
+    panels = np.array(kept["sweeps"].axes).reshape(len(metrics), -1)
+    for row, metric in zip(panels, metrics, strict=True):
         for axes, knob in zip(row, ("steps", "guidance", "realism"), strict=True):
             for _, rows in table[table.knob == knob].groupby("quality"):
                 same(curves(axes)[f"{rows.bits_per_dim.mean():.3f} bits/dim"], rows.value, rows[metric])

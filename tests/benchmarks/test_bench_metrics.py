@@ -12,6 +12,7 @@ from benchmarks.harness.errors import BenchmarkError
 from benchmarks.metrics.pictures import (
     DEFAULT_METRICS,
     IMAGE_METRICS,
+    NETWORK_METRICS,
     MetricOptions,
     Scorer,
     psnr,
@@ -109,8 +110,8 @@ def test_sqz_dist_is_the_documented_formula(squeeze: MetricOptions, photo: np.nd
 
 def test_metrics_without_weights_are_left_out_with_one_sentence_each(hub: Path) -> None:
     usable, sentences = usable_metrics(IMAGE_METRICS, NOTHING)
-    assert set(DEFAULT_METRICS) <= set(usable) and not {"sqz_dist", "lpips", "dists"} & set(usable)
-    assert len(sentences) == 3 and all("left out" in sentence and "\n" not in sentence for sentence in sentences)
+    assert set(DEFAULT_METRICS) <= set(usable) and not {"sqz_dist", *NETWORK_METRICS} & set(usable)
+    assert len(sentences) == 1 + len(NETWORK_METRICS) == 6 and all("left out" in sentence and "\n" not in sentence for sentence in sentences)
     usable, sentences = usable_sets(["sqz_kid", "fid", "kid", "is"], NOTHING)
     assert usable == () and len(sentences) == 4
     assert "pt_inception-2015-12-05-6726825d.pth" in sentences[1]
@@ -138,7 +139,10 @@ def test_lpips_runs_with_a_trunk_from_the_cache(hub: Path, monkeypatch: pytest.M
     monkeypatch.setattr(lpips.pretrained_networks.tv, "alexnet", lambda pretrained: SimpleNamespace(features=features))
     scorer = Scorer(["lpips"], NOTHING)
     scorer.reference(photo)
-    assert 0 < scorer.score(noisy)["lpips"] < 5
+    x, y = (torch.from_numpy(image).permute(2, 0, 1)[None] / 255 for image in (photo, noisy))
+    with torch.inference_mode():
+        own = float(lpips.LPIPS(verbose=False).eval()(x, y, normalize=True))
+    assert 0 < scorer.score(noisy)["lpips"] == pytest.approx(own, rel=1e-4)
     assert scorer.score(photo)["lpips"] == pytest.approx(0, abs=1e-6)
 
 
@@ -156,7 +160,10 @@ def test_dists_runs_with_weights_from_the_cache(hub: Path, monkeypatch: pytest.M
     monkeypatch.setattr(piq.perceptual, "vgg16", lambda pretrained, progress: trunk)
     scorer = Scorer(["dists"], NOTHING)
     scorer.reference(photo)
-    assert 0 < scorer.score(noisy)["dists"] < 1
+    x, y = (torch.from_numpy(image).permute(2, 0, 1)[None] / 255 for image in (photo, noisy))
+    with torch.inference_mode():
+        own = float(piq.perceptual.DISTS()(x, y))
+    assert 0 < scorer.score(noisy)["dists"] == pytest.approx(own, rel=2e-3)  # small enough for piq not to shrink it
     assert scorer.score(photo)["dists"] == pytest.approx(0, abs=1e-5)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from benchmarks.analysis.published import DRAWN, FOLDER, drawn_curves, published_points
+from benchmarks.analysis.published import DRAWN, FOLDER, GENERATIVE, drawn_curves, published_points
 from benchmarks.report.curve_labels import spread
 from benchmarks.report.plots import _RC, _panel, draw_figures
 
@@ -99,6 +99,13 @@ def test_the_published_systems_of_the_figure_are_in_the_table() -> None:
     for curve in drawn_curves("kodak", "rmse").values():
         assert curve.bits_per_dim.is_monotonic_increasing and curve.rmse.is_monotonic_decreasing
     assert drawn_curves("no such set", "rmse") == {} and drawn_curves("kodak", "gmsd") == {}
+
+
+def test_perceptual_metrics_have_the_generative_codecs_too() -> None:
+    assert set(drawn_curves("kodak", "lpips")) == set(GENERATIVE)
+    assert not set(drawn_curves("kodak", "psnr")) & {"DiffEIC", "RDEIC", "StableCodec"}
+    assert drawn_curves("kodak", "fid") == {}  # of unknown or other patches
+    assert set(drawn_curves("clic2020-test", "fid")) == {"HiFiC", "MS-ILLM"}
 
 
 def test_every_published_point_has_a_system_and_a_source() -> None:

@@ -122,6 +122,29 @@ def test_upscaling(images: list, weights: Path, tmp_path: Path, monkeypatch: pyt
     upscaling.run(images[1:], tmp_path, weights, 1)
 
 
+def test_with_the_folder_of_published_weights_rows_without_them_are_measured_again(
+    images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EfficientNet with random weights stands for all of them."""
+    from safetensors.torch import save_file
+
+    from benchmarks.metrics.efficientnet import EfficientNetLite0
+
+    monkeypatch.setattr(semantic, "WITH_HUB", ("effnet",))
+    hub = tmp_path / "hub"
+    hub.mkdir()
+    save_file(EfficientNetLite0().state_dict(), hub / "efficientnet_lite0.safetensors")
+    before = torch.hub.get_dir()
+    upscaling.run(images[1:], tmp_path, weights, 1)
+    assert "effnet" not in pd.read_csv(tmp_path / "upscaling.csv")
+    upscaling.run(images[1:], tmp_path, weights, 1, hub)
+    assert torch.hub.get_dir() == before
+    rows, mean = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("upscaling", "upscaling_mean"))
+    assert len(rows) == 6 and rows.effnet.gt(0).all() and mean.effnet.gt(0).all()
+    monkeypatch.setattr(upscaling, "work", refuse)
+    upscaling.run(images[1:], tmp_path, weights, 1, hub)
+
+
 def test_pictures_of_odd_size_are_cropped(weights: Path, tmp_path: Path, photo: np.ndarray, images: list) -> None:
     (tmp_path / "odd").mkdir()
     Image.fromarray(photo[:67, :70]).save(tmp_path / "odd" / "odd.png")
