@@ -19,7 +19,8 @@ from codec._compat import import_torchvision
 LPIPS_PAIRS = {"ex_p0.png": 0.722, "ex_p1.png": 0.138}  # LPIPS' own README, to ex_ref.png, AlexNet
 DISTS_PAIR = 0.3347  # the authors' DISTS_pt.py, r0.png to r1.png
 LPIPS_VGG_NOISE = 0.3494  # lpips and torchmetrics, computed by a user of both
-DISTS_NOISE, FID64_NOISE = 0.1882, 12.7202  # documentation of torchmetrics
+DISTS_NOISE = 0.1882  # documentation of torchmetrics
+FID64_NOISE = 12.6388  # the same; older versions of it say 12.7202, of another draw
 
 
 def _verdict(name: str, found: float, published: float, tolerance: float) -> str:
@@ -79,13 +80,17 @@ def fid64(network: Any) -> float:
 
 
 def check_inception(script: Any) -> Iterator[str]:
-    """FID of noise within the spread over draws, and the renamed network against the TorchScript it came from."""
+    """The renamed network against the TorchScript it came from, which is the sharp check, and FID of noise.
+
+    The documentation's draw cannot be repeated: eight of our own give 12.63 to 12.69, standard deviation 0.017, so the
+    tolerance is four of them.
+    """
     import torch
 
     from benchmarks.metrics.sets import inception_features
 
     network = load_inception("fid")
-    yield _verdict("FID of 64 features, noise", fid64(network), FID64_NOISE, 0.12)
+    yield _verdict("FID of 64 features, noise", fid64(network), FID64_NOISE, 0.07)
     x = torch.rand((2, 3, 299, 299), generator=torch.Generator().manual_seed(0))
     expected = script.eval()(2 * x - 1).flatten(1)
     difference = float((inception_features(network, x)[0] - expected).abs().max() / expected.abs().max())
