@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,11 @@ from codec.image import read
 from codec.image.alpha import pack_alpha, unpack_alpha
 from codec.image.write import assemble
 from codec.manifest import Weights
-from codec.models.semantic import Semantic
+from codec.models.restorer import Restorer
 from codec.models.transforms import PATCH
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
 from codec.restoration import restore
+from codec.restoration.consistency import CELL, back_project, stream_agreement
 
 UNIT = 2 * PATCH  # pictures are padded to multiples of this many pixels
 
@@ -52,7 +54,7 @@ class Codec:
     ) -> None:
         self._model, self._device, self._threads = model, device, threads
         self._weights = weights or Weights(model.model_id)
-        self._restorers: dict[str, Semantic] = {}
+        self._restorers: dict[str, Restorer] = {}
         self._labels: zoo.Labels | None = None
         self.model_id = model.model_id
 
@@ -66,7 +68,9 @@ class Codec:
 
     def decoder_id(self, decoder: str) -> str:
         """What decides the pictures of a decoder: model, name, hash of the weights it uses, and the sampler's defaults."""
-        sampler = f", {restore.STEPS} steps to {restore.STOP:g} within {restore.TOLERANCE:g}" if decoder == "ldm" else ""
+        sampler = f", {restore.STEPS} step" if decoder == "ldm" else ""
+        if decoder != "vq":
+            sampler += f" within {CELL:g}"
         return f"model {self.model_id}, {decoder} {zoo.weights_hash(self._weights, decoder, self.model_id)}{sampler}"
 
     def encode(
@@ -128,7 +132,6 @@ class Codec:
         sampler: str | None = None,
         guidance: float | None = None,
         consistency: bool | None = None,
-        stop: float | None = None,
         seed: int | None = None,
         context: Any = None,
         label: str | None = None,
@@ -140,11 +143,10 @@ class Codec:
 
         decoder: vq is nearest to the original; the others (`Codec.decoders()`) make detail that was not sent.
         realism: 0 (no detail that was not sent) .. 1 (all of the decoder's, the default).
-        steps: of the sampler, 1 .. 1000; more is slower.
-        sampler: dpmpp_2m (the default), heun or ancestral.
+        steps: 1, the default, makes detail at once; 2 .. 1000 follow the diffusion process, and are slower.
+        sampler: of more than one step: dpmpp_2m (the default), heun or ancestral.
         guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
         consistency: make the sample agree with what is known of the picture (the default).
-        stop: noise level of the sampler's last estimate.
         seed: of the noise; the default is the one in the file, 0 for upscale.
         context: float array or tensor (N, D) for cross-attention, in place of what the file says.
         label: what the picture shows, one of `Codec.labels()`.
@@ -162,7 +164,6 @@ class Codec:
             sampler=sampler,
             guidance=guidance,
             consistency=consistency,
-            stop=stop,
             seed=seed,
             context=context,
             label=label,
@@ -182,7 +183,6 @@ class Codec:
         sampler: str | None = None,
         guidance: float | None = None,
         consistency: bool | None = None,
-        stop: float | None = None,
         seed: int | None = None,
         context: Any = None,
         label: str | None = None,
@@ -198,7 +198,6 @@ class Codec:
             sampler=sampler,
             guidance=guidance,
             consistency=consistency,
-            stop=stop,
             seed=seed,
             context=context,
             label=label,
@@ -242,7 +241,6 @@ class Codec:
         sampler: str | None = None,
         guidance: float | None = None,
         consistency: bool | None = None,
-        stop: float | None = None,
         seed: int | None = None,
         context: Any = None,
         label: str | None = None,
@@ -253,11 +251,10 @@ class Codec:
         image: what codec.image.read.load takes; alpha is enlarged bicubically.
         scale: times as wide and as high, 2 or 4.
         realism: 0 (the bicubic enlargement) .. 1 (all of the decoder's, the default).
-        steps: of the sampler, 1 .. 1000; more is slower.
-        sampler: dpmpp_2m (the default), heun or ancestral.
+        steps: 1, the default, makes detail at once; 2 .. 1000 follow the diffusion process, and are slower.
+        sampler: of more than one step: dpmpp_2m (the default), heun or ancestral.
         guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
         consistency: make the sample agree with what is known of the picture (the default).
-        stop: noise level of the sampler's last estimate.
         seed: of the noise; the default is the one in the file, 0 for upscale.
         context: float array or tensor (N, D) for cross-attention, in place of what the file says.
         label: what the picture shows, one of `Codec.labels()`.
@@ -273,7 +270,6 @@ class Codec:
                 sampler=sampler,
                 guidance=guidance,
                 consistency=consistency,
-                stop=stop,
                 seed=seed,
                 context=context,
                 label=label,
@@ -289,14 +285,9 @@ class Codec:
             x = self._prepare(bicubic).x
             small = torch.from_numpy(picture.rgb.copy()).to(self._device).permute(2, 0, 1)[None].float() / 255
             small = F.pad(small, (0, x.shape[3] // scale - small.shape[3], 0, x.shape[2] // scale - small.shape[2]), mode="replicate")
-            level = restore.top(self._model.vqvae, self._device)
-            y_c = restore.latents(self._model.vqvae, x, level)
-            values = restore.small_values(x)
-            known = restore.Known(restore.conditioned(net, y_c, task, values, options, self._label(options)), restore.small_agreement(self._model.vqvae, small, scale))
-            y = restore.restore("ldm", net, known, options, options.seed or 0, progress or _ignore)
-            x_hat = restore.picture(self._model.vqvae, y, level)
-            if options.consistency:
-                x_hat = restore.back_project(x_hat.float() / 255, small, scale, rounds=6).mul(255).round().to(torch.uint8)
+            condition = restore.conditioned(net, x.float() / 255, task, None, options, self._label(options))
+            known = restore.Known(condition, partial(back_project, small=small, factor=scale, rounds=6))
+            x_hat = restore.restore("ldm", net, known, options, options.seed or 0, progress or _ignore)
             rgb = restore.blend(x, x_hat, options.realism)[0].permute(1, 2, 0).cpu().numpy()[:h, :w]
         alpha = None if picture.alpha is None else np.asarray(Image.fromarray(picture.alpha).resize((w, h), Image.Resampling.BICUBIC))
         return assemble(rgb, picture.gray, alpha)
@@ -329,11 +320,11 @@ class Codec:
         y_hat = torch.from_numpy(v_hat)[None].to(self._device).float() / 256 * igain
         return tiles.synthesise(y_hat, lambda tile: model.synthesise(tile, position), step).numpy()
 
-    def _restorer(self, name: str, options: restore.Options) -> Semantic:
+    def _restorer(self, name: str, options: restore.Options) -> Restorer:
         if name not in self._restorers:
             self._restorers[name] = zoo.load_restorer(self._weights, name, self.model_id, self._device)
         net = self._restorers[name]
-        options.check(net.network.config.context)
+        options.check(net.denoiser.config.context)
         self._label(options)
         return net
 
@@ -352,20 +343,19 @@ class Codec:
         return known.conditioner.tokens[known.names.index(options.label)]
 
     def _restore(
-        self, name: str, net: Semantic, rgb: np.ndarray, tokens: np.ndarray, v_hat: np.ndarray | None, level: int, options: restore.Options, seed: int, step: Callable[[float], None]
+        self, name: str, net: Restorer, rgb: np.ndarray, tokens: np.ndarray, v_hat: np.ndarray | None, level: int, options: restore.Options, seed: int, step: Callable[[float], None]
     ) -> np.ndarray:
         """rgb (H, W, 3): the vq picture, padded; v_hat None: the stream was cut, and what is missing of it says nothing -> uint8 (H, W, 3)."""
         model, position = self._model.vqvae, self._level(level)
         x = torch.from_numpy(rgb).to(self._device).permute(2, 0, 1)[None]
         codewords = model.tokens.centroids(model.sd)[torch.from_numpy(tokens).to(self._device)].permute(2, 0, 1)[None]
-        y_c = restore.latents(model, x, restore.top(model, self._device))
         agree = None
         if v_hat is not None:
-            agree = restore.stream_agreement(model, torch.from_numpy(v_hat)[None].to(self._device).float() / 256, position)
-        known = restore.Known(restore.conditioned(net, y_c, min(float(position), model.config.anchors - 1.0), codewords, options, self._label(options)), agree)
-        y = restore.restore(name, net, known, options, seed if options.seed is None else options.seed, step)
-        sampled = restore.picture(model, y, restore.top(model, self._device))
-        return restore.blend(x, sampled, options.realism)[0].permute(1, 2, 0).cpu().numpy()
+            agree = stream_agreement(model, torch.from_numpy(v_hat)[None].to(self._device).float() / 256, position)
+        task = min(float(position), model.config.anchors - 1.0)
+        condition = restore.conditioned(net, x.float() / 255, task, codewords, options, self._label(options))
+        x_hat = restore.restore(name, net, restore.Known(condition, agree), options, seed if options.seed is None else options.seed, step)
+        return restore.blend(x, x_hat, options.realism)[0].permute(1, 2, 0).cpu().numpy()
 
     @contextlib.contextmanager
     def _settings(self) -> Iterator[None]:

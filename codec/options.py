@@ -14,9 +14,9 @@ from codec.errors import CodecError
 #: What a decoder can be told, beside the bytes. A decoder that is not named here takes everything.
 TAKES: dict[str, tuple[str, ...]] = {
     "vq": (),
-    "perceptual": ("realism", "context"),
-    "gan": ("realism", "seed", "context"),
-    "ldm": ("realism", "steps", "sampler", "guidance", "consistency", "stop", "seed", "context", "label"),
+    "perceptual": ("realism", "guidance", "consistency", "context"),
+    "gan": ("realism", "guidance", "consistency", "seed", "context"),
+    "ldm": ("realism", "steps", "sampler", "guidance", "consistency", "seed", "context", "label"),
 }
 
 
@@ -46,11 +46,10 @@ class _Generation:
     """How detail that was not sent is made."""
 
     realism: float | None = None  # 0 (none) .. 1 (all of the decoder's); None: 1
-    steps: int | None = None  # of the sampler, 1 .. 1000; more is slower
-    sampler: str | None = None  # dpmpp_2m, heun or ancestral
+    steps: int | None = None  # 1 .. 1000; 1, the default, makes detail at once, more follow the diffusion process
+    sampler: str | None = None  # of more than one step: dpmpp_2m, heun or ancestral
     guidance: float | None = None  # classifier-free guidance by the context, 0 .. 20; 1 is none
     consistency: bool | None = None  # make the sample agree with what is known of the picture; None: True
-    stop: float | None = None  # noise level of the sampler's last estimate
     seed: int | None = None  # of the noise; None: the one in the file, 0 for upscale
     context: Any = None  # float tensor (N, D) for cross-attention, in place of what the file says
     label: str | None = None  # what the picture shows, one of Codec.labels()
@@ -64,6 +63,8 @@ class _Generation:
             _inside("guidance", self.guidance, 0, 20)
         if self.seed is not None:
             _seed(self.seed)
+        if self.sampler is not None and self.steps in (None, 1):
+            raise CodecError("sampler has no effect with one step")
 
     def generation(self) -> dict[str, Any]:
         """The fields above that were asked for."""

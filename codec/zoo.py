@@ -24,11 +24,14 @@ from codec.models.config import model_config
 from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
 from codec.models.filter import Filter
-from codec.models.semantic import Semantic
+from codec.models.painter import PainterConfig
+from codec.models.restorer import Restorer
 from codec.models.vqvae import VQVAE
 
 _FLOAT32 = ("lapped", "klt", "gain", "sd", "tokens")  # parts kept in float32; the other networks are float16
+_EXACT = ("scale", "residual")  # parts of a restorer kept in float32
 _FILTER = "g_s.filter."
+_ROWS = ".rows"  # suffix of the scales of a matrix in 8 bits
 _INTEGER = "integer."  # prefix of the arrays that decide what bits mean; their hash is in every file
 
 
@@ -101,23 +104,41 @@ def _restore_prior(model: VQVAE, integers: dict[str, np.ndarray]) -> None:
         p.copy_(torch.from_numpy(integers[name].astype(np.float32) / 2.0**bits).view_as(p))
 
 
-def write_semantic(path: Path, net: Semantic) -> None:
-    """Stores a network of the semantic stage, as float16 except its scales."""
-    arrays = {k: v.detach().cpu().contiguous().numpy().astype(np.float32 if k in ("scale", "sd") else np.float16) for k, v in net.state_dict().items()}
-    meta = {"config": asdict(net.network.config), "anchors": net.anchors, "codeword": net.hyper.project.in_features}
-    save_file(arrays, path, {"semantic": json.dumps(meta)})
+def quantised(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 (n, ...) -> int8 of the same shape and float32 (n,): w is about the product, row by row; the error is at most half a step."""
+    rows = np.abs(w.reshape(len(w), -1)).max(1) / 127
+    rows = np.where(rows > 0, rows, 1).astype(np.float32)
+    return np.rint(w / rows.reshape(-1, *[1] * (w.ndim - 1))).astype(np.int8), rows
 
 
-def read_semantic(path: Path, device: torch.device | str = "cpu") -> Semantic:
-    """Inverse of ``write_semantic``. Raises CodecError for a file that is no such network."""
+def write_restorer(path: Path, net: Restorer) -> None:
+    """Stores a network of the semantic stage: matrices in 8 bits with a scale for each row, the rest in half precision."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, value in net.state_dict().items():
+        w = value.detach().cpu().float().contiguous().numpy()
+        if w.ndim >= 2 and w[0].size >= 16:
+            arrays[name], arrays[name + _ROWS] = quantised(w)
+        else:
+            arrays[name] = w if name in _EXACT else w.astype(np.float16)
+    meta = {"painter": asdict(net.painter.config), "denoiser": asdict(net.denoiser.config), "anchors": net.anchors, "codeword": net.hyper.project.in_features}
+    save_file(arrays, path, {"restorer": json.dumps(meta)})
+
+
+def read_restorer(path: Path, device: torch.device | str = "cpu") -> Restorer:
+    """Inverse of ``write_restorer``. Raises CodecError for a file that is no such network."""
     try:
         with safe_open(path, "numpy") as f:
-            meta, arrays = json.loads(f.metadata()["semantic"]), {k: f.get_tensor(k) for k in f.keys()}
-        net = Semantic(DenoiserConfig(**meta["config"]), meta["anchors"], meta["codeword"])
-        net.load_state_dict({k: torch.from_numpy(v.astype(np.float32)) for k, v in arrays.items()})
+            meta, arrays = json.loads(f.metadata()["restorer"]), {k: f.get_tensor(k) for k in f.keys()}
+        net = Restorer(PainterConfig(**meta["painter"]), DenoiserConfig(**meta["denoiser"]), meta["anchors"], meta["codeword"])
+        state = {}
+        for name, a in arrays.items():
+            if not name.endswith(_ROWS):
+                w = a.astype(np.float32)
+                state[name] = torch.from_numpy(w * arrays[name + _ROWS].reshape(-1, *[1] * (w.ndim - 1)) if a.dtype == np.int8 else w)
+        net.load_state_dict(state)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise CodecError(f"the weights {path.name} cannot be read: {error}") from error
-    return net.to(device).eval().requires_grad_(False)
+    return net.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def weights_hash(weights: Weights, decoder: str, model_id: int) -> str:
@@ -135,12 +156,12 @@ def _hash(paths: list[Path]) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:8]
 
 
-def load_restorer(weights: Weights, name: str, model_id: int, device: torch.device | str = "cpu") -> Semantic:
+def load_restorer(weights: Weights, name: str, model_id: int, device: torch.device | str = "cpu") -> Restorer:
     """Network of a semantic decoder. Raises UnsupportedError where there are no weights for this model."""
     path = weights.decoders.get(model_id, {}).get(name)
     if path is None:
         raise UnsupportedError(f"model {model_id} has no decoder {name!r} (it has: {', '.join(weights.decoders_of(model_id))})")
-    return read_semantic(path, device)
+    return read_restorer(path, device)
 
 
 def write_labels(path: Path, labels: Labels) -> None:

@@ -1,4 +1,4 @@
-"""The knobs of the semantic decoder, measured: steps, guidance, realism, consistency, noise level at which the sampler stops.
+"""The knobs of the semantic decoder, measured: steps, guidance, realism, consistency.
 
     python -m benchmarks.studies.sweep --feature-weights SQUEEZENET [--images DIR] [--out results/semantic] [--only steps,realism] [--jobs N]
 
@@ -9,7 +9,7 @@ default; the seed is the one of the file.
 Of the latents whose symbol was sent (scale above 0), two shares, for consistency and for realism 0 (the vq picture):
 codes_back: come out within half a step when the decoded picture is coded again at the same quality with the same tokens.
 Rate-aware decisions and the adaptive prior tip over for small reasons: for the vq picture it is below 1 too.
-in_cell: the analysis of the decoded picture is within `codec.restoration.restore.TOLERANCE` steps of what was sent.
+in_cell: the analysis of the decoded picture is within `codec.restoration.consistency.CELL` steps of what was sent.
 """
 
 import argparse
@@ -32,14 +32,14 @@ from benchmarks.studies.semantic import Row, Rows, Worker, means, measured, orig
 from codec.bitstream.container import parse
 from codec.coding.ratecontrol import error_weight
 from codec.models.integer_prior import Pass
-from codec.restoration.restore import TOLERANCE, Options
+from codec.restoration.consistency import CELL
+from codec.restoration.restore import Options
 
 QUALITIES = (20.0, 40.0, 50.0)  # about .01, .03 and .06 bits/dim on photographs
 KNOBS: dict[str, tuple[float, ...]] = {
-    "steps": (1, 2, 4, 8, 16, 50), "guidance": (0, 0.5, 1, 1.5, 2, 3), "realism": (0, 0.25, 0.5, 0.75, 1), "consistency": (0, 1),
-    "stop": (0.05, 1, 2, 4, 8, 14),
+    "steps": (1, 2, 4, 8, 16), "guidance": (0, 0.5, 1, 1.5, 2, 3), "realism": (0, 0.25, 0.5, 0.75, 1), "consistency": (0, 1),
 }  # fmt: skip
-_TYPES = {"steps": int, "guidance": float, "realism": float, "consistency": bool, "stop": float}
+_TYPES = {"steps": int, "guidance": float, "realism": float, "consistency": bool}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def agreement(c: codec.Codec, data: bytes, picture: np.ndarray) -> dict[str, flo
     model.coder.prior.run(tokens, level, replay)
     v = (net.analyse(x.float() / 255, position)[0] * torch.exp2(net.interpolate(net.log2_gain, position)))[0].numpy()
     again = model.coder.quantise(v, tokens, level, error_weight(net, position))[1]
-    back, inside = np.abs(again - sent) < 128, np.abs(256 * v - sent) <= 256 * TOLERANCE
+    back, inside = np.abs(again - sent) < 128, np.abs(256 * v - sent) <= 256 * CELL
     return {"codes_back": float(back[coded].mean()), "in_cell": float(inside[coded].mean())}
 
 

@@ -1,44 +1,39 @@
-"""Discriminator of the GAN decoder: real or generated, place by place, given what is known of the picture."""
+"""Discriminator on frozen features of a picture (projected GAN, Sauer et al. 2021), told which picture it was restored from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from codec.layers.block import leaky
 
+class Head(nn.Module):
+    """features (B, C, h, w) of unit length over channels, x_c (B, 3, H, W) in 0..1 -> logits (B, 1, h, w)."""
 
-@dataclass(frozen=True)
-class DiscriminatorConfig:
-    """channels: of the latents; widths: at 1/4, 1/8 and 1/16; condition: of the projected latents."""
-
-    channels: int = 384
-    widths: tuple[int, int, int] = (64, 128, 256)
-    condition: int = 64
-
-
-class Discriminator(nn.Module):
-    """x (B, 3, H, W) in 0..1, y_c (B, C, H/16, W/16) of about unit variance -> logits (B, 1, H/16, W/16).
-
-    That of HiFiC (Mentzer et al. 2020, appendix A.2): strided convolutions under spectral normalisation (Miyato et al. 2018), conditioned on the latents; narrower, and
-    it begins with a pixel-unshuffle.
-    """
-
-    def __init__(self, config: DiscriminatorConfig) -> None:
+    def __init__(self, channels: int, stride: int, width: int) -> None:
         super().__init__()
-        a, b, c = config.widths
-        self.stem = spectral_norm(nn.Conv2d(48, a, 3, padding=1))
-        self.down8 = spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1))
-        self.down16 = spectral_norm(nn.Conv2d(b, c, 4, stride=2, padding=1))
-        self.project = nn.Conv2d(config.channels, config.condition, 1)
-        self.join = spectral_norm(nn.Conv2d(c + config.condition, c, 3, padding=1))
-        self.head = spectral_norm(nn.Conv2d(c, 1, 1))
+        self.stride = stride
+        self.gain = channels**0.5
+        self.a = spectral_norm(nn.Conv2d(channels, width, 1))
+        self.known = spectral_norm(nn.Conv2d(3 * stride * stride, width, 1))
+        self.b = spectral_norm(nn.Conv2d(2 * width, width, 3, padding=1))
+        self.c = spectral_norm(nn.Conv2d(width, 1, 1))
 
-    def forward(self, x: torch.Tensor, y_c: torch.Tensor) -> torch.Tensor:
-        h = leaky(self.stem(F.pixel_unshuffle(x * 2 - 1, 4).contiguous(memory_format=torch.channels_last)))
-        h = leaky(self.down16(leaky(self.down8(h))))
-        return self.head(leaky(self.join(torch.cat([h, leaky(self.project(y_c))], 1))))
+    def forward(self, features: torch.Tensor, x_c: torch.Tensor) -> torch.Tensor:
+        known = self.known(F.pixel_unshuffle(x_c * 2 - 1, self.stride))
+        h = F.leaky_relu(torch.cat([self.a(features * self.gain), known], 1), 0.2)
+        return self.c(F.leaky_relu(self.b(h), 0.2))
+
+
+class ProjectedDiscriminator(nn.Module):
+    """One head for each layer of features."""
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], width: int = 96) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(Head(c, s, width) for c, s in zip(channels, strides, strict=True))
+
+    def forward(self, features: Sequence[torch.Tensor], x_c: torch.Tensor) -> list[torch.Tensor]:
+        return [head(f, x_c) for head, f in zip(self.heads, features, strict=True)]

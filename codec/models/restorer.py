@@ -9,7 +9,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from codec.models.context import Context, GridConditioner
-from codec.models.latent_denoiser import LatentDenoiser, LatentDenoiserConfig
+from codec.models.denoiser import Denoiser, DenoiserConfig
 from codec.models.painter import Encoder, Painter, PainterConfig
 
 UPSCALES = (2, 4)
@@ -43,11 +43,11 @@ class Restorer(nn.Module):
     diffusion and samplers see. residual (anchors + 2,): root mean square of x - x_c at each quality level and each enlargement.
     """
 
-    def __init__(self, painter: PainterConfig, denoiser: LatentDenoiserConfig, anchors: int, codeword: int) -> None:
+    def __init__(self, painter: PainterConfig, denoiser: DenoiserConfig, anchors: int, codeword: int) -> None:
         super().__init__()
         assert denoiser.latent == 4 * painter.latent
         self.anchors = anchors
-        self.encoder, self.painter, self.denoiser = Encoder(painter), Painter(painter), LatentDenoiser(denoiser)
+        self.encoder, self.painter, self.denoiser = Encoder(painter), Painter(painter), Denoiser(denoiser)
         self.hyper = GridConditioner(codeword, denoiser.context)
         self.picture = GridConditioner(THUMBNAIL, denoiser.context)
         self.register_buffer("scale", torch.ones(denoiser.latent))

@@ -1,188 +1,146 @@
-"""The semantic decoders: from a picture that lost detail (decoded, or enlarged) to one that has it again."""
+"""The semantic decoders at work: noise, denoiser, painter, in windows, so that memory is bounded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 
-from codec.coding import tiles
 from codec.diffusion import sample
-from codec.diffusion.guidance import classifier_free, projected
+from codec.diffusion.guidance import classifier_free
 from codec.diffusion.noise import unit_noise
 from codec.diffusion.precondition import Preconditioned
 from codec.diffusion.schedule import karras
 from codec.diffusion.tiled import tiled
 from codec.errors import CodecError
 from codec.models.context import everywhere
-from codec.models.semantic import UPSCALES, Condition, Semantic, thumbnail
-from codec.models.vqvae import VQVAE
+from codec.models.restorer import UPSCALES, Condition, Restorer, thumbnail
+from codec.restoration.consistency import Agree
+
+PATCH = 16  # pixels a side that one position of s in patches stands for
+SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
+TILE, OVERLAP = 64, 16  # positions of a window of the denoiser, and of the blend between two
+PAINT_TILE, PAINT_HALO = 64, 12  # positions that the painter makes at once, and what it sees beyond them: more than its receptive field of 10
+
 
 SAMPLERS = ("dpmpp_2m", "heun", "ancestral")
-STEPS = 2  # default: the fewest whose pictures are within 2 % of those of 50 in every metric (results/held-out/sweep_mean.csv)
-SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
-STOP = 8.0  # noise level of the sampler's last estimate: what a small network adds below it is grain more than detail (results/held-out/sweep_mean.csv)
-TOLERANCE = 0.2  # steps that a latent of the sample may be away from what was sent
-TILE, OVERLAP = 64, 16  # latent positions of a window, and of the blend between two
+STEPS = 1  # default: the step that was trained to be the only one
 
 
 @dataclass(frozen=True)
 class Options:
-    """realism: 0 (the vq picture, exactly) .. 1 (the sample); steps: of the sampler, >= 1; sampler: one of SAMPLERS; guidance: classifier-free scale of the context, 1 is none;
-    consistency: make the sample agree with what was sent; stop: noise level of the last estimate, SIGMA_MIN..SIGMA_MAX; seed: of the noise, None for the one in the file;
-    context: (N, D) float tensor for cross-attention, instead of the hyper tokens of the file; label: what the picture shows, one of ``codec.api.Codec.labels``, beside the other context."""
+    """How a picture is restored; the fields of codec.options that were asked for, and defaults for the others."""
 
-    realism: float = 1.0
-    steps: int = STEPS
-    sampler: str = "dpmpp_2m"
-    guidance: float = 1.0
-    consistency: bool = True
-    stop: float = STOP
-    seed: int | None = None
-    context: torch.Tensor | None = None
-    label: str | None = None
+    realism: float = 1.0  # 0 (the picture without restoration, exactly) .. 1 (all of the restored one)
+    steps: int = STEPS  # 1: from noise to s at once; more: the reverse process of the diffusion model
+    sampler: str = SAMPLERS[0]  # of more than one step
+    guidance: float = 1.0  # classifier-free scale of the context; 1 is none
+    consistency: bool = True  # make the picture agree with what is known of it
+    seed: int | None = None  # of the noise; None: the one in the file
+    context: torch.Tensor | None = None  # (N, D) tokens for cross-attention, instead of what the file says
+    label: str | None = None  # what the picture shows, beside the other context
 
     def check(self, dim: int) -> None:
-        """Raises CodecError with one sentence for a value that cannot be."""
-        if not 0 <= self.realism <= 1:
-            raise CodecError(f"realism {self.realism:g} is outside 0..1")
-        if not 1 <= self.steps <= 1000:
-            raise CodecError(f"{self.steps} steps are outside 1..1000")
+        """dim: size of a context token. Raises CodecError with one sentence for what codec.options cannot know."""
         if self.sampler not in SAMPLERS:
             raise CodecError(f"there is no sampler {self.sampler!r} (there is: {', '.join(SAMPLERS)})")
-        if not 0 <= self.guidance <= 20:
-            raise CodecError(f"guidance {self.guidance:g} is outside 0..20")
-        if not SIGMA_MIN <= self.stop <= SIGMA_MAX:
-            raise CodecError(f"stop {self.stop:g} is outside {SIGMA_MIN:g}..{SIGMA_MAX:g}")
-        if self.seed is not None and not 0 <= self.seed < 2**32:
-            raise CodecError(f"seed {self.seed} is outside 0..2**32-1")
         if self.context is not None and (self.context.ndim != 2 or self.context.shape[1] != dim or not len(self.context)):
             raise CodecError(f"a context has shape (tokens, {dim}), not {tuple(self.context.shape)}")
 
 
 @dataclass(frozen=True)
 class Known:
-    """Of one picture: its condition (B = 1), and ``agree`` (or None), which moves latents y (1, C, h, w) at the top level to ones that agree with what is known."""
+    """Of one picture: its condition (B = 1), and ``agree``, which makes a restored picture agree with what is known, or None."""
 
     condition: Condition
-    agree: Callable[[torch.Tensor], torch.Tensor] | None
+    agree: Agree | None
 
 
-def top(net: VQVAE, device: torch.device | None = None) -> torch.Tensor:
-    """The level that semantic decoders work at, (1,)."""
-    return torch.tensor([net.config.anchors - 1.0], device=device)
-
-
-def latents(net: VQVAE, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-    """x (1, 3, H, W) uint8 or float in 0..1 -> y (1, C, h, w), tile by tile."""
-    scale = 255 if x.dtype == torch.uint8 else 1
-    return tiles.analyse(x, lambda tile: net.analyse(tile.float() / scale, level), lambda done: None)[0]
-
-
-def picture(net: VQVAE, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-    """y -> (1, 3, H, W) uint8."""
-    return tiles.synthesise(y, lambda tile: net.synthesise(tile, level, filtered=False), lambda done: None).permute(2, 0, 1)[None].to(y.device)
-
-
-def stream_agreement(net: VQVAE, v_hat: torch.Tensor, level: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """v_hat (1, C, h, w): what was sent, in steps -> ``agree``: the picture is made and analysed as the encoder would; latents outside their cell are moved to its border."""
-    gain = torch.exp2(net.interpolate(net.log2_gain, level))
-
-    def agree(y: torch.Tensor) -> torch.Tensor:
-        d = latents(net, picture(net, y, top(net, y.device)), level).mul_(gain).sub_(v_hat)
-        return y - (d - d.clamp(-TOLERANCE, TOLERANCE)) / gain  # linear path of both levels is the same
-
-    return agree
-
-
-def small_values(x: torch.Tensor) -> torch.Tensor:
-    """x (1, 3, H, W) uint8 -> what the conditioner of small pictures sees of it, (1, 48, H/32, W/32)."""
-    return thumbnail(x.float() / 255)
-
-
-def shrink(x: torch.Tensor, factor: int) -> torch.Tensor:
-    """(1, 3, H, W) float -> (1, 3, H / factor, W / factor), bicubic with a low-pass filter."""
-    return F.interpolate(x, scale_factor=1 / factor, mode="bicubic", antialias=True)
-
-
-def back_project(x: torch.Tensor, small: torch.Tensor, factor: int, rounds: int) -> torch.Tensor:
-    """x (1, 3, H, W), small (1, 3, H / factor, W / factor), float in 0..1 -> x whose reduction is nearer to ``small`` (Irani and Peleg 1991)."""
-    for _ in range(rounds):
-        x = (x + F.interpolate(small - shrink(x, factor), scale_factor=factor, mode="bicubic")).clamp(0, 1)
-    return x
-
-
-def small_agreement(net: VQVAE, small: torch.Tensor, factor: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The same for a picture whose reduction ``small`` is known."""
-
-    def agree(y: torch.Tensor) -> torch.Tensor:
-        x = picture(net, y, top(net, y.device)).float() / 255
-        return y + latents(net, back_project(x, small, factor, 1), top(net, y.device)) - latents(net, x, top(net, y.device))
-
-    return agree
-
-
-def restore(name: str, net: Semantic, known: Known, options: Options, seed: int, step: Callable[[float], None]) -> torch.Tensor:
-    """name: of the decoder -> latents y (1, C, h, w) at the top level."""
-    y_c, task = known.condition.y_c, known.condition.task
-    _, c, h, w = y_c.shape
-    scale = net.scales(task)
-
-    def noise(stream: int) -> torch.Tensor:
-        return unit_noise(seed, stream, c, (0, h), (0, w))[None].to(y_c.device)
-
-    def over_tiles(function: Callable[[torch.Tensor, float, Condition], torch.Tensor], with_context: bool = True) -> sample.Denoiser:
-        context = known.condition.context if with_context else None
-
-        def window(x: torch.Tensor, sigma: float, rows: tuple[int, int], columns: tuple[int, int]) -> torch.Tensor:
-            here = None if context is None else context.window(rows, columns)
-            return function(x, sigma, Condition(y_c[:, :, slice(*rows), slice(*columns)], task, here))
-
-        return tiled(window, (h, w), TILE, OVERLAP)
-
-    if name != "ldm":  # one pass
-        z = noise(0) if name == "gan" else torch.zeros_like(y_c)
-        r = over_tiles(lambda x, sigma, condition: net.generate(x, condition))(z, 0.0)
-        step(1.0)
-        return y_c + scale * r
-    preconditioned = Preconditioned(net)
-
-    def evaluate(x: torch.Tensor, sigma: float, condition: Condition) -> torch.Tensor:
-        return preconditioned(x, sigma, condition=condition)
-
-    denoise = classifier_free(over_tiles(evaluate), over_tiles(evaluate, with_context=False), options.guidance)
-    if options.consistency and known.agree is not None:
-        denoise = projected(denoise, lambda r: (known.agree(y_c + scale * r) - y_c) / scale, below=1.01 * options.stop)  # the last estimate
-    walk = getattr(sample, options.sampler)
-    if options.sampler == "ancestral":
-        walk = partial(walk, noise=noise)
-    sigmas = karras(options.steps, options.stop, SIGMA_MAX)
-    r = walk(denoise, float(sigmas[0]) * noise(0), sigmas, callback=lambda i, n, denoised: step(i / n))
-    return y_c + scale * r
-
-
-def conditioned(net: Semantic, y_c: torch.Tensor, task: float, values: torch.Tensor, options: Options, label: torch.Tensor | None = None) -> Condition:
-    """values (1, D, h/2, w/2): codewords of the hyper tokens (task: a quality level) or a thumbnail (task: an enlargement); label (N, D): tokens of the label."""
+def conditioned(net: Restorer, x_c: torch.Tensor, task: float, codewords: torch.Tensor | None, options: Options, label: torch.Tensor | None = None) -> Condition:
+    """x_c (1, 3, H, W) in 0..1; codewords (1, D, H/32, W/32) of the hyper tokens of a stream, None for an enlargement; label (N, D): tokens of the label."""
     if options.context is not None:
-        context = everywhere(options.context.to(y_c)[None])
+        context = everywhere(options.context.to(x_c)[None])
     else:
-        context = (net.hyper if task < net.anchors else net.picture)(values)
+        context = net.picture(thumbnail(x_c)) if codewords is None else net.hyper(codewords)
     if label is not None:
-        context = context.joined(everywhere(label.to(y_c)[None]))
-    return Condition(y_c, torch.tensor([float(task)], device=y_c.device), context)
+        context = context.joined(everywhere(label.to(x_c)[None]))
+    return Condition(x_c, torch.tensor([float(task)], device=x_c.device), context)
 
 
-def upscale_task(net: Semantic, factor: int) -> int:
+def upscale_task(net: Restorer, factor: int) -> int:
     """Raises CodecError for a factor that was not trained."""
     if factor not in UPSCALES:
         raise CodecError(f"scale {factor} is not one of {', '.join(map(str, UPSCALES))}")
     return net.anchors + UPSCALES.index(factor)
 
 
-def blend(plain: torch.Tensor, restored: torch.Tensor, realism: float) -> torch.Tensor:
-    """uint8 pictures -> (1 - realism) plain + realism restored: the straight line is the best path between least error and realism (Freirich et al. 2021)."""
-    return torch.lerp(plain.float(), restored.float(), realism).round().to(torch.uint8)
+def restore(name: str, net: Restorer, known: Known, options: Options, seed: int, step: Callable[[float], None]) -> torch.Tensor:
+    """name: ldm, gan or perceptual -> x_hat (1, 3, H, W), float in 0..1. step: called with 0..1."""
+    s = generate(name, net, known.condition, options, seed, lambda done: step(0.5 * done))
+    x_hat = paint(net, s, known.condition, lambda done: step(0.5 + 0.4 * done))
+    if options.consistency and known.agree is not None:
+        x_hat = known.agree(x_hat)
+    step(1.0)
+    return x_hat.clamp(0, 1)
 
+
+def generate(name: str, net: Restorer, condition: Condition, options: Options, seed: int, step: Callable[[float], None]) -> torch.Tensor:
+    """-> s in patches, (1, 4 * latent, H/16, W/16)."""
+    x_c = condition.x_c
+    h, w = (n // PATCH for n in x_c.shape[2:])
+    channels = len(net.scale)
+
+    def noise(stream: int) -> torch.Tensor:
+        return unit_noise(seed, stream, channels, (0, h), (0, w))[None].to(x_c.device)
+
+    def over_tiles(function: Callable[[torch.Tensor, float, Condition], torch.Tensor], with_context: bool = True) -> sample.Denoiser:
+        def window(x: torch.Tensor, sigma: float, rows: tuple[int, int], columns: tuple[int, int]) -> torch.Tensor:
+            return function(x, sigma, cut(condition, rows, columns, with_context))
+
+        return tiled(window, (h, w), TILE, OVERLAP)
+
+    def guided(function: Callable[[torch.Tensor, float, Condition], torch.Tensor]) -> sample.Denoiser:
+        return classifier_free(over_tiles(function), over_tiles(function, with_context=False), options.guidance)
+
+    if name != "ldm" or options.steps == 1:
+        z = torch.zeros(1, channels, h, w, device=x_c.device) if name == "perceptual" else noise(0)
+        s = guided(lambda x, sigma, here: net.generate(x, here))(z, 0.0)
+        step(1.0)
+        return s
+    preconditioned = Preconditioned(net)
+    denoise = guided(lambda x, sigma, here: preconditioned(x, sigma, condition=here))
+    walk = getattr(sample, options.sampler)
+    if options.sampler == "ancestral":
+        walk = partial(walk, noise=noise)
+    sigmas = karras(options.steps, SIGMA_MIN, SIGMA_MAX)
+    return walk(denoise, float(sigmas[0]) * noise(0), sigmas, callback=lambda i, n, denoised: step(i / n))
+
+
+def cut(condition: Condition, rows: tuple[int, int], columns: tuple[int, int], with_context: bool = True) -> Condition:
+    """What a window (start, stop) of positions sees."""
+    pixels = (slice(PATCH * a, PATCH * b) for a, b in (rows, columns))
+    context = condition.context.window(rows, columns) if with_context and condition.context is not None else None
+    return replace(condition, x_c=condition.x_c[(slice(None), slice(None), *pixels)], context=context)
+
+
+def paint(net: Restorer, s: torch.Tensor, condition: Condition, step: Callable[[float], None]) -> torch.Tensor:
+    """s in patches -> x_hat (1, 3, H, W), not clipped; window by window, without seams, as each sees all that matters to it."""
+    h, w = s.shape[2:]
+    out = torch.empty_like(condition.x_c)
+    for a in range(0, h, PAINT_TILE):
+        for c in range(0, w, PAINT_TILE):
+            b, d = min(a + PAINT_TILE, h), min(c + PAINT_TILE, w)
+            top, left = max(0, a - PAINT_HALO), max(0, c - PAINT_HALO)
+            rows, columns = (top, min(h, b + PAINT_HALO)), (left, min(w, d + PAINT_HALO))
+            tile = net.paint(s[:, :, slice(*rows), slice(*columns)], cut(condition, rows, columns, with_context=False))
+            i, j = PATCH * (a - top), PATCH * (c - left)
+            out[:, :, PATCH * a : PATCH * b, PATCH * c : PATCH * d] = tile[:, :, i : i + PATCH * (b - a), j : j + PATCH * (d - c)]
+            step((a * w + (b - a) * d) / (h * w))
+    return out
+
+
+def blend(plain: torch.Tensor, restored: torch.Tensor, realism: float) -> torch.Tensor:
+    """uint8 and float (0..1) pictures -> uint8: (1 - realism) plain + realism restored, the straight line, which is the best path between least error and realism (Freirich et al. 2021)."""
+    return torch.lerp(plain.float(), restored * 255, realism).round().to(torch.uint8)

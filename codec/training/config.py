@@ -2,7 +2,7 @@
 
 import argparse
 import tomllib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +42,26 @@ class TrainConfig:
 
 
 def configure(config: Any, path: Path | None, overrides: list[str]) -> Any:
-    """Dataclass of settings -> the same with those of a TOML file, then NAME=VALUE overrides; the table [model] sets fields of its model (groups are [start, stop, passes]). An unknown name
-    raises SystemExit with the names that exist."""
+    """Dataclass of settings -> the same with those of a TOML file, then NAME=VALUE overrides; a table, as [model], sets fields of the dataclass of its name (groups are [start, stop, passes]). An
+    unknown name raises SystemExit with the names that exist."""
     given: dict[str, Any] = tomllib.loads(path.read_text()) if path else {}
-    model = given.pop("model", {})
-    if "groups" in model:
-        model["groups"] = tuple(Group(*g) for g in model["groups"])
     given |= {k: _value(v) for k, v in (s.split("=", 1) for s in overrides)}
-    known = {f.name for f in fields(config)} - {"model"}
-    if wrong := set(given) - known:
+    for name, value in given.items():
+        inner = getattr(config, name, None)
+        if is_dataclass(inner) and isinstance(value, dict):
+            if "groups" in value:
+                value["groups"] = tuple(Group(*g) for g in value["groups"])
+            _known(set(value), inner)
+            given[name] = replace(inner, **value)
+    _known({k for k, v in given.items() if not is_dataclass(v)}, config)
+    return replace(config, **given)
+
+
+def _known(names: set[str], config: Any) -> None:
+    """Raises SystemExit for a name that is no setting."""
+    known = {f.name for f in fields(config) if not is_dataclass(getattr(config, f.name))}
+    if wrong := names - known:
         raise SystemExit(f"unknown setting {sorted(wrong)[0]!r}; there are: {', '.join(sorted(known))}")
-    return replace(config, **given, **({"model": replace(config.model, **model)} if model else {}))
 
 
 def _value(text: str) -> Any:

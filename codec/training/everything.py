@@ -1,6 +1,6 @@
 """Trains everything, from photographs to a folder of shipped weights, one stage after the other:
 
-    python -m codec.training --data PHOTOS --runs DIR --weights DIR --id N --feature-weights FILE [--recipe DIR] [--subjects FILE] [--begin FILE]
+    python -m codec.training --data PHOTOS --runs DIR --weights DIR --id N --vgg FILE --alex FILE --heads FILE [--recipe DIR] [--subjects FILE] [--begin FILE]
 
 Every stage is a command of its own with a TOML file of the recipe. Killed and started again, it goes on where it was; started with another recipe or other photographs, it needs other folders.
 """
@@ -15,10 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codec.training.data.cache import check_outside, data_options
+from codec.training.restoration.crops import members
+from codec.training.restoration.labels import subjects
+from codec.training.restoration.perception import ALEXNET, VGG16, Perception
 from codec.training.shipping.manifest import check_id
 
 RECIPE = Path(__file__).with_name("recipe")
 DECODERS = ("ldm", "perceptual", "gan")
+BEGIN = {"autoencoder": None, "ldm": "autoencoder", "perceptual": "autoencoder", "gan": "perceptual"}  # what each network begins with
+END = "part-0.safetensors"  # written when a run of the semantic stage ends
 
 
 @dataclass(frozen=True)
@@ -41,33 +46,36 @@ class Stage:
 
 def stages(args: argparse.Namespace) -> list[Stage]:
     """All of a recipe, in order."""
-    runs, base, latents, adapted = args.runs, args.weights / f"vqvae-{args.id}.safetensors", args.runs / "latents", args.runs / "adapted" / "last.pt"
+    runs, base, crops, adapted = args.runs, args.weights / f"vqvae-{args.id}.safetensors", args.runs / "crops", args.runs / "adapted" / "last.pt"
     data, threads = ("--data", args.data, "--cache", args.cache or args.runs / "cache"), ("--threads", args.threads)
+    networks = ("--vgg", args.vgg, "--heads", args.heads)
 
     def config(name: str) -> tuple[str, Path]:
         return "--config", args.recipe / f"{name}.toml"
 
-    def decoder(command: str, name: str, *more: str | Path) -> Stage:
-        return Stage(command, ("--latents", latents, "--out", runs / name, "--base", adapted, "--feature-weights", args.feature_weights, *config(name), *threads, *more))
+    def network(name: str, begin: str | None) -> Stage:
+        out, before = runs / name, () if begin is None else ("--begin", runs / begin)
+        more = (*networks, "--alex", args.alex, "--model", base, *config(name), *threads, *before)
+        return Stage("restoration.train", (name, "--crops", crops, "--out", out, *more), out / END, base)
 
     found = [
         Stage("base.train", (*data, "--out", runs / "base", *config("train"), *threads, *(("--begin", args.begin) if args.begin else ()))),
         Stage("base.adapt", (*data, "--base", runs / "base" / "last.pt", "--out", runs / "adapted", *config("adapt"), *threads)),
         Stage("shipping.ship", (*data, "--base", runs / "base", "--adapted", adapted, "--out", base, "--id", args.id, "--crops", args.crops, "--photographs", args.photographs), base, adapted),
-        Stage("restoration.latents", (*data, "--out", latents, "--base", adapted, "--shards", args.shards, "--size", args.size)),
-        decoder("restoration.train_diffusion", "ldm"),
-        decoder("restoration.train_gan", "perceptual"),
-        decoder("restoration.train_gan", "gan", "--begin", runs / "perceptual" / "last.pt"),
+        Stage("restoration.crops", ("--data", args.data, "--out", crops, "--model", base, "--density", args.density), crops / "validation.safetensors", base),
+        *(network(name, begin) for name, begin in BEGIN.items()),
     ]
     for name in DECODERS:
-        before = (runs / "perceptual",) if name == "gan" else ()
-        out = args.weights / f"{name}-{args.id}.safetensors"
-        found.append(Stage("restoration.ship_semantic", ("--runs", *before, runs / name, "--out", out), out, runs / name / "last.pt"))
+        out, runs_of = args.weights / f"{name}-{args.id}.safetensors", [name]
+        while (before := BEGIN[runs_of[0]]) is not None:
+            runs_of.insert(0, before)
+        found.append(Stage("restoration.ship", ("--runs", *(runs / r for r in runs_of), "--out", out, "--photographs", args.photographs), out, runs / name / END))
     if args.subjects:
-        weights, out = args.weights / f"ldm-{args.id}.safetensors", args.weights / f"label-{args.id}.safetensors"
+        weights, out, run = args.weights / f"ldm-{args.id}.safetensors", args.weights / f"label-{args.id}.safetensors", runs / "label"
+        more = ("--crops", crops, "--weights", weights, "--model", base, "--subjects", args.subjects, *networks, *config("label"), *threads)
         found += [
-            decoder("restoration.train_labels", "label", *data, "--subjects", args.subjects, "--weights", weights),
-            Stage("restoration.ship_semantic", ("--runs", runs / "label", "--out", out), out, runs / "label" / "last.pt"),
+            Stage("restoration.labels", ("--data", args.data, "--out", run, *more), run / END, weights),
+            Stage("restoration.ship", ("--runs", run, "--out", out), out, run / END),
         ]
     return found
 
@@ -78,16 +86,31 @@ def arguments() -> argparse.Namespace:
     ap.add_argument("--runs", type=Path, required=True, help="folder for checkpoints, logs and latents; what is found there is resumed")
     ap.add_argument("--weights", type=Path, required=True, help="folder for weights and manifest, for --weights of encode and decode")
     ap.add_argument("--id", type=int, required=True, help="model id of the weights, 1000 or more")
-    ap.add_argument("--feature-weights", type=Path, required=True, help="safetensors file with SqueezeNet 1.1")
-    ap.add_argument("--recipe", type=Path, default=RECIPE, help="folder with train, adapt, ldm, perceptual, gan and label.toml")
+    ap.add_argument("--vgg", type=Path, required=True, help="safetensors file with VGG16's features, for the losses")
+    ap.add_argument("--alex", type=Path, required=True, help="safetensors file with AlexNet's features, to validate with")
+    ap.add_argument("--heads", type=Path, required=True, help="safetensors file with the heads of LPIPS")
+    ap.add_argument("--recipe", type=Path, default=RECIPE, help="folder with train, adapt, autoencoder, ldm, perceptual, gan and label.toml")
     ap.add_argument("--subjects", type=Path, help="CSV with photograph and subject, for class labels (the shipped ones: recipe/subjects.csv)")
     ap.add_argument("--begin", type=Path, help="weights file to start from, whose shape the model then has")
-    ap.add_argument("--shards", type=int, default=40, help="shards of latents")
-    ap.add_argument("--size", type=int, default=64, help="crops in each shard")
+    ap.add_argument("--density", type=float, default=11.0, help="crops for each megapixel, for the semantic stage")
     ap.add_argument("--crops", type=int, default=200, help="crops that the tables are counted on")
     ap.add_argument("--photographs", default="", metavar="TEXT", help="where they are from and under which licences, for the record")
     ap.add_argument("--threads", type=int, default=1)
     return ap.parse_args()
+
+
+def check_inputs(args: argparse.Namespace) -> None:
+    """Reads what the last stages need before the first one begins. Raises SystemExit with one sentence for what cannot be read."""
+    for trunk, weights in ((VGG16, args.vgg), (ALEXNET, args.alex)):
+        Perception(trunk, weights, args.heads)
+    names = [name for name, _ in members([args.data])]
+    if not names:
+        raise SystemExit(f"there are no photographs in {args.data}")
+    if args.subjects:
+        subjects(args.subjects, names)
+    for name in ("train", "adapt", *BEGIN, *(("label",) if args.subjects else ())):
+        if not (args.recipe / f"{name}.toml").is_file():
+            raise SystemExit(f"the recipe has no {name}.toml: {args.recipe}")
 
 
 def main() -> None:
@@ -97,6 +120,7 @@ def main() -> None:
     for folder in (args.runs, args.weights):
         check_outside(folder, args.data)
     check_id(args.id, args.weights)
+    check_inputs(args)
     args.weights.mkdir(parents=True, exist_ok=True)
     try:
         for stage in stages(args):

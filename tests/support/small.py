@@ -12,7 +12,8 @@ from codec.models import integer_prior
 from codec.models.config import Group, VQVAEConfig
 from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
-from codec.models.semantic import Semantic
+from codec.models.painter import PainterConfig
+from codec.models.restorer import Restorer
 from codec.models.vqvae import VQVAE
 from codec.training.base.tables import analytic_tables, token_classes, token_tables
 
@@ -20,9 +21,8 @@ CONFIG = VQVAEConfig(
     channels=24, groups=(Group(0, 16, 3), Group(16, 24, 2)), width8=16, width16=16, enc8=1, enc16=1, dec8=1, dec16=1,
     prior_width=16, prior_blocks=1, tokens=32,
 )
-SHAPE = DenoiserConfig(
-    channels=CONFIG.channels, width=16, blocks=2, kernel=3, attend=1, heads=2, context=8, embedding=16
-)
+PAINTER = PainterConfig(latent=4, width4=8, blocks4=1, width8=8, blocks8=1, encoder8=1)
+SHAPE = DenoiserConfig(latent=16, width=16, blocks=2, attend=1, heads=2, context=8, embedding=16)
 RESTORERS = ("ldm", "gan", "perceptual")
 CODEWORD = 4 * CONFIG.token_channels
 
@@ -46,14 +46,15 @@ def small_coder(model: VQVAE) -> tuple[LatentCoder, dict[str, np.ndarray]]:
     return LatentCoder(CONFIG, TCQ128, arrays, analytic_tables(), tokens), arrays
 
 
-def network(seed: int = 1) -> Semantic:
+def network(seed: int = 1) -> Restorer:
     """Random weights everywhere, also where training starts at 0."""
     torch.manual_seed(seed)
-    net = Semantic(SHAPE, CONFIG.anchors, CODEWORD)
+    net = Restorer(PAINTER, SHAPE, CONFIG.anchors, CODEWORD)
     with torch.no_grad():
         for p in net.parameters():
             p.add_(torch.randn_like(p) * 0.1)
-        net.scale.uniform_(0.01, 0.2)
+        net.scale.uniform_(0.5, 2)
+        net.residual.uniform_(0.01, 0.1)
     return net.eval().requires_grad_(False)
 
 

@@ -1,4 +1,9 @@
-"""Settings of runs that end in a second."""
+"""Settings of runs that end in a second, and feature networks that know nothing."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
 
 CONFIG = """
 steps = 6
@@ -24,13 +29,30 @@ prior_blocks = 1
 tokens = 32
 """
 
-NETWORK = "[model]\nchannels = 24\nwidth = 16\nblocks = 2\nkernel = 3\nattend = 1\nheads = 2\ncontext = 8\nembedding = 16\n"
-SHORT = "steps = 2\nbatch = 2\nwindow = 4\nvalidate = 2\nsave = 1\n"
+NETWORK = "[painter]\nlatent = 4\nwidth4 = 8\nblocks4 = 1\nwidth8 = 8\nblocks8 = 1\nencoder8 = 1\n[denoiser]\nlatent = 16\nwidth = 16\nblocks = 2\nattend = 1\nheads = 2\ncontext = 8\nembedding = 16\n"
+SHORT = "seconds = 60\nsteps = 2\nbatch = 2\nwindow = 64\nwarmup = 1\n"
 RECIPE = {
     "train": CONFIG.replace("steps = 6", "steps = 2\nlr_muon = 0.01") + "filter_width = 8\nfilter_blocks = 1\n",
     "adapt": 'steps = 2\nbatch = 2\ncrop = 64\nquantizer = "tcq4"\n',
-    "ldm": SHORT + "feature = 0.5\n" + NETWORK,
-    "perceptual": SHORT + NETWORK,
-    "gan": SHORT + "adversarial = 0.1\n" + NETWORK,
+    **{name: SHORT + NETWORK for name in ("autoencoder", "ldm", "perceptual", "gan")},
     "label": SHORT + "tokens = 2\n",
 }
+
+
+def feature_networks(folder: Path) -> None:
+    """VGG16, AlexNet and the heads of LPIPS with random weights: vgg.safetensors, alex.safetensors, heads.safetensors."""
+    from codec.training.restoration.perception import ALEXNET, VGG16
+
+    g, heads = torch.Generator().manual_seed(0), {}
+    for trunk in (VGG16, ALEXNET):
+        state, last, number = {}, 3, 0
+        for width, kernel, _ in trunk.layers:
+            if width:
+                scale = (2 / (last * kernel * kernel)) ** 0.5
+                state[f"features.{number}.weight"] = (torch.randn(width, last, kernel, kernel, generator=g) * scale).half()
+                state[f"features.{number}.bias"] = torch.zeros(width).half()
+                last = width
+            number += 2 if width else 1
+        save_file(state, folder / f"{trunk.name}.safetensors")
+        heads |= {f"{trunk.name}.lin{k}.weight": torch.rand(1, c, 1, 1, generator=g) for k, c in enumerate(trunk.channels)}
+    save_file(heads, folder / "heads.safetensors")

@@ -8,19 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from benchmarks.studies.search_share import measure as search_share
-from codec._compat import import_torchvision
 from codec.training import everything
 from codec.training.data.cache import CACHE_FILES, check_cache, check_ours
 from codec.training.data.photos import Photos
-from tests.support.tiny import RECIPE
+from tests.support.tiny import RECIPE, feature_networks
 
 STUDIES = ("held_out", "ablations.measure", "quantisers.measure", "search_share.measure")
 COMMANDS = {
     **{name: f"codec.training.base.{name}" for name in ("train", "adapt", "decoded")},
-    **{name: f"codec.training.restoration.{name}" for name in ("latents", "train_diffusion", "train_gan", "train_labels", "ship_semantic")},
+    **{f"restoration.{name}": f"codec.training.restoration.{name}" for name in ("crops", "train", "labels", "ship")},
     **{name.removesuffix(".measure"): f"benchmarks.studies.{name}" for name in STUDIES},
     "ship": "codec.training.shipping.ship",
     "everything": "codec.training.everything",
@@ -54,7 +52,7 @@ def work(tmp_path_factory) -> Path:
     for name, text in RECIPE.items():
         (work / "recipe" / f"{name}.toml").write_text(text)
     (work / "subjects.csv").write_text("photograph,subject\n0.png,upright\n1.png,lying\n2.png,upright\n")
-    save_file(import_torchvision().models.squeezenet1_1().state_dict(), work / "squeeze.safetensors")
+    feature_networks(work)
     return work
 
 
@@ -70,14 +68,14 @@ def commands(home: Path, work: Path) -> dict[str, list]:
         "train": [*data, "--out", base.parent, *recipe("train")],
         "adapt": [*data, "--out", adapted.parent, "--base", base, *recipe("adapt")],
         "ship": [*data, "--adapted", adapted, "--out", out / "w" / "vqvae-1007.safetensors", "--id", 1007, "--crops", 2],
-        "latents": [*data, "--out", out / "latents", "--base", adapted, "--shards", 1, "--size", 2],
+        "restoration.crops": [*data, "--out", out / "crops", "--density", 10, "--validation", 1, "--processes", 1],
         "decoded": [*data, "--out", out / "decoded", "--model", out / "w" / "vqvae-1007.safetensors", "--shards", 1, "--size", 1],
         "held_out": [*data, "--out", out / "held-out", "--size", 256],
         "ablations": [*data, "--runs", out / "ablations", "--out", out / "results", "--only", "nothing"],
         "quantisers": [*data, "--cache", out / "cache", "--out", out / "results", "--base", base, "--crops", 1, "--validation", 1, "--rounds", 0],
         "search_share": [*data, "--cache", out / "cache", "--out", out / "results", "--count", 1],
-        "everything": [*data, "--runs", out / "runs", "--weights", out / "weights", "--id", 1007, "--recipe", work / "recipe", "--shards", 1, "--size", 2,
-                       "--crops", 2, "--subjects", work / "subjects.csv", "--feature-weights", work / "squeeze.safetensors"],
+        "everything": [*data, "--runs", out / "runs", "--weights", out / "weights", "--id", 1007, "--recipe", work / "recipe", "--density", 10, "--crops", 2,
+                       "--subjects", work / "subjects.csv", "--vgg", work / "vgg.safetensors", "--alex", work / "alex.safetensors", "--heads", work / "heads.safetensors"],
     }  # fmt: skip
 
 
@@ -92,7 +90,7 @@ def test_every_command_leaves_the_photographs_and_their_neighbours_as_they_are(h
     monkeypatch.setattr(search_share, "LEVELS", search_share.LEVELS[:1])
     monkeypatch.setattr(search_share, "SHARES", ())
     monkeypatch.chdir(work)
-    monkeypatch.setattr(everything.subprocess, "run", lambda command, check: call(monkeypatch, command[2].rsplit(".", 1)[1], command[3:]))
+    monkeypatch.setattr(everything.subprocess, "run", lambda command, check: call(monkeypatch, command[2].removeprefix("codec.training.").removeprefix("base.").removeprefix("shipping."), command[3:]))
     before = listing(home)
     assert len(before) > 3 + len(NEIGHBOURS)
     for command, arguments in commands(home, work).items():
@@ -108,11 +106,10 @@ def test_all_commands_with_data_are_in_this_test(home, work):
     root = Path(everything.__file__).parents[2]
     sources = [p for name in ("codec", "benchmarks") for p in (root / name).rglob("*.py")]
     asked = {".".join(p.relative_to(root).with_suffix("").parts) for p in sources if "data_options(ap" in p.read_text() and p.stem != "cache"}
-    labelled = {"train_labels"}  # a stage of everything
-    assert asked == {COMMANDS[name] for name in set(commands(home, work)) | labelled}
+    assert asked | {COMMANDS["restoration.crops"]} == {COMMANDS[name] for name in commands(home, work)}
 
 
-@pytest.mark.parametrize("command", ["train", "adapt", "latents", "decoded", "held_out", "everything", "ablations"])
+@pytest.mark.parametrize("command", ["train", "adapt", "restoration.crops", "decoded", "held_out", "everything", "ablations"])
 def test_a_folder_among_the_photographs_is_refused(home, work, monkeypatch, command):
     arguments = commands(home, work)[command]
     option = "--runs" if "--runs" in arguments else "--out"
@@ -123,7 +120,7 @@ def test_a_folder_among_the_photographs_is_refused(home, work, monkeypatch, comm
     assert listing(home) == before
 
 
-@pytest.mark.parametrize("command", ["train", "adapt", "latents", "decoded", "held_out"])
+@pytest.mark.parametrize("command", ["train", "adapt", "decoded", "held_out"])
 def test_a_cache_in_a_folder_of_other_files_is_refused(home, work, monkeypatch, command):
     before = listing(home)
     for cache in (home / "cache", home / "run"):
@@ -132,7 +129,7 @@ def test_a_cache_in_a_folder_of_other_files_is_refused(home, work, monkeypatch, 
     assert listing(home) == before
 
 
-@pytest.mark.parametrize("command", ["train", "adapt", "latents", "decoded"])
+@pytest.mark.parametrize("command", ["train", "adapt", "restoration.crops", "decoded"])
 def test_a_run_in_a_folder_of_other_files_is_refused(home, work, monkeypatch, command):
     arguments = commands(home, work)[command]
     arguments[arguments.index("--out") + 1] = home / "run"

@@ -10,17 +10,15 @@ import matplotlib.cbook
 import numpy as np
 import pytest
 import torch
+from codec.training.restoration.train_diffusion import DiffusionConfig
+from codec.training.restoration.train_gan import GanConfig
 from PIL import Image
-from safetensors.torch import save_file
 
 from codec import zoo
-from codec._compat import import_torchvision
 from codec.training import everything
 from codec.training.base.adapt import AdaptConfig
 from codec.training.config import TrainConfig, configure
 from codec.training.data.photos import Photos
-from codec.training.restoration.train_diffusion import DiffusionConfig
-from codec.training.restoration.train_gan import GanConfig
 from tests.support.tiny import RECIPE
 
 
@@ -49,9 +47,9 @@ def arguments(tmp_path) -> list[str]:
     (tmp_path / "subjects.csv").write_text("photograph,subject\n0.png,upright\n1.png,lying\n2.png,upright\n")
     for name, text in RECIPE.items():
         (tmp_path / "recipe" / f"{name}.toml").write_text(text)
-    save_file(import_torchvision().models.squeezenet1_1().state_dict(), tmp_path / "squeeze.safetensors")
-    given = {"data": "photos", "runs": "runs", "weights": "weights", "recipe": "recipe", "subjects": "subjects.csv", "feature-weights": "squeeze.safetensors"}
-    return [word for name, value in given.items() for word in (f"--{name}", str(tmp_path / value))] + ["--id", "1007", "--shards", "1", "--size", "2", "--crops", "2"]
+    feature_networks(tmp_path)
+    given = {"data": "photos", "runs": "runs", "weights": "weights", "recipe": "recipe", "subjects": "subjects.csv", "vgg": "vgg.safetensors", "alex": "alex.safetensors", "heads": "heads.safetensors"}
+    return [word for name, value in given.items() for word in (f"--{name}", str(tmp_path / value))] + ["--id", "1007", "--density", "20", "--crops", "2"]
 
 
 def test_weights_come_out_of_photographs_and_a_second_call_changes_nothing(tmp_path, arguments, monkeypatch):
@@ -61,17 +59,17 @@ def test_weights_come_out_of_photographs_and_a_second_call_changes_nothing(tmp_p
     model = zoo.read_model(out / "vqvae-1007.safetensors", 1007)
     assert model.vqvae.g_s.filter is not None and model.coder.trellis.name == "tcq4"
     for name in everything.DECODERS:
-        assert zoo.read_semantic(out / f"{name}-1007.safetensors").sd.shape == (24,)
+        assert zoo.read_restorer(out / f"{name}-1007.safetensors").scale.shape == (16,)
     assert zoo.read_labels(out / "label-1007.safetensors").names == ("lying", "upright")
     manifest = json.loads((out / "manifest.json").read_text())
     assert [s["command"].split(".")[-1] for s in manifest["models"]["1007"]["stages"]] == ["train", "adapt"]
-    assert [len(manifest["semantic"][f"{name}-1007"]["stages"]) for name in everything.DECODERS] == [1, 1, 2]
+    assert [len(manifest["semantic"][f"{name}-1007"]["stages"]) for name in everything.DECODERS] == [2, 2, 3]
     assert manifest["models"]["1007"]["data"].startswith("3 photographs (0.48 megapixels), each also at 0.6")
     assert [len(s["hardware"]) for s in manifest["models"]["1007"]["stages"]] == [1, 1]
     assert "openly licensed" not in json.dumps(manifest)
     before = {p: p.read_bytes() for p in out.iterdir()}
     again = everything.stages(everything.arguments())
-    assert [s.command for s in again if not s.finished()] == ["base.train", "base.adapt", *(f"restoration.{name}" for name in ("latents", "train_diffusion", "train_gan", "train_gan", "train_labels"))]
+    assert [s.command for s in again if not s.finished()] == ["base.train", "base.adapt"]
     assert torch.load(tmp_path / "runs" / "gan" / "last.pt", weights_only=True)["step"] == 2
     again[0].run()
     assert before == {p: p.read_bytes() for p in out.iterdir()}
@@ -94,10 +92,18 @@ def test_crops_larger_than_all_photographs_are_refused(tmp_path, arguments):
         photos.crops(np.random.default_rng(0), 1, 401)
 
 
-@pytest.mark.parametrize("folder", [everything.RECIPE, everything.RECIPE / "card"])
-def test_recipes_of_the_package_name_settings_that_exist(folder):
-    configs = {"train": TrainConfig(), "adapt": AdaptConfig(), "ldm": DiffusionConfig(), "perceptual": GanConfig(), "gan": GanConfig()}
-    found = {name: configure(config, folder / f"{name}.toml", []) for name, config in configs.items()}
-    assert found["train"].model.filter_blocks == 6 and found["train"].lr_muon > 0 and found["ldm"].feature == 0.6
-    assert found["gan"].adversarial > 0 == found["perceptual"].adversarial
-    assert configure(AdaptConfig(), everything.RECIPE / "core" / "adapt.toml", []).quantizer == "tcq128"
+@pytest.mark.parametrize("file", sorted(everything.RECIPE.rglob("*.toml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_recipes_of_the_package_name_settings_that_exist(file):
+    configs = {"train": TrainConfig(), "adapt": AdaptConfig(), "label": LabelConfig()}
+    config = configs.get(file.stem, restoration.TrainConfig())
+    assert configure(config, file, []) != config
+
+
+@pytest.mark.parametrize("broken, word", [("vgg.safetensors", "vgg"), ("heads.safetensors", "heads"), ("recipe/gan.toml", "gan.toml"), ("subjects.csv", "subjects.csv")])
+def test_inputs_of_the_last_stages_are_read_before_the_first_begins(tmp_path, arguments, monkeypatch, broken, word):
+    path = tmp_path / broken
+    path.unlink() if path.suffix == ".toml" else path.write_text("photograph,subject\n")
+    monkeypatch.setattr(sys, "argv", ["everything", *arguments])
+    with pytest.raises(SystemExit, match=word):
+        everything.main()
+    assert not (tmp_path / "runs").exists()

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 CACHE_FILES = ("photos.u8", "photos.u8.[0-9]*", "index.json", "index.json.[0-9]*")  # by number: several processes may build it at once
-RUN_FILES = ("config.json", "hardware.json", "log.csv", "validation.csv", "last.pt", "last.pt.new", "step-*.pt", "events.out.tfevents.*", "cache")
+RUN_FILES = (
+    "config.json", "hardware.json", "log.csv", "validation.csv", "last.pt", "last.pt.new", "step-*.pt", "part-*.safetensors", "sheet.png", "events.out.tfevents.*", "cache",
+)  # fmt: skip
+CROP_FILES = ("*.safetensors", "*.new")
 SHARD_FILES = ("shard-*", "validation.*", "cache")
 
 

@@ -52,14 +52,15 @@ class Store:
         parts = [load_file(p) for p in paths]
         self.x, self.x_c, self.tokens = (torch.cat([p[name] for p in parts]).to(device) for name in ("x", "x_c", "tokens"))
         self.level = torch.cat([p["level"] for p in parts])
+        self.photo = torch.cat([p["photo"].long() for p in parts])
         self.anchors, self.side, self.device = anchors, self.x.shape[1], torch.device(device)
 
     def __len__(self) -> int:
         return len(self.level)
 
-    def draw(self, rng: np.random.Generator, count: int, window: int, upscale: float) -> Batch:
-        """Random windows of random crops; a part of them (``upscale``) as enlargements."""
-        which = rng.integers(len(self), size=count)
+    def draw(self, rng: np.random.Generator, count: int, window: int, upscale: float, which: np.ndarray | None = None) -> Batch:
+        """Random windows of random crops (or of ``which``); a part of them (``upscale``) as enlargements."""
+        which = rng.integers(len(self), size=count) if which is None else which
         at = rng.integers((self.side - window) // GRID + 1, size=(count, 2)) * GRID
         return self._batch(which, at, window, int(count * upscale + rng.random()))
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import csv
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +16,7 @@ import torch.nn as nn
 from tqdm import tqdm
 
 from codec.training.optim import Ema
+from codec.training.run import Run
 
 CHECK = 50  # steps between looks at the loss
 DIVERGED = 2.5  # times the least mean loss of a run
@@ -35,17 +34,18 @@ class Loop:
     stage has several losses. ``validate()`` -> {name: number}, with the averaged weights in place."""
 
     def __init__(
-        self, folder: Path, seconds: float, nets: dict[str, nn.Module], optimisers: list[torch.optim.Optimizer], averaged: nn.Module, ema: float, warmup: int, hold: float, seed: int,
-    ) -> None:  # fmt: skip
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.seconds, self.nets, self.optimisers, self.averaged = folder, seconds, nets, optimisers, averaged
-        self.warmup, self.hold, self.seed, self.spent, self.step_number, self.damping = warmup, hold, seed, 0.0, 0, 1.0
-        self.ema = Ema(averaged, ema)
+        self, folder: Path, config: Any, nets: dict[str, nn.Module], optimisers: list[torch.optim.Optimizer], averaged: nn.Module
+    ) -> None:
+        """config: seconds, steps, warmup, hold, ema and seed are used here."""
+        device = next(averaged.parameters()).device
+        self.notes = Run(folder, config, True, device)
+        self.config, self.nets, self.optimisers, self.averaged = config, nets, optimisers, averaged
+        self.spent, self.step_number, self.damping = 0.0, 0, 1.0
+        self.ema = Ema(averaged, config.ema)
         for group in (g for o in optimisers for g in o.param_groups):
             group["peak"] = group["lr"]
-        path = folder / "last.pt"
-        if path.exists():
-            self._restore(torch.load(path, weights_only=True, map_location="cpu"))
+        if (state := self.notes.load()) is not None:
+            self._restore(state)
         self._good = copy.deepcopy(self._state())
 
     def _state(self) -> dict[str, Any]:
@@ -66,32 +66,25 @@ class Loop:
             o.load_state_dict(copy.deepcopy(saved))
 
     def save(self) -> None:
-        torch.save(self._state(), self.folder / "last.pt.new")
-        os.replace(self.folder / "last.pt.new", self.folder / "last.pt")
+        self.notes.save(self._state())
 
     def row(self, name: str, values: dict[str, float]) -> None:
-        path = self.folder / f"{name}.csv"
-        new = not path.exists()
-        with open(path, "a", newline="") as f:
-            out = csv.writer(f)
-            if new:
-                out.writerow(["step", "seconds", *values])
-            out.writerow([self.step_number, f"{self.spent:.1f}", *(f"{v:.6g}" for v in values.values())])
+        self.notes.row(name, self.step_number, {**values, "seconds": self.spent})
 
-    def run(self, step: Callable[[np.random.Generator, float], dict[str, torch.Tensor]], validate: Callable[[], dict[str, float]], every: float, max_steps: int | None = None) -> None:
-        """Runs to the end of its time (or ``max_steps``). every: seconds between validations, not counted into the time."""
+    def run(self, step: Callable[[np.random.Generator, float], dict[str, torch.Tensor]], validate: Callable[[], dict[str, float]], every: float) -> None:
+        """Runs to the end of its time (or of its ``steps``). every: seconds between validations, not counted into the time."""
         device = next(self.averaged.parameters()).device
         seen: list[torch.Tensor] = []
         names: list[str] = []
         least, looked = math.inf, self.spent
-        bar = tqdm(total=round(self.seconds), initial=round(self.spent), unit="s", disable=None)
+        bar = tqdm(total=round(self.config.seconds), initial=round(self.spent), unit="s", disable=None)
         start = time.perf_counter() - self.spent
-        while self.spent < self.seconds and (max_steps is None or self.step_number < max_steps):
-            done = self.spent / self.seconds
-            factor = rate(done, self.step_number, self.warmup, self.hold) * self.damping
+        while self.spent < self.config.seconds and (not self.config.steps or self.step_number < self.config.steps):
+            done = self.spent / self.config.seconds
+            factor = rate(done, self.step_number, self.config.warmup, self.config.hold) * self.damping
             for group in (g for o in self.optimisers for g in o.param_groups):
                 group["lr"] = group["peak"] * factor
-            rng = np.random.default_rng((self.seed, self.step_number))
+            rng = np.random.default_rng((self.config.seed, self.step_number))
             torch.manual_seed(int(rng.integers(2**62)))
             found = step(rng, done)
             self.ema.update(self.step_number)
@@ -122,6 +115,8 @@ class Loop:
             elif device.type == "cpu":
                 self.spent = time.perf_counter() - start
         bar.close()
+        if seen:
+            self.row("log", dict(zip(names, torch.stack(seen).mean(0).tolist(), strict=True)) | {"rate": factor})
         self.row("validation", self._validated(validate))
         self.save()
 

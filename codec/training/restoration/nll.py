@@ -2,7 +2,7 @@
 
 The stream is one code of the picture (its bytes are counted as they are), the chain of the diffusion model given the stream a second, the pixels given the clean latents a third:
 
-    -log2 p(x) <= bits(stream) + KL(q(r_T) || p) + sum_t KL(q(r_s | r_t, r) || p(r_s | r_t)) - log2 p(x | g_s(y + noise at sigma_min))
+    -log2 p(x) <= bits(stream) + KL(q(s_T) || p) + sum_t KL(q(s_u | s_t, s) || p(s_u | s_t)) - log2 p(x | P(s + noise at sigma_min))
 
 (Ho et al. 2020, eq. 5; Kingma et al. 2021, eq. 13.) nll.csv has the three parts for each picture; progressive.csv the progressive lossy coding curve (Ho et al. 2020, figure 5): what a
 receiver can show after each section of the stream (part "perceptual"), then after each level of the chain ("semantic").
@@ -86,32 +86,31 @@ def stream_points(c: codec.Codec, name: str, x: np.ndarray, data: bytes, quality
 @torch.inference_mode()
 def measure(c: codec.Codec, name: str, x: np.ndarray, quality: float, seed: int = 0) -> tuple[list[Point], Bound]:
     """x (H, W, 3) uint8, H and W multiples of 32."""
-    net, semantic = c._model.vqvae, c._restorer("ldm", restore.Options())
+    net, restorer = c._model.vqvae, c._restorer("ldm", restore.Options())
     data = c.encode(x, quality=quality)
     points = list(stream_points(c, name, x, data, quality))
     header = parse(data).header
     tokens, _ = c._model.coder.decode(parse(data).sections, x.shape[0] // 16, x.shape[1] // 16, header.level)
-    top, position = restore.top(net), c._level(header.level)
-    as_tensor = [torch.from_numpy(a.copy()).permute(2, 0, 1)[None] for a in (x, c.decode_array(data))]
-    y, y_c = (restore.latents(net, t, top) for t in as_tensor)
+    position = c._level(header.level)
+    original, x_c = (torch.from_numpy(a.copy()).permute(2, 0, 1)[None].float() / 255 for a in (x, c.decode_array(data)))
     codewords = net.tokens.centroids(net.sd)[torch.from_numpy(tokens)].permute(2, 0, 1)[None]
-    condition = restore.conditioned(semantic, y_c, float(position), codewords, restore.Options())
-    scale = semantic.scales(condition.task)
-    denoise, r = Preconditioned(semantic), (y - y_c) / scale
+    condition = restore.conditioned(restorer, x_c, float(position), codewords, restore.Options())
+    denoise, s = Preconditioned(restorer), restorer.encode(original, condition)
 
     def noise(i: int) -> torch.Tensor:
-        return unit_noise(seed, i, r.shape[1], (0, r.shape[2]), (0, r.shape[3]))[None]
+        return unit_noise(seed, i, s.shape[1], (0, s.shape[2]), (0, s.shape[3]))[None]
 
-    def shown(residual: torch.Tensor) -> np.ndarray:
-        return restore.picture(net, y_c + scale * residual, top)[0].permute(1, 2, 0).numpy()
+    def shown(latent: torch.Tensor) -> np.ndarray:
+        x_hat = restore.paint(restorer, latent, condition, lambda done: None)
+        return x_hat[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
 
     bits, sigmas = 8.0 * len(data), log_uniform(LEVELS, restore.SIGMA_MIN, restore.SIGMA_MAX)[:-1]
-    for k, (sigma, part, denoised) in enumerate(chain(lambda z, s: denoise(z, s, condition=condition), r, sigmas, noise)):
+    for k, (sigma, part, denoised) in enumerate(chain(lambda z, level: denoise(z, level, condition=condition), s, sigmas, noise)):
         bits += float(part)
         if k % 2 == 0:
             points.append(Point(name, quality, "semantic", k, sigma, bits / x.size, rmse(x, shown(denoised))))
     latents = (bits - 8 * len(data)) / x.size
-    pixels = pixel_bits(x, shown(r + float(sigmas[-1]) * noise(LEVELS))) / x.size
+    pixels = pixel_bits(x, shown(s + float(sigmas[-1]) * noise(LEVELS))) / x.size
     stream = 8 * len(data) / x.size
     return points, Bound(name, quality, stream, latents, pixels, stream + latents + pixels)
 

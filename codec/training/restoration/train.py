@@ -24,10 +24,11 @@ from safetensors.torch import load_file, save_file
 
 from codec import zoo
 from codec.diffusion.precondition import Preconditioned, draw_sigmas, loss_weight
-from codec.models.latent_denoiser import LatentDenoiserConfig
+from codec.models.denoiser import DenoiserConfig
+from codec.models.discriminator import ProjectedDiscriminator
 from codec.models.painter import STRIDE, PainterConfig
-from codec.models.projected import ProjectedDiscriminator
 from codec.models.restorer import UPSCALES, Restorer
+from codec.training.config import configure
 from codec.training.processes import place
 from codec.training.restoration.batches import Batch, Store
 from codec.training.restoration.crops import VALIDATION
@@ -45,6 +46,7 @@ class TrainConfig:
     """One run."""
 
     seconds: float = 180.0  # of training
+    steps: int = 0  # at most so many; 0: the time alone decides
     batch: int = 32  # crops a step
     window: int = 256  # pixels a side of a crop
     lr: float = 3e-4  # of Adam
@@ -72,7 +74,7 @@ class TrainConfig:
     seed: int = 0
     bf16: bool = True
     painter: PainterConfig = field(default_factory=PainterConfig)
-    denoiser: LatentDenoiserConfig = field(default_factory=LatentDenoiserConfig)
+    denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
 
 
 class Trainer:
@@ -98,7 +100,7 @@ class Trainer:
         self.opt = torch.optim.Adam(self.params, lr=config.lr, betas=(0.9, 0.99), fused=True)
         self.judge_opt = torch.optim.Adam(self.judge.parameters(), lr=config.lr_discriminator, betas=(0.5, 0.99), fused=True)
         self.denoise = Preconditioned(self.net)
-        self.loop = Loop(folder, config.seconds, {"net": self.net, "judge": self.judge}, [self.opt, self.judge_opt], self.net, config.ema, config.warmup, config.hold, config.seed)
+        self.loop = Loop(folder, config, {"net": self.net, "judge": self.judge}, [self.opt, self.judge_opt], self.net)
 
     @torch.no_grad()
     def start(self, crops: int = 320) -> None:
@@ -210,7 +212,7 @@ class Trainer:
             for task, row in zip(batch.task.tolist(), values, strict=True):
                 rows.setdefault(f"x{factor}" if factor > 1 else f"{task:g}", []).append(row)
             if first == 0:
-                sheet.append(torch.cat([torch.cat([p[k] for k in range(5)], 2) for p in (batch.x_c, x_hat, batch.x)], 1))
+                sheet.append(torch.cat([torch.cat([p[k] for k in range(min(5, len(p)))], 2) for p in (batch.x_c, x_hat, batch.x)], 1))
         if sheet:
             Image.fromarray(torch.cat(sheet[:1], 1).mul(255).byte().permute(1, 2, 0).cpu().numpy()).save(self.folder / "sheet.png")
         return {f"{key}_{name}": v for key, values in sorted(rows.items()) for name, v in zip(("rmse", "lpips", "rmse_c", "lpips_c"), np.mean(values, 0).tolist(), strict=True)}
@@ -226,13 +228,13 @@ class Trainer:
                 total += self.net.encode(batch.x, batch.condition(self.net, self.centroids, False)).float().square().mean((0, 2, 3)) / (crops // 16)
         self.net.scale.copy_(total.view(-1, 4).mean(1, keepdim=True).expand(-1, 4).reshape(-1).sqrt())  # the same for the four places of a patch
 
-    def run(self, max_steps: int | None = None) -> None:
-        self.loop.run(self.step, self.validate, self.config.every, max_steps)
+    def run(self) -> None:
+        self.loop.run(self.step, self.validate, self.config.every)
         self.loop.ema.swap()
         if self.stage == "autoencoder":
             self.measure_scale()
         state = {f"net.{k}": v for k, v in self.net.state_dict().items()} | {f"judge.{k}": v for k, v in self.judge.state_dict().items()}
-        save_parts(self.folder, state, {"config": json.dumps(dataclasses.asdict(self.config)), "step": str(self.loop.step_number), "seconds": f"{self.loop.spent:.1f}"})
+        save_parts(self.folder, state, {"stage": self.stage, "anchors": str(self.net.anchors), "config": json.dumps(dataclasses.asdict(self.config)), "step": str(self.loop.step_number), "seconds": f"{self.loop.spent:.1f}"})
 
 
 def save_parts(folder: Path, state: dict[str, torch.Tensor], meta: dict[str, str]) -> None:
@@ -267,20 +269,19 @@ def main() -> None:
     ap.add_argument("--vgg", type=Path, required=True, help="safetensors file with VGG16's features")
     ap.add_argument("--alex", type=Path, required=True, help="safetensors file with AlexNet's features")
     ap.add_argument("--heads", type=Path, required=True, help="safetensors file with the heads of LPIPS")
-    ap.add_argument("--max-steps", type=int)
+    ap.add_argument("--model", default="default", help="id or file of the perceptual model that made the crops; default: the newest of the package")
+    ap.add_argument("--config", type=Path, help="TOML file with settings")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_intermixed_args()
-    from codec.training.config import configure
-
-    config = configure(TrainConfig(), None, args.settings)
+    config = configure(TrainConfig(), args.config, args.settings)
     with place(args.threads) as device:
-        model = zoo.load("default", device)
+        model = zoo.load(args.model, device)
         anchors, centroids = model.config.anchors, model.vqvae.tokens.centroids(model.vqvae.sd).float()
         store = Store(sorted(p for p in args.crops.glob("*.safetensors") if p.name != VALIDATION), anchors, device)
         held_out = Store([args.crops / VALIDATION], anchors, device)
         vgg, alex = (Perception(trunk, path, args.heads).to(device) for trunk, path in ((VGG16, args.vgg), (ALEXNET, args.alex)))
-        Trainer(args.stage, config, store, held_out, vgg, alex, anchors, centroids, args.out, args.begin).run(args.max_steps)
+        Trainer(args.stage, config, store, held_out, vgg, alex, anchors, centroids, args.out, args.begin).run()
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def main() -> None:
 def stage(folder: Path) -> dict:
     """What the manifest says of one run: command, settings, and steps, seconds and loss curve up to its checkpoint (a run that was killed logged more than it kept)."""
     state = torch.load(folder / "last.pt", weights_only=True, map_location="cpu")
-    kinds = {"discriminator": "restoration.train_gan", "codeword": "restoration.train_diffusion", "quantizer": "base.adapt", "filter": "base.train_filter", "names": "restoration.train_labels"}  # by what only such a run's checkpoint has
+    kinds = {"quantizer": "base.adapt", "filter": "base.train_filter"}  # by what only such a run's checkpoint has
     command = next((name for key, name in kinds.items() if key in state), "base.train")
     with open(folder / "log.csv", newline="") as f:
         rows = [row for row in csv.DictReader(f) if int(row["step"]) <= state["step"]]
