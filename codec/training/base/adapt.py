@@ -166,11 +166,11 @@ def ask(part: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: G
 @torch.no_grad()
 def send(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """x (B, 3, H, W) in 0..1, level (B,) -> what a stream of effort 1 says of each, by the float prior and the tables of the moment: tokens (B, H/32, W/32), y_hat, bits (B,) of the latents."""
-    y, tokens = model.analyse(x, level)
-    gain, log2_igain = torch.exp2(model.interpolate(model.log2_gain, level)), model.interpolate(model.log2_igain, level)
-    v, spread, rates = y * gain, model.sd * gain, []
+    v, tokens, gain = model.in_steps(x, level)
+    log2_igain = model.interpolate(model.log2_igain, level)
+    spread, rates = model.sd * gain, []
     weight = step_weight(log2_igain, lagrangians(model.config, level)[:, None].float())
-    passes = iter(places(model.config.groups, *y.shape[2:], y.device))
+    passes = iter(places(model.config.groups, *v.shape[2:], v.device))
 
     def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
         asked = ask(part, mu, ls, group, next(passes), weight)
@@ -179,20 +179,19 @@ def send(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor) -> 
         return asked.back(asked.mu + values)
 
     out = model.prior(v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize)
-    return tokens, out.v_hat * torch.exp2(log2_igain), torch.stack(rates).sum(0)
+    return tokens, model.from_steps(out.v_hat, level), torch.stack(rates).sum(0)
 
 
 def adapt_step(model: VQVAE, sender: Sender | LatticeSender, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor, bf16: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """-> loss, bits/dim (B,) at the tables of the moment (tokens not included), MSE (B,); adds to the sender's counts."""
     device = x.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        y, tokens = model.analyse(x, level)
-        gain = torch.exp2(model.interpolate(model.log2_gain, level))
-        v, spread = y * gain, model.sd * gain
+        v, tokens, gain = model.in_steps(x, level)
+        spread = model.sd * gain
         log2_igain = model.interpolate(model.log2_igain, level)
         igain, weight = torch.exp2(log2_igain), step_weight(log2_igain, lam[:, None])
         rates: list[torch.Tensor] = []
-        passes = iter(places(model.config.groups, *y.shape[2:], device))
+        passes = iter(places(model.config.groups, *v.shape[2:], device))
 
         def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
             asked = ask(part, mu, ls, group, next(passes), weight)

@@ -91,7 +91,7 @@ def measure(c: codec.Codec, name: str, x: np.ndarray, quality: float, seed: int 
     points = list(stream_points(c, name, x, data, quality))
     header = parse(data).header
     tokens, _ = c._model.coder.decode(parse(data).sections, x.shape[0] // 16, x.shape[1] // 16, header.level)
-    top, position = restore.top(net), c._level(header.level)
+    top, position = restore.top(net), c.model.position(header.level)
     as_tensor = [torch.from_numpy(a.copy()).permute(2, 0, 1)[None] for a in (x, c.decode_array(data))]
     y, y_c = (restore.latents(net, t, top) for t in as_tensor)
     codewords = net.tokens.centroids(net.sd)[torch.from_numpy(tokens)].permute(2, 0, 1)[None]
