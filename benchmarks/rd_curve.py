@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -22,7 +22,16 @@ if __package__ in (None, ""):  # run as a script: put the repository root in pla
 
 from tqdm import tqdm
 
-from benchmarks.codecs import NAMES, BenchCodec, CodecAbsent, CodecBroken, CodecOptions, expand_names, make_codec
+from benchmarks.codecs import (
+    NAMES,
+    BenchCodec,
+    CodecAbsent,
+    CodecBroken,
+    CodecOptions,
+    expand_names,
+    make_codec,
+    makers,
+)
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import SourceImage, folder_images, packaged_images, source_image
 from benchmarks.harness.runner import Failure, Job, Plan, measure_all, prepare_torch
@@ -47,6 +56,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--codecs",
         default="ours-vq,classic",
         help=f"names or groups, with commas: ours, classic, bpg, compressai, all, {', '.join(NAMES)}",
+    )
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="FILE.py", help="file with more codecs (docs/add-a-codec.md); may be repeated"
     )
     parser.add_argument(
         "--settings", action="append", default=[], metavar="CODEC=A,B,...", help="settings of one codec instead of its own list"
@@ -115,7 +127,9 @@ def find_codecs(names: Sequence[str], options: CodecOptions) -> tuple[dict[str, 
     return present, absent, broken
 
 
-def choose_settings(codecs: dict[str, BenchCodec], given: Sequence[str], points: int | None) -> dict[str, list[str]]:
+def choose_settings(
+    codecs: dict[str, BenchCodec], given: Sequence[str], points: int | None, known: Collection[str] = NAMES
+) -> dict[str, list[str]]:
     """The settings of every codec as text, from its own list or the command line."""
     chosen = {name: [f"{setting:g}" for setting in codec.settings] for name, codec in codecs.items()}
     if points is not None:
@@ -125,7 +139,7 @@ def choose_settings(codecs: dict[str, BenchCodec], given: Sequence[str], points:
             chosen[name] = [values[pick] for pick in picks if pick <= last]
     for item in given:
         name, _, values = item.partition("=")
-        if name not in NAMES:
+        if name not in known:
             raise BenchmarkError(f"--settings {item}: unknown codec {name!r}")
         try:
             numbers = [f"{float(value):g}" for value in values.split(",")]
@@ -138,7 +152,10 @@ def choose_settings(codecs: dict[str, BenchCodec], given: Sequence[str], points:
 
 def run(options: argparse.Namespace) -> int:
     """Everything; returns the exit code."""
-    names = expand_names([name for name in options.codecs.split(",") if name])
+    plugins = tuple(options.plugin)
+    codec_options = CodecOptions(options.device, plugins)
+    wanted = [name for name in options.codecs.split(",") if name]
+    names = expand_names(wanted, plugins)
     out = options.out or Path("results", options.images.resolve().name if options.images else "packaged")
     metric_options = MetricOptions(options.feature_weights, options.weights_cache)
     began = time.perf_counter()
@@ -147,10 +164,10 @@ def run(options: argparse.Namespace) -> int:
     images, problems = find_images(options.images)
     if not images:
         raise BenchmarkError("none of the images can be measured")
-    codecs, absent, broken = find_codecs(names, CodecOptions(options.device))
+    codecs, absent, broken = find_codecs(names, codec_options)
     if not codecs:
         raise BenchmarkError("none of the codecs can run here")
-    settings = choose_settings(codecs, options.settings, options.points)
+    settings = choose_settings(codecs, options.settings, options.points, makers(plugins))
     loading = time.perf_counter()
     metrics, left_out = usable_metrics([name for name in options.metrics if name in IMAGE_METRICS], metric_options)
     set_metrics, sets_left_out = usable_sets([name for name in options.metrics if name in SET_METRICS], metric_options)
@@ -161,7 +178,7 @@ def run(options: argparse.Namespace) -> int:
     table = Table(out / "rd.csv", metrics)
     try:
         store = FeatureStore(out / ".features")
-        plan = Plan(tuple(codecs), CodecOptions(options.device), metrics, set_metrics, metric_options, out / ".features")
+        plan = Plan(tuple(codecs), codec_options, metrics, set_metrics, metric_options, out / ".features")
         jobs = [
             Job(image, name, setting)
             for image in images for name in codecs for setting in settings[name]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,34 +15,22 @@ from PIL import Image
 
 from codec import manifest, zoo
 from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse
-from codec.coding import search, tiles
-from codec.coding.model import PerceptualModel
-from codec.coding.ratecontrol import error_weight
+from codec.bitstream.tables import UNIT
+from codec.coding import search
+from codec.coding.model import PerceptualModel, latent_size, pad
 from codec.errors import CodecError, RateError, UnsupportedError
 from codec.image import read
 from codec.image.alpha import pack_alpha, unpack_alpha
 from codec.image.write import assemble
 from codec.manifest import Weights
 from codec.models.restorer import Restorer
-from codec.models.transforms import PATCH
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
 from codec.restoration import restore
 from codec.restoration.consistency import CELL, back_project, stream_agreement
 
-UNIT = 2 * PATCH  # pictures are padded to multiples of this many pixels
-
 
 def _ignore(done: float) -> None:
     pass
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """x (1, 3, H, W) float in 0..1, padded; height and width before padding."""
-
-    x: torch.Tensor
-    height: int
-    width: int
 
 
 class Codec:
@@ -57,6 +44,11 @@ class Codec:
         self._restorers: dict[str, Restorer] = {}
         self._labels: zoo.Labels | None = None
         self.model_id = model.model_id
+
+    @property
+    def model(self) -> PerceptualModel:
+        """The base model: networks, and the coder of its latents."""
+        return self._model
 
     def decoders(self) -> tuple[str, ...]:
         """Names of the decoders that have weights here."""
@@ -109,15 +101,15 @@ class Codec:
         alpha = b"" if picture.alpha is None else pack_alpha(picture.alpha)
         step = progress or _ignore
         with self._settings():
-            prepared = self._prepare(picture.rgb)
+            x = pad(picture.rgb).to(self._device)
 
             def at(level: int, effort: int, step: Callable[[float], None]) -> bytes:
-                header = Header(prepared.width, prepared.height, self.model_id, self._model.table_hash, level, picture.gray, options.seed)
-                return pack(header, self._sections(prepared.x, level, effort, step), alpha)
+                header = Header(picture.width, picture.height, self.model_id, self._model.table_hash, level, picture.gray, options.seed)
+                return pack(header, self._sections(x, level, effort, step), alpha)
 
             target = options.target_bytes
             if options.target_bpp is not None:
-                target = int(options.target_bpp * prepared.width * prepared.height / 8)
+                target = int(options.target_bpp * picture.width * picture.height / 8)
             if target is None:
                 return at(level_of(options.quality), options.effort, step)
             return _largest_below(target, at, options.effort, step)
@@ -219,14 +211,14 @@ class Codec:
             raise UnsupportedError(f"the file was made with other tables of model {header.model_id}")
         net = self._restorer(decoder, options) if decoder != "vq" else None
         alpha = unpack_alpha(stream.alpha, header.width, header.height) if stream.alpha else None
-        h, w = (-(-n // UNIT) * 2 for n in (header.height, header.width))
+        h, w = latent_size(header.height, header.width)
         step = progress or _ignore
         with self._settings(), torch.inference_mode():
             tokens, v_hat = self._model.coder.decode(stream.sections, h, w, header.level)
             if net is None or options.realism == 0:
-                rgb = self._synthesise(v_hat, header.level, step)
+                rgb = self._model.decoded(v_hat, header.level, step).numpy()
             else:
-                rgb = self._synthesise(v_hat, header.level, lambda done: step(done * 0.1))
+                rgb = self._model.decoded(v_hat, header.level, lambda done: step(done * 0.1)).numpy()
                 whole = None not in stream.sections
                 rgb = self._restore(decoder, net, rgb, tokens, v_hat if whole else None, header.level, options, header.seed, lambda done: step(0.1 + 0.9 * done))
         return rgb[: header.height, : header.width], header.gray, alpha
@@ -282,7 +274,7 @@ class Codec:
         read.check_size(w, h)
         bicubic = np.asarray(Image.fromarray(picture.rgb).resize((w, h), Image.Resampling.BICUBIC))
         with self._settings(), torch.inference_mode():
-            x = self._prepare(bicubic).x
+            x = pad(bicubic).to(self._device)
             small = torch.from_numpy(picture.rgb.copy()).to(self._device).permute(2, 0, 1)[None].float() / 255
             small = F.pad(small, (0, x.shape[3] // scale - small.shape[3], 0, x.shape[2] // scale - small.shape[2]), mode="replicate")
             condition = restore.conditioned(net, x.float() / 255, task, None, options, self._label(options))
@@ -294,31 +286,15 @@ class Codec:
 
     # parts
 
-    def _level(self, level: int) -> torch.Tensor:
-        """Integer level of a file -> position among the anchors, (1,)."""
-        return torch.tensor([level / MAX_LEVEL * (self._model.config.anchors - 1)], device=self._device)
-
-    def _prepare(self, rgb: np.ndarray) -> _Prepared:
-        h, w, _ = rgb.shape
-        padded = np.pad(rgb, ((0, -h % UNIT), (0, -w % UNIT), (0, 0)), mode="edge")
-        return _Prepared(torch.from_numpy(padded).to(self._device).permute(2, 0, 1)[None], h, w)
-
     @torch.no_grad()
     def _sections(self, x: torch.Tensor, level: int, effort: int, step: Callable[[float], None]) -> list[bytes]:
-        model, position = self._model.vqvae, self._level(level)
-        y, tokens = tiles.analyse(x, lambda tile: model.analyse(tile.float() / 255, position), lambda done: step(done / 2))
-        v = y.mul_(torch.exp2(model.interpolate(model.log2_gain, position)))
+        asked = self._model.to_steps(x, level, progress=lambda done: step(done / 2))
+        v, tokens = asked.v, asked.tokens
         if rounds := search.ROUNDS[effort - 1]:
-            v = search.refine(self._model, x, v, tokens, level, position, rounds, step)
-        encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, error_weight(model, position))
+            v = search.refine(self._model, x, v, tokens, level, asked.position, rounds, step)
+        encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, asked.weight)
         step(1.0)
         return encoded.sections
-
-    def _synthesise(self, v_hat: np.ndarray, level: int, step: Callable[[float], None]) -> np.ndarray:
-        model, position = self._model.vqvae, self._level(level)
-        igain = torch.exp2(model.interpolate(model.log2_igain, position))
-        y_hat = torch.from_numpy(v_hat)[None].to(self._device).float() / 256 * igain
-        return tiles.synthesise(y_hat, lambda tile: model.synthesise(tile, position), step).numpy()
 
     def _restorer(self, name: str, options: restore.Options) -> Restorer:
         if name not in self._restorers:
@@ -346,12 +322,12 @@ class Codec:
         self, name: str, net: Restorer, rgb: np.ndarray, tokens: np.ndarray, v_hat: np.ndarray | None, level: int, options: restore.Options, seed: int, step: Callable[[float], None]
     ) -> np.ndarray:
         """rgb (H, W, 3): the vq picture, padded; v_hat None: the stream was cut, and what is missing of it says nothing -> uint8 (H, W, 3)."""
-        model, position = self._model.vqvae, self._level(level)
+        model, position = self._model.vqvae, self._model.position(level)
         x = torch.from_numpy(rgb).to(self._device).permute(2, 0, 1)[None]
         codewords = model.tokens.centroids(model.sd)[torch.from_numpy(tokens).to(self._device)].permute(2, 0, 1)[None]
         agree = None
         if v_hat is not None:
-            agree = stream_agreement(model, torch.from_numpy(v_hat)[None].to(self._device).float() / 256, position)
+            agree = stream_agreement(model, torch.from_numpy(v_hat)[None].to(self._device).float() / UNIT, position)
         task = min(float(position), model.config.anchors - 1.0)
         condition = restore.conditioned(net, x.float() / 255, task, codewords, options, self._label(options))
         x_hat = restore.restore(name, net, restore.Known(condition, agree), options, seed if options.seed is None else options.seed, step)

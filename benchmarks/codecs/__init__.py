@@ -1,7 +1,7 @@
 """The codecs that can be measured, by their stable names."""
 
 from benchmarks.codecs.base import BenchCodec, CodecAbsent, CodecBroken, CodecOptions, Image8, Search
-from benchmarks.codecs.registry import CLASSIC, NAMES, OURS, expand_names, make_codec
+from benchmarks.codecs.registry import CLASSIC, NAMES, OURS, expand_names, make_codec, makers
 
 __all__ = [
     "CLASSIC",
@@ -15,4 +15,5 @@ __all__ = [
     "Search",
     "expand_names",
     "make_codec",
+    "makers",
 ]

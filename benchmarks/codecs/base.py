@@ -25,6 +25,7 @@ class CodecOptions:
     """What a user may choose for the codecs."""
 
     device: str = "cpu"
+    plugins: tuple[str, ...] = ()  # files with more codecs
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from benchmarks.codecs.heic import Heic
 from benchmarks.codecs.jxl import JpegXl
 from benchmarks.codecs.ours import DECODERS, Ours
 from benchmarks.codecs.pillow_codecs import Avif, Jpeg, Jpeg444, Jpeg2000, JpegProgressive, WebP
+from benchmarks.codecs.plugins import outside
 from benchmarks.codecs.vvc import Vvc
 from benchmarks.harness.errors import BenchmarkError
 
@@ -41,16 +42,25 @@ _GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def expand_names(wanted: Sequence[str]) -> tuple[str, ...]:
+def makers(plugins: tuple[str, ...] = ()) -> dict[str, Callable[[CodecOptions], BenchCodec]]:
+    """Name -> maker of all codecs, those from outside last."""
+    own = outside(plugins)
+    if taken := sorted((set(_MAKERS) | set(_GROUPS)) & set(own)):
+        raise BenchmarkError(f"the name {taken[0]!r} of a codec from outside is taken")
+    return {**_MAKERS, **own}
+
+
+def expand_names(wanted: Sequence[str], plugins: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Codec names of a list that may hold group names; order kept, doubles dropped."""
-    names: list[str] = []
+    known, names = makers(plugins), []
+    groups = {**_GROUPS, "all": tuple(known)}
     for word in wanted:
-        if word not in _GROUPS and word not in _MAKERS:
-            raise BenchmarkError(f"unknown codec {word!r}; known: {', '.join((*_GROUPS, *NAMES))}")
-        names.extend(_GROUPS.get(word, (word,)))
+        if word not in groups and word not in known:
+            raise BenchmarkError(f"unknown codec {word!r}; known: {', '.join((*groups, *known))}")
+        names.extend(groups.get(word, (word,)))
     return tuple(dict.fromkeys(names))
 
 
 def make_codec(name: str, options: CodecOptions) -> BenchCodec:
     """The codec of that name, or `CodecAbsent` with the reason."""
-    return _MAKERS[name](options)
+    return makers(options.plugins)[name](options)

@@ -20,7 +20,7 @@ NAMES = {
 }  # fmt: skip
 PUBLISHED, OWN = ("rmse", "lpips", "dists", "fid"), ("rmse", "sqz_dist", "sqz_kid")
 GREY, TEXT_GREY = "#8a8a8a", "#666666"  # published curves of other codecs
-LETTERS = dict(zip(GENERATIVE, "abcdefghijklmnopqrstuvwxyz"))
+LETTERS = dict(zip(GENERATIVE, "abcdefghijklmnopqrstuvwxyz", strict=False))
 
 
 def shown(table: pd.DataFrame) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from benchmarks.analysis.summary import (
     set_table,
     with_sets,
 )
-from benchmarks.codecs import NAMES, BenchCodec, CodecAbsent, CodecOptions, make_codec
+from benchmarks.codecs import BenchCodec, CodecAbsent, CodecOptions, make_codec, makers
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.table import write_rows
 from benchmarks.metrics.sets import FeatureStore
@@ -80,7 +80,7 @@ def write_outputs(
         _write(out / "bd.csv", bd)
         if not options.no_report:
             start = time.perf_counter()
-            cases = make_showcases(_shown(rows, codecs, options.device), say)
+            cases = make_showcases(_shown(rows, codecs, CodecOptions(options.device, tuple(options.plugin))), say)
             shown_s = time.perf_counter() - start
             contact_sheet(cases[0], out / "contact_sheet.png")
             write_report(out / "report.html", f"Rate and distortion: {dataset[:1].upper() + dataset[1:]}", dataset, means, bd, cases, facts)
@@ -125,13 +125,13 @@ def _versions(rows: pd.DataFrame) -> dict[str, str]:
     return {str(codec): "; ".join(dict.fromkeys(group.version)) for codec, group in rows.groupby("codec", sort=False)}
 
 
-def _shown(rows: pd.DataFrame, codecs: Mapping[str, BenchCodec], device: str) -> list[BenchCodec]:
+def _shown(rows: pd.DataFrame, codecs: Mapping[str, BenchCodec], options: CodecOptions) -> list[BenchCodec]:
     """Codecs of this run, and those of the table that are here in the version that was measured."""
     found = dict(codecs)
     for name, version in _versions(rows).items():
-        if name not in found and name in NAMES:
+        if name not in found and name in makers(options.plugins):
             try:
-                codec = make_codec(name, CodecOptions(device))
+                codec = make_codec(name, options)
             except CodecAbsent:
                 continue
             if codec.version == version:

@@ -14,8 +14,7 @@ from tqdm import tqdm
 
 import codec
 from codec.bitstream.container import level_of, read_header
-from codec.coding import tiles
-from codec.coding.ratecontrol import error_weight
+from codec.coding.model import pad
 from codec.image import read
 
 QUALITIES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
@@ -25,12 +24,9 @@ QUALITIES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 def estimate(c: codec.Codec, path: Path, quality: int) -> dict[str, float | int | str]:
     """One row: real bytes, header bytes, estimated bits."""
     data = c.encode(path, quality=quality)
-    prepared = c._prepare(read.load(path).rgb)
-    level, model = level_of(quality), c._model
-    position = c._level(level)
-    y, tokens = tiles.analyse(prepared.x, lambda tile: model.vqvae.analyse(tile.float() / 255, position), lambda done: None)
-    v = y * torch.exp2(model.vqvae.interpolate(model.vqvae.log2_gain, position))
-    sent = model.coder.encode(v[0].numpy(), tokens[0].numpy(), level, error_weight(model.vqvae, position))
+    rgb, level = read.load(path).rgb, level_of(quality)
+    asked = c.model.to_steps(pad(rgb), level)
+    sent = c.model.coder.encode(asked.v[0].numpy(), asked.tokens[0].numpy(), level, asked.weight)
     header = read_header(data).header_bytes
     return {
         "image": path.name,
@@ -38,7 +34,7 @@ def estimate(c: codec.Codec, path: Path, quality: int) -> dict[str, float | int 
         "bytes": len(data),
         "header_bytes": header,
         "estimated_bytes": sum(sent.bits) / 8 + header,
-        "bits_per_dim": 8 * len(data) / (3 * prepared.width * prepared.height),
+        "bits_per_dim": 8 * len(data) / rgb.size,
     }
 
 

@@ -30,7 +30,7 @@ from benchmarks.harness.table import Key
 from benchmarks.metrics.sets import FeatureStore
 from benchmarks.studies.semantic import Row, Rows, Worker, means, measured, original_key, pictures, version
 from codec.bitstream.container import parse
-from codec.coding.ratecontrol import error_weight
+from codec.coding.model import pad
 from codec.models.integer_prior import Pass
 from codec.restoration.consistency import CELL
 from codec.restoration.restore import Options
@@ -60,9 +60,9 @@ def feature_key(digest: str, knob: str, value: float, quality: float, version: s
 @torch.inference_mode()
 def agreement(c: codec.Codec, data: bytes, picture: np.ndarray) -> dict[str, float]:
     """codes_back and in_cell of a decoded picture; see the module."""
-    stream, model = parse(data), c._model
+    stream, model = parse(data), c.model
     level, net = stream.header.level, model.vqvae
-    x, position = c._prepare(picture).x, c._level(stream.header.level)
+    x = pad(picture)
     tokens, sent = model.coder.decode(stream.sections, x.shape[2] // 16, x.shape[3] // 16, level)
     coded = np.zeros(sent.shape, bool)
 
@@ -72,8 +72,9 @@ def agreement(c: codec.Codec, data: bytes, picture: np.ndarray) -> dict[str, flo
         return sent[group.start : group.stop, p.rows, p.columns].T
 
     model.coder.prior.run(tokens, level, replay)
-    v = (net.analyse(x.float() / 255, position)[0] * torch.exp2(net.interpolate(net.log2_gain, position)))[0].numpy()
-    again = model.coder.quantise(v, tokens, level, error_weight(net, position))[1]
+    asked = model.to_steps(x, level)
+    v = asked.v[0].numpy()
+    again = model.coder.quantise(v, tokens, level, asked.weight)[1]
     back, inside = np.abs(again - sent) < 128, np.abs(256 * v - sent) <= 256 * CELL
     return {"codes_back": float(back[coded].mean()), "in_cell": float(inside[coded].mean())}
 

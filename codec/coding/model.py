@@ -1,12 +1,84 @@
-"""A loaded base model: all that the decoder vq needs."""
+"""A loaded base model, and the one way from a picture to latents in steps and back.
+
+    picture - pad - analyse - gain - v, tokens          (to_steps)
+    v_hat - 1 / gain - y_hat - synthesise - picture     (from_steps)
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+
+from codec.bitstream.container import MAX_LEVEL
+from codec.bitstream.tables import UNIT
+from codec.coding import tiles
 from codec.coding.latents import LatentCoder
+from codec.coding.ratecontrol import RATE_SHARE, error_weight
 from codec.models.config import VQVAEConfig
+from codec.models.transforms import PATCH
 from codec.models.vqvae import VQVAE
+
+SIDE = 2 * PATCH  # pictures are padded to multiples of so many pixels
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What an encoder would send of a picture at a level, before it quantises."""
+
+    position: torch.Tensor  # (1,), of the level among the anchors
+    v: torch.Tensor  # (1, C, h, w) float32, latents in steps
+    tokens: torch.Tensor  # (1, h/2, w/2)
+    weight: np.ndarray  # (C,) float32, bits that a squared step of error is worth
+
+
+def pad(rgb: np.ndarray) -> torch.Tensor:
+    """uint8 (H, W, 3) -> (1, 3, H', W') uint8, both sides multiples of SIDE; the border is repeated."""
+    h, w, _ = rgb.shape
+    padded = np.pad(rgb, ((0, -h % SIDE), (0, -w % SIDE), (0, 0)), mode="edge")
+    return torch.from_numpy(padded).permute(2, 0, 1)[None]
+
+
+def latent_size(height: int, width: int) -> tuple[int, int]:
+    """Pixels of a picture -> h, w of its latents."""
+    return -(-height // SIDE) * 2, -(-width // SIDE) * 2
+
+
+def position_of(net: VQVAE, level: int) -> torch.Tensor:
+    """Integer level of a file -> position among the anchors, (1,)."""
+    return torch.tensor([level / MAX_LEVEL * (net.config.anchors - 1)], device=net.sd.device)
+
+
+@torch.no_grad()
+def to_steps(
+    net: VQVAE,
+    x: torch.Tensor,
+    level: int,
+    share: float = RATE_SHARE,
+    progress: Callable[[float], None] = lambda done: None,
+) -> Steps:
+    """x (1, 3, H, W) uint8, or float in 0..1, padded; share: of the rate in the quantiser's decisions."""
+    position, scale = position_of(net, level), 255 if x.dtype == torch.uint8 else 1
+    v, tokens = tiles.analyse(x, lambda tile: net.in_steps(tile.float() / scale, position)[:2], progress)
+    return Steps(position, v, tokens, error_weight(net, position, share))
+
+
+@torch.no_grad()
+def from_steps(net: VQVAE, v_hat: np.ndarray, level: int) -> torch.Tensor:
+    """v_hat (C, h, w) int in 1/UNIT step -> y_hat (1, C, h, w), what g_s takes."""
+    v = torch.from_numpy(v_hat)[None].to(net.sd.device).float() / UNIT
+    return net.from_steps(v, position_of(net, level))
+
+
+@torch.no_grad()
+def decoded(
+    net: VQVAE, v_hat: np.ndarray, level: int, progress: Callable[[float], None] = lambda done: None
+) -> torch.Tensor:
+    """v_hat (C, h, w) int in 1/UNIT step -> uint8 (16 h, 16 w, 3)."""
+    position = position_of(net, level)
+    return tiles.synthesise(from_steps(net, v_hat, level), lambda tile: net.synthesise(tile, position), progress)
 
 
 @dataclass(frozen=True)
@@ -18,3 +90,27 @@ class PerceptualModel:
     config: VQVAEConfig
     vqvae: VQVAE
     coder: LatentCoder
+
+    def position(self, level: int) -> torch.Tensor:
+        """``position_of``."""
+        return position_of(self.vqvae, level)
+
+    def to_steps(
+        self,
+        x: torch.Tensor,
+        level: int,
+        share: float = RATE_SHARE,
+        progress: Callable[[float], None] = lambda done: None,
+    ) -> Steps:
+        """``to_steps``."""
+        return to_steps(self.vqvae, x, level, share, progress)
+
+    def from_steps(self, v_hat: np.ndarray, level: int) -> torch.Tensor:
+        """``from_steps``."""
+        return from_steps(self.vqvae, v_hat, level)
+
+    def decoded(
+        self, v_hat: np.ndarray, level: int, progress: Callable[[float], None] = lambda done: None
+    ) -> torch.Tensor:
+        """``decoded``."""
+        return decoded(self.vqvae, v_hat, level, progress)

@@ -53,6 +53,16 @@ class VQVAE(nn.Module):
         extra = self.g_a.nonlinear(x, level_features(level, self.config.anchors))
         return y_linear + extra.float() * self.sd, tokens
 
+    def in_steps(self, x: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """x (B, 3, H, W) in 0..1, level (B,) -> v (B, C, h, w): latents in steps; tokens (B, h/2, w/2); gain (B, C, 1, 1)."""
+        y, tokens = self.analyse(x, level)
+        gain = torch.exp2(self.interpolate(self.log2_gain, level))
+        return y * gain, tokens, gain
+
+    def from_steps(self, v_hat: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """v_hat (B, C, h, w) in steps -> y_hat."""
+        return v_hat * torch.exp2(self.interpolate(self.log2_igain, level))
+
     def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor, filtered: bool = True) -> torch.Tensor:
         """y_hat (B, C, h, w) -> x_hat (B, 3, 16h, 16w) in 0..1, not clipped. filtered: repair what the quantisation of the level does; not for latents that were never quantised."""
         powers = level_features(level, self.config.anchors)
@@ -65,10 +75,7 @@ class VQVAE(nn.Module):
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> TrainingOutput:
         """Training pass: rounding with a straight-through gradient for what decoder and prior see, additive uniform noise for
         the rate (Balle et al. 2017; Minnen and Singh 2020)."""
-        y, tokens = self.analyse(x, level)
-        log2_gain = self.interpolate(self.log2_gain, level)
-        gain = torch.exp2(log2_gain)
-        v = y * gain
+        v, tokens, gain = self.in_steps(x, level)
 
         def quantize(part, mu, log2_sigma, group, mask):
             d = part - mu
@@ -79,5 +86,5 @@ class VQVAE(nn.Module):
             out = self.prior(v, spread, self.tokens.values(tokens, self.sd), level_features(level, self.config.anchors), quantize)
         noisy = v + torch.rand_like(v) - 0.5 if self.training else out.v_hat
         bits = gaussian_bits(noisy, out.mu, out.log2_sigma).sum((1, 2, 3))
-        y_hat = out.v_hat * torch.exp2(self.interpolate(self.log2_igain, level))
+        y_hat = self.from_steps(out.v_hat, level)
         return TrainingOutput(self.synthesise(y_hat, level), bits)

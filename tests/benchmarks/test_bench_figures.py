@@ -134,7 +134,7 @@ def test_published_curves_stand_beside_the_decoders(published_metrics: Path) -> 
     assert decoder_figures.shown(table) == ("rmse", "lpips", "dists", "fid")
     figure = decoder_figures.perceptual_curves(published_metrics)
     drawn = {}
-    for axes, metric in zip(figure.axes, ("rmse", "lpips", "dists", "fid")):
+    for axes, metric in zip(figure.axes, ("rmse", "lpips", "dists", "fid"), strict=False):
         grey = [line for line in axes.lines if line.get_color() == decoder_figures.GREY]
         drawn[metric] = {str(line.get_label())[1:]: line for line in grey}
         assert set(curves(axes)) >= set(table.decoder)

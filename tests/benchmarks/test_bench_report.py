@@ -167,4 +167,4 @@ def test_codecs_of_earlier_runs_are_shown_too() -> None:
     """A codec of this run is there in any version, the others in the version that was measured."""
     jpeg, webp, bpg = (make_codec(name, CodecOptions()) for name in ("jpeg", "webp", "bpg-444"))
     rows = pd.DataFrame({"codec": ["jpeg", "webp", "bpg-444", "gone"], "version": [jpeg.version, "an older one", bpg.version, "1"]})
-    assert [codec.name for codec in _shown(rows, {"webp": webp}, "cpu")] == ["webp", "jpeg", "bpg-444"]
+    assert [codec.name for codec in _shown(rows, {"webp": webp}, CodecOptions())] == ["webp", "jpeg", "bpg-444"]

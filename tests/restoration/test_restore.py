@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from codec.models.restorer import Condition
 
 from codec import zoo
 from codec.api import Codec
 from codec.bitstream.container import parse
 from codec.errors import CodecError, UnsupportedError
 from codec.models.context import Context, everywhere, grid
+from codec.models.restorer import Condition
 from codec.restoration import restore
 from codec.restoration.consistency import CELL, stream_agreement
 from tests.support.small import CONFIG, RESTORERS, network, small_model

@@ -4,14 +4,15 @@ import hashlib
 
 import numpy as np
 
-from codec.api import UNIT, Codec
+from codec.api import Codec
 from codec.bitstream.container import parse
+from codec.coding.model import latent_size
 
 
 def decoded_codes(codec: Codec, data: bytes, **options) -> tuple[np.ndarray, np.ndarray]:
     """Bytes of a file -> tokens (h/2, w/2) and v_hat (C, h, w) as the codec reads them; options of ``parse``."""
     stream = parse(data, **options)
-    h, w = (-(-n // UNIT) * 2 for n in (stream.header.height, stream.header.width))
+    h, w = latent_size(stream.header.height, stream.header.width)
     return codec._model.coder.decode(stream.sections, h, w, stream.header.level)
 
 

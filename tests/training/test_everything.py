@@ -10,8 +10,6 @@ import matplotlib.cbook
 import numpy as np
 import pytest
 import torch
-from codec.training.restoration.train_diffusion import DiffusionConfig
-from codec.training.restoration.train_gan import GanConfig
 from PIL import Image
 
 from codec import zoo
@@ -19,7 +17,9 @@ from codec.training import everything
 from codec.training.base.adapt import AdaptConfig
 from codec.training.config import TrainConfig, configure
 from codec.training.data.photos import Photos
-from tests.support.tiny import RECIPE
+from codec.training.restoration import train as restoration
+from codec.training.restoration.labels import LabelConfig
+from tests.support.tiny import RECIPE, feature_networks
 
 
 @pytest.fixture(autouse=True)

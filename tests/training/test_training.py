@@ -159,7 +159,7 @@ def test_step_sizes_of_another_range_of_qualities(whole):
 
 
 def test_a_loss_that_runs_away_ends_the_run(folder, whole, monkeypatch):
-    monkeypatch.setattr("codec.training.base.adapt.DIVERGED", 2.0)
+    monkeypatch.setattr("codec.training.loop.DIVERGED", 2.0)
     config = AdaptConfig(steps=60, batch=2, crop=64, refresh=5, lr=0.1, warmup=1, bf16=False, save=1000)
     with pytest.raises(SystemExit, match="ran away"):
         adapt(config, load_base(whole / "last.pt")[0], Photos(folder / "photos", whole / "cache"), folder / "runaway")

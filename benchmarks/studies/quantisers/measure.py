@@ -23,9 +23,9 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.studies.quantisers.codebook import CodebookQuantizer
-from codec.bitstream.container import MAX_LEVEL, level_of
+from codec.bitstream.container import level_of
 from codec.bitstream.tables import UNIT
-from codec.coding.ratecontrol import error_weight
+from codec.coding.model import decoded, to_steps
 from codec.coding.trellis import TRELLISES
 from codec.models import integer_prior
 from codec.models.integer_prior import IntegerPrior, Pass
@@ -91,16 +91,11 @@ class Subject:
     def __init__(self, model: VQVAE, prior: IntegerPrior) -> None:
         self.model, self.prior, self.config = model.eval(), prior, model.config
 
-    def position(self, level: int) -> torch.Tensor:
-        return torch.tensor([level / MAX_LEVEL * (self.config.anchors - 1)])
-
     @torch.no_grad()
     def prepare(self, pixels: np.ndarray, quality: float) -> Picture:
         level = level_of(quality)
-        position = self.position(level)
-        y, tokens = self.model.analyse(to_tensor(pixels[None]), position)
-        v = y * torch.exp2(self.model.interpolate(self.model.log2_gain, position))
-        return Picture(pixels, quality, level, tokens[0].numpy(), v[0].contiguous().numpy(), error_weight(self.model, position))
+        asked = to_steps(self.model, to_tensor(pixels[None]), level)
+        return Picture(pixels, quality, level, asked.tokens[0].numpy(), asked.v[0].contiguous().numpy(), asked.weight)
 
     def residuals(self, p: Picture, asked: Pass) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """r (P, C) in steps, scale (P, C), weight (C,) of a pass."""
@@ -134,11 +129,8 @@ class Subject:
     @torch.no_grad()
     def rmse(self, p: Picture, v_hat: np.ndarray) -> float:
         """Of the 8-bit pixels, 0..255."""
-        position = self.position(p.level)
-        igain = torch.exp2(self.model.interpolate(self.model.log2_igain, position))
-        x = self.model.synthesise(torch.from_numpy(v_hat)[None].float() / UNIT * igain, position)
-        decoded = (x[0].permute(1, 2, 0).clamp(0, 1) * 255).round()
-        return float((decoded - torch.from_numpy(p.pixels)).square().mean().sqrt())
+        difference = decoded(self.model, v_hat, p.level).float() - torch.from_numpy(p.pixels)
+        return float(difference.square().mean().sqrt())
 
 
 class _Recorder:

@@ -17,11 +17,9 @@ import torch
 from tqdm import tqdm
 
 from codec import zoo
-from codec.bitstream.container import MAX_LEVEL
-from codec.bitstream.tables import UNIT
 from codec.coding import search as refine
 from codec.coding.model import PerceptualModel
-from codec.coding.ratecontrol import RATE_SHARE, error_weight
+from codec.coding.ratecontrol import RATE_SHARE
 from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos
 
@@ -33,16 +31,14 @@ SIZE, HEADER = 256, 176  # pixels a side, bits
 @torch.no_grad()
 def measure(model: PerceptualModel, crop: np.ndarray, level: int, share: float | None) -> tuple[float, float]:
     """crop (S, S, 3) uint8; share None: effort 1 -> bits, RMSE of the 8-bit pixels."""
-    net, position = model.vqvae, torch.tensor([level / MAX_LEVEL * (model.config.anchors - 1)])
     x = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]
-    y, tokens = net.analyse(x.float() / 255, position)
-    v = y * torch.exp2(net.interpolate(net.log2_gain, position))
+    asked = model.to_steps(x, level, share or RATE_SHARE)
+    v, tokens, position = asked.v, asked.tokens, asked.position
     if share is not None:
         v = refine.refine(model, x, v, tokens, level, position, refine.ROUNDS[-1], lambda done: None, share)
     codes = tokens[0].numpy()
-    sent = model.coder.measure(v[0].numpy(), codes, level, error_weight(net, position, share or RATE_SHARE))
-    igain = torch.exp2(net.interpolate(net.log2_igain, position))
-    x_hat = (net.synthesise(torch.from_numpy(sent.v_hat)[None].float() / UNIT * igain, position).clamp(0, 1) * 255).round()
+    sent = model.coder.measure(v[0].numpy(), codes, level, asked.weight)
+    x_hat = model.decoded(sent.v_hat, level).permute(2, 0, 1)[None].float()
     return sent.bits + model.coder.encode_tokens(codes)[1] + HEADER, float((x_hat - x).square().mean().sqrt())
 
 

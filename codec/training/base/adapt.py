@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from codec.bitstream.tables import KINDS, MAX_SYMBOL, SCALES, LatentTables
 from codec.coding.ratecontrol import lagrangians, step_weight
@@ -35,14 +36,13 @@ from codec.training.config import configure, options
 from codec.training.cuda_graph import Recorded
 from codec.training.data.cache import check_run, data_options
 from codec.training.data.photos import Photos, drawn, to_device, to_tensor
+from codec.training.loop import Stage, run_stage
 from codec.training.losses import rate_distortion
-from codec.training.optim import Ema
-from codec.training.processes import Clock, average, place, rank_and_world
+from codec.training.processes import average, place, rank_and_world
 from codec.training.run import Run
 
 COUNTS = ("magnitude", "error", "number")
 COUNTED = 256  # positions of a pass whose symbols are counted
-DIVERGED = 50.0  # times the least mean loss of a run
 
 
 @dataclass(frozen=True)
@@ -166,11 +166,11 @@ def ask(part: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: G
 @torch.no_grad()
 def send(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """x (B, 3, H, W) in 0..1, level (B,) -> what a stream of effort 1 says of each, by the float prior and the tables of the moment: tokens (B, H/32, W/32), y_hat, bits (B,) of the latents."""
-    y, tokens = model.analyse(x, level)
-    gain, log2_igain = torch.exp2(model.interpolate(model.log2_gain, level)), model.interpolate(model.log2_igain, level)
-    v, spread, rates = y * gain, model.sd * gain, []
+    v, tokens, gain = model.in_steps(x, level)
+    log2_igain = model.interpolate(model.log2_igain, level)
+    spread, rates = model.sd * gain, []
     weight = step_weight(log2_igain, lagrangians(model.config, level)[:, None].float())
-    passes = iter(places(model.config.groups, *y.shape[2:], y.device))
+    passes = iter(places(model.config.groups, *v.shape[2:], v.device))
 
     def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
         asked = ask(part, mu, ls, group, next(passes), weight)
@@ -179,20 +179,19 @@ def send(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor) -> 
         return asked.back(asked.mu + values)
 
     out = model.prior(v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize)
-    return tokens, out.v_hat * torch.exp2(log2_igain), torch.stack(rates).sum(0)
+    return tokens, model.from_steps(out.v_hat, level), torch.stack(rates).sum(0)
 
 
 def adapt_step(model: VQVAE, sender: Sender | LatticeSender, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor, bf16: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """-> loss, bits/dim (B,) at the tables of the moment (tokens not included), MSE (B,); adds to the sender's counts."""
     device = x.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        y, tokens = model.analyse(x, level)
-        gain = torch.exp2(model.interpolate(model.log2_gain, level))
-        v, spread = y * gain, model.sd * gain
+        v, tokens, gain = model.in_steps(x, level)
+        spread = model.sd * gain
         log2_igain = model.interpolate(model.log2_igain, level)
         igain, weight = torch.exp2(log2_igain), step_weight(log2_igain, lam[:, None])
         rates: list[torch.Tensor] = []
-        passes = iter(places(model.config.groups, *y.shape[2:], device))
+        passes = iter(places(model.config.groups, *v.shape[2:], device))
 
         def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
             asked = ask(part, mu, ls, group, next(passes), weight)
@@ -225,72 +224,69 @@ def validate(model: VQVAE, sender: Sender | LatticeSender, crops: torch.Tensor) 
     return rows
 
 
-def adapt(config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_at: int | None = None) -> Sender | LatticeSender:
-    """Runs or resumes a training: tunes ``model`` in place, where it is (averaged weights at the end), and returns the sender with its last tables.
-    Raises SystemExit where the loss runs away: what a checkpoint has from before that is kept."""
-    rank, world = rank_and_world()
-    device = model.sd.device
-    run = Run(folder, config, rank == 0, device)
-    model.requires_grad_(True)
-    for p in (model.log2_gain, *model.g_a.lapped.parameters(), *model.g_a.klt.parameters()):  # the prior knows the steps, and the tokens the linear part
-        p.requires_grad_(False)
-    opts = optimisers(model, config)
-    sender, state = make_sender(config.quantizer, device), run.load()
-    if state is not None:
-        model.load_state_dict(state["model"]), sender.restore(state["sender"])
-        for opt, saved in zip(opts, state["optimisers"], strict=True):
-            opt.load_state_dict(saved)
-    ema = Ema(model, config.ema)
-    if state is not None:
-        ema.mean = [m.to(device, copy=True) for m in state["ema"]]
-    first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
-    held_out = to_tensor(photos.validation_crops(32, 256))
+class AdaptStage(Stage):
+    """All but the linear part, on what the sender's quantiser really sends."""
 
-    def step_gradients(x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def __init__(self, config: AdaptConfig, model: VQVAE, sender: Sender | LatticeSender, photos: Photos) -> None:
+        self._world, self._device = rank_and_world()[1], model.sd.device
+        self._config, self.module, self.sender, self._photos = config, model, sender, photos
+        model.requires_grad_(True)
+        # the prior knows the steps, and the tokens the linear part
+        for p in (model.log2_gain, *model.g_a.lapped.parameters(), *model.g_a.klt.parameters()):
+            p.requires_grad_(False)
+        self.optimisers = optimisers(model, config)
+        self.clip = list(model.parameters()), 1.0
+        self.facts = {"config": dataclasses.asdict(model.config), "quantizer": config.quantizer}
+        record = self._device.type == "cuda" and self._world == 1 and isinstance(sender, Sender)
+        self._gradients = Recorded(self._backward, record)
+        self._held_out = to_tensor(photos.validation_crops(32, 256))
+
+    def rate(self, step: int) -> float:
+        return min(1.0, (step + 1) / self._config.warmup) * (1 - step / self._config.steps)
+
+    def _backward(self, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Leaves gradients -> loss, bits/dim and MSE (B,)."""
-        model.zero_grad(set_to_none=True)
-        loss, bpd, mse = adapt_step(model, sender, x, level, lam, config.bf16)
+        self.module.zero_grad(set_to_none=True)
+        loss, bpd, mse = adapt_step(self.module, self.sender, x, level, lam, self._config.bf16)
         loss.backward()
         return loss.detach(), bpd.detach(), mse.detach()
 
-    gradients = Recorded(step_gradients, record=device.type == "cuda" and world == 1 and isinstance(sender, Sender))
-    clock, seen, least = Clock(device, 0.0 if state is None else state["seconds"]), [], np.inf
-    bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
-    for step in bar:
-        rng = np.random.default_rng((config.seed, step, rank))
-        torch.manual_seed(int(rng.integers(2**62)))
-        count = max(1, config.batch // world)
-        x = photos.batch(rng, count, config.crop, device)
+    def step(self, step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        config, count = self._config, max(1, self._config.batch // self._world)
+        x = self._photos.batch(rng, count, config.crop, self._device)
         if number := int(config.drawn * count + rng.random()):
-            x[:number] = to_tensor(drawn(rng, number, config.crop)).to(device)
-        level, lam = (to_device(t, device) for t in draw_levels(rng, count, model.config))
-        for group in (g for opt in opts for g in opt.param_groups):
-            group["lr"] = group["peak"] * min(1.0, (step + 1) / config.warmup) * (1 - step / config.steps)
-        loss, bpd, mse = gradients(x, level, lam)
-        average(p.grad for p in model.parameters() if p.grad is not None)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for opt in opts:
-            opt.step()
-        ema.update(step)
-        seen.append(loss.clone())
-        done = step + 1
-        if fresh := done % config.refresh == 0 or done in (10, 30):
-            sender.count()
-        if fresh or done == last:
-            run.row("log", done, {"loss": (mean := torch.stack(seen).mean().item()), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "seconds": clock.seconds()})
-            bar.set_postfix(loss=f"{mean:.3f}")
-            seen, least = [], min(least, mean)
-            if not mean <= DIVERGED * least:
-                raise SystemExit(f"the loss ran away, from {least:.3g} to {mean:.3g}, before step {done}: begin again with lower rates")
-        if rank == 0 and (done % config.validate == 0 or done == config.steps):
-            ema.swap()
-            for at, rate, rmse in validate(model, sender, held_out):
-                run.row("validation", done, {"level": at, "bits_per_dim": rate, "rmse": rmse, "seconds": clock.seconds()})
-            ema.swap()
-        if done % config.save == 0 or done == last:
-            run.save({"config": dataclasses.asdict(model.config), "quantizer": config.quantizer, "step": done, "seconds": clock.seconds(),
-                      "model": model.state_dict(), "ema": ema.mean, "optimisers": [opt.state_dict() for opt in opts], "sender": sender.state()})  # fmt: skip
-    ema.swap()
+            x[:number] = to_tensor(drawn(rng, number, config.crop)).to(self._device)
+        level, lam = (to_device(t, self._device) for t in draw_levels(rng, count, self.module.config))
+        loss, bpd, mse = self._gradients(x, level, lam)
+        average(p.grad for p in self.module.parameters() if p.grad is not None)
+        return {"loss": loss, "bits_per_dim": bpd, "rmse": mse.sqrt()}
+
+    def logged(self, done: int) -> bool:
+        return done % self._config.refresh == 0 or done in (10, 30)
+
+    def after(self, done: int) -> None:
+        if self.logged(done):
+            self.sender.count()
+
+    def validate(self) -> Iterator[dict[str, float]]:
+        for level, rate, rmse in validate(self.module, self.sender, self._held_out):
+            yield {"level": level, "bits_per_dim": rate, "rmse": rmse}
+
+    def state(self) -> dict[str, Any]:
+        return {"sender": self.sender.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.sender.restore(state["sender"])
+
+
+def adapt(
+    config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_at: int | None = None
+) -> Sender | LatticeSender:
+    """Runs or resumes a training: tunes ``model`` in place, where it is; returns the sender with its last tables."""
+    device = model.sd.device
+    run = Run(folder, config, rank_and_world()[0] == 0, device)
+    sender = make_sender(config.quantizer, device)
+    run_stage(AdaptStage(config, model, sender, photos), run, config, device, stop_at)
     return sender
 
 

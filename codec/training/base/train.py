@@ -5,7 +5,7 @@ on a CPU with the same numbers as if it had not been killed: every step draws it
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from codec.models.config import VQVAEConfig, model_config
 from codec.models.vqvae import VQVAE
@@ -22,9 +21,10 @@ from codec.training.config import TrainConfig, configure, options
 from codec.training.cuda_graph import Recorded
 from codec.training.data.cache import check_run, data_options
 from codec.training.data.photos import Photos, to_device, to_tensor
+from codec.training.loop import Stage, run_stage
 from codec.training.losses import rate_distortion
-from codec.training.optim import Ema, Muon
-from codec.training.processes import Clock, place, rank_and_world
+from codec.training.optim import Muon
+from codec.training.processes import place, rank_and_world
 from codec.training.run import Run
 from codec.zoo import read_model
 
@@ -129,74 +129,83 @@ def start_values(model: VQVAE, photos: Photos, config: TrainConfig) -> None:
     start.codebook(model, photos, config.seed, config.start_crops * 8 // 3)
 
 
+class BaseStage(Stage):
+    """Transforms, step sizes and prior, at qualities that are spread evenly."""
+
+    def __init__(self, model: VQVAE, photos: Photos, config: TrainConfig, device: torch.device) -> None:
+        (self._rank, self._world), self.module, self._config = rank_and_world(), model, config
+        self._photos, self._device = photos, device
+        self.optimisers = optimisers(model, config)
+        self.clip = list(model.parameters()), config.clip
+        self.facts = {"config": dataclasses.asdict(config.model)}
+        self._wrapped = DistributedDataParallel(model) if self._world > 1 else model
+        self._gradients = Recorded(self._backward, record=device.type == "cuda" and self._world == 1)
+        self._crops = to_tensor(photos.validation_crops(32, 256))
+
+    def rate(self, step: int) -> float:
+        return learning_rate(step, self._config)
+
+    def _backward(self, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Leaves gradients -> loss, bits/dim and MSE (B,)."""
+        self.module.zero_grad(set_to_none=True)
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self._config.bf16):
+            out = self._wrapped(x, level)
+        loss, bpd, mse = rate_distortion(x, out.x_hat, out.bits, lam)
+        loss.backward()
+        return loss.detach(), bpd.detach(), mse.detach()
+
+    def step(self, step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        config = self._config
+        late = step >= config.late * config.steps
+        size = config.crop_late if late else config.crop
+        count = max(1, config.batch * config.crop**2 // size**2) if late else config.batch
+        count = max(1, count // self._world)
+        drawn = draw_batch(self._photos, rng, count, size, self._device, config.model)
+        loss, bpd, mse = self._gradients(*drawn)
+        return {"loss": loss, "bits_per_dim": bpd, "rmse": mse.sqrt()}
+
+    def validate(self) -> Iterator[dict[str, float]]:
+        for level, rate, rmse in validate(self.module, self._crops, LEVELS):
+            yield {"level": level, "bits_per_dim": rate, "rmse": rmse}
+
+
+def draw_batch(
+    photos: Photos, rng: np.random.Generator, count: int, size: int, device: torch.device, model: VQVAEConfig
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Crops (count, 3, size, size), then levels and lambdas (count,), all on the device."""
+    x = photos.batch(rng, count, size, device)
+    level, lam = draw_levels(rng, count, model)
+    return x, to_device(level, device), to_device(lam, device)
+
+
 def train(
-    config: TrainConfig, data: Path, folder: Path, stop_at: int | None = None, begin: Callable[[VQVAE, Photos, TrainConfig], None] = start_values, device: torch.device | str = "cpu",
+    config: TrainConfig,
+    data: Path,
+    folder: Path,
+    stop_at: int | None = None,
+    begin: Callable[[VQVAE, Photos, TrainConfig], None] = start_values,
+    device: torch.device | str = "cpu",
     cache: Path | None = None,
 ) -> VQVAE:
-    """Runs to ``config.steps`` (or ``stop_at``) and returns the averaged model on ``device``; ``begin`` sets the start values of a new run; ``cache``: of the photographs, in ``folder`` if None."""
-    (rank, world), device = rank_and_world(), torch.device(device)
+    """Runs to ``config.steps`` (or ``stop_at``) and returns the averaged model on ``device``.
+
+    ``begin`` sets the start values of a new run; ``cache``: of the photographs, in ``folder`` if None.
+    """
+    rank, device = rank_and_world()[0], torch.device(device)
     check_run(folder, data)
     photos = Photos(data, cache or folder / "cache")
     torch.manual_seed(config.seed)
     model = VQVAE(config.model).to(memory_format=torch.channels_last)
     run = Run(folder, config, rank == 0, device)
-    state = run.load()
-    if state is None:
+    if run.load() is None:
         begin(model, photos, config)
     model.to(device)
-    opts, ema, first = optimisers(model, config), Ema(model, config.ema), 0
-    if state is not None:
-        model.load_state_dict(state["model"])
-        for opt, saved in zip(opts, state["optimisers"], strict=True):
-            opt.load_state_dict(saved)
-        for mean, saved in zip(ema.mean, state["ema"], strict=True):
-            mean.copy_(saved)
-        first = state["step"]
-    wrapped = DistributedDataParallel(model) if world > 1 else model
-    crops = to_tensor(photos.validation_crops(32, 256))
-    last = min(config.steps, stop_at or config.steps)
-    clock = Clock(device, 0.0 if state is None else state["seconds"])
 
-    def step_gradients(x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Leaves clipped gradients -> loss, bits/dim and MSE (B,), norm before clipping."""
-        model.zero_grad(set_to_none=True)
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=config.bf16):
-            out = wrapped(x, level)
-        loss, bpd, mse = rate_distortion(x, out.x_hat, out.bits, lam)
-        loss.backward()
-        return loss.detach(), bpd.detach(), mse.detach(), torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    def keep(done: int, seconds: float) -> None:
+        if config.keep and done % config.keep == 0:
+            run.keep(model, done, seconds)
 
-    gradients = Recorded(step_gradients, record=device.type == "cuda" and world == 1)
-    bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
-    for step in bar:
-        late = step >= config.late * config.steps
-        size = config.crop_late if late else config.crop
-        count = max(1, config.batch * config.crop**2 // size**2) if late else config.batch
-        count = max(1, count // world)
-        rng = np.random.default_rng((config.seed, step, rank))
-        torch.manual_seed(int(rng.integers(2**62)))
-        loss, bpd, mse, norm = gradients(photos.batch(rng, count, size, device), *(to_device(t, device) for t in draw_levels(rng, count, config.model)))
-        for group in (g for opt in opts for g in opt.param_groups):
-            group["lr"] = group["peak"] * learning_rate(step, config)
-        for opt in opts:
-            opt.step()
-        ema.update(step)
-        done = step + 1
-        if done % 50 == 0 or done == last:
-            run.row("log", done, {"loss": loss.item(), "bits_per_dim": bpd.mean().item(), "rmse": mse.sqrt().mean().item(), "grad_norm": norm.item(), "seconds": clock.seconds()})
-            bar.set_postfix(loss=f"{loss.item():.3f}")
-        if done % config.validate == 0 or done == config.steps:
-            ema.swap()
-            if rank == 0:
-                if config.keep and done % config.keep == 0:
-                    run.keep(model, done, clock.seconds())
-                for level_, rate, rmse in validate(model, crops, LEVELS):
-                    run.row("validation", done, {"level": level_, "bits_per_dim": rate, "rmse": rmse, "seconds": clock.seconds()})
-            ema.swap()
-        if done % config.save == 0 or done == last:
-            state = {"config": dataclasses.asdict(config.model), "step": done, "seconds": clock.seconds(), "model": model.state_dict(), "ema": ema.mean}
-            run.save(state | {"optimisers": [opt.state_dict() for opt in opts]})
-    ema.swap()
+    run_stage(BaseStage(model, photos, config, device), run, config, device, stop_at, keep)
     return model
 
 

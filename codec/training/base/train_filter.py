@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import safe_open
-from tqdm import tqdm
 
 from codec import manifest, zoo
 from codec.models.filter import GRID, Filter
@@ -21,8 +21,9 @@ from codec.models.transforms import level_features
 from codec.training.base.decoded import Decoded
 from codec.training.config import configure, options
 from codec.training.data.shards import VALIDATION
-from codec.training.optim import Ema, Muon
-from codec.training.processes import Clock, place
+from codec.training.loop import Stage, run_stage
+from codec.training.optim import Muon
+from codec.training.processes import place
 from codec.training.run import Run
 from codec.training.shipping.ship import record_filter
 
@@ -105,46 +106,52 @@ def validate(net: Filter, store: Store, anchors: int) -> dict[str, float]:
     return {name: 100 * float(np.expm1(values.mean())) for name, values in rows.items()}
 
 
-def train(config: FilterConfig, store: Store, anchors: int, out: Path, stop_at: int | None = None, device: torch.device | str = "cpu") -> Filter:
+class FilterStage(Stage):
+    """The filter behind g_s, by the squared error it leaves."""
+
+    def __init__(self, config: FilterConfig, net: Filter, store: Store, anchors: int) -> None:
+        self._config, self.module, self._store, self._anchors = config, net, store, anchors
+        self._curve = usual(store, anchors)
+        matrices = [p for name, p in net.body.named_parameters() if p.ndim == 4 and p.shape[2:] == (1, 1)]
+        rest = [p for p in net.parameters() if not any(p is m for m in matrices)]
+        adam = torch.optim.Adam(rest, lr=config.lr_rest, betas=(0.9, 0.99), fused=True)
+        self.optimisers = [Muon(matrices, config.lr), adam]
+        for opt in self.optimisers:
+            opt.param_groups[0]["peak"] = opt.param_groups[0]["lr"]
+        self.clip = rest, config.clip
+        self.facts = {"filter": dataclasses.asdict(config)}
+
+    def rate(self, step: int) -> float:
+        config = self._config
+        return min(1.0, (step + 1) / config.warmup) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+
+    def step(self, step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        batch = self._store.draw(rng, self._config.batch, self._config.crop)
+        after, before = errors(self.module, batch, self._anchors)
+        loss = (after * torch.from_numpy(np.exp(-np.polyval(self._curve, batch.level))).to(after)).mean()
+        self.module.zero_grad(set_to_none=True)
+        loss.backward()
+        return {"loss": loss, "change": 100 * (after / before).log()}
+
+    def logged(self, done: int) -> bool:
+        return done % 100 == 0
+
+    def validate(self) -> Iterator[dict[str, float]]:
+        yield validate(self.module, self._store, self._anchors)
+
+
+def train(
+    config: FilterConfig,
+    store: Store,
+    anchors: int,
+    out: Path,
+    stop_at: int | None = None,
+    device: torch.device | str = "cpu",
+) -> Filter:
     """Runs or resumes a training; returns the filter with averaged weights, on ``device``."""
     torch.manual_seed(config.seed)
     net = Filter(config.width, config.blocks, store.features).to(device, memory_format=torch.channels_last)
-    run, curve = Run(out, config, True), usual(store, anchors)
-    matrices = [p for name, p in net.body.named_parameters() if p.ndim == 4 and p.shape[2:] == (1, 1)]
-    rest = [p for p in net.parameters() if not any(p is m for m in matrices)]
-    muon, adam = Muon(matrices, config.lr), torch.optim.Adam(rest, lr=config.lr_rest, betas=(0.9, 0.99), fused=True)
-    ema, state = Ema(net, config.ema), run.load()
-    if state is not None:
-        net.load_state_dict(state["model"]), muon.load_state_dict(state["muon"]), adam.load_state_dict(state["adam"])
-        ema.mean = [m.to(device, copy=True) for m in state["ema"]]
-    first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
-    clock, seen = Clock(device, 0.0 if state is None else state["seconds"]), []
-    bar = tqdm(range(first, last), initial=first, total=last, disable=None)
-    for step in bar:
-        batch = store.draw(np.random.default_rng((config.seed, step)), config.batch, config.crop)
-        for opt, peak in ((muon, config.lr), (adam, config.lr_rest)):
-            opt.param_groups[0]["lr"] = peak * min(1.0, (step + 1) / config.warmup) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
-        after, before = errors(net, batch, anchors)
-        loss = (after * torch.from_numpy(np.exp(-np.polyval(curve, batch.level))).to(after)).mean()
-        net.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(rest, config.clip)
-        muon.step()
-        adam.step()
-        ema.update(step)
-        seen.append([loss.item(), 100 * (after / before).log().mean().item()])
-        done = step + 1
-        if done % 100 == 0 or done == last:
-            run.row("log", done, {**dict(zip(("loss", "change"), np.mean(seen, 0).tolist(), strict=True)), "seconds": clock.seconds()})
-            bar.set_postfix(change=f"{np.mean(seen, 0)[1]:.2f} %")
-            seen = []
-        if done % config.validate == 0 or done == config.steps:
-            ema.swap()
-            run.row("validation", done, {**validate(net, store, anchors), "seconds": clock.seconds()})
-            ema.swap()
-        if done % config.save == 0 or done == last:
-            run.save({"filter": dataclasses.asdict(config), "step": done, "seconds": clock.seconds(), "model": net.state_dict(), "ema": ema.mean, "muon": muon.state_dict(), "adam": adam.state_dict()})
-    ema.swap()
+    run_stage(FilterStage(config, net, store, anchors), Run(out, config, True, device), config, device, stop_at)
     return net
 
 

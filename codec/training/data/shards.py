@@ -11,10 +11,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from codec.bitstream.container import MAX_LEVEL
-from codec.bitstream.tables import UNIT
 from codec.coding.model import PerceptualModel
-from codec.coding.ratecontrol import error_weight
 
 CROP = 384
 VALIDATION = "validation.safetensors"
@@ -54,8 +51,6 @@ def to_float(pixels: np.ndarray) -> torch.Tensor:
 @torch.no_grad()
 def stream(model: PerceptualModel, pixels: np.ndarray, level: int) -> Streamed:
     """Pixels (H, W, 3) uint8, integer level -> what the stream of effort 1 says."""
-    net, position = model.vqvae, torch.tensor([level / MAX_LEVEL * (model.config.anchors - 1)])
-    y, tokens = net.analyse(to_float(pixels), position)
-    v = y * torch.exp2(net.interpolate(net.log2_gain, position))
-    sent = model.coder.measure(v[0].numpy(), tokens[0].numpy(), level, error_weight(net, position))
-    return Streamed(position, tokens, sent.bits, torch.from_numpy(sent.v_hat)[None].float() / UNIT * torch.exp2(net.interpolate(net.log2_igain, position)))
+    asked = model.to_steps(to_float(pixels), level)
+    sent = model.coder.measure(asked.v[0].numpy(), asked.tokens[0].numpy(), level, asked.weight)
+    return Streamed(asked.position, asked.tokens, sent.bits, model.from_steps(sent.v_hat, level))

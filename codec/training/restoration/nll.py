@@ -91,7 +91,7 @@ def measure(c: codec.Codec, name: str, x: np.ndarray, quality: float, seed: int 
     points = list(stream_points(c, name, x, data, quality))
     header = parse(data).header
     tokens, _ = c._model.coder.decode(parse(data).sections, x.shape[0] // 16, x.shape[1] // 16, header.level)
-    position = c._level(header.level)
+    position = c.model.position(header.level)
     original, x_c = (torch.from_numpy(a.copy()).permute(2, 0, 1)[None].float() / 255 for a in (x, c.decode_array(data)))
     codewords = net.tokens.centroids(net.sd)[torch.from_numpy(tokens)].permute(2, 0, 1)[None]
     condition = restore.conditioned(restorer, x_c, float(position), codewords, restore.Options())

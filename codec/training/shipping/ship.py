@@ -16,8 +16,7 @@ from tqdm import tqdm
 
 from codec.bitstream.container import MAX_LEVEL
 from codec.coding.latents import LatentCoder
-from codec.coding.model import PerceptualModel
-from codec.coding.ratecontrol import error_weight
+from codec.coding.model import PerceptualModel, to_steps
 from codec.coding.trellis import TRELLISES, Trellis
 from codec.models import integer_prior
 from codec.models.vqvae import VQVAE
@@ -59,11 +58,8 @@ def count(model: VQVAE, trellis: Trellis, integers: dict[str, np.ndarray], class
         for _ in tqdm(range(crops), desc=f"tables {turn + 1}", disable=None):
             x = torch.from_numpy(photos.crops(rng, 1, 256)).permute(0, 3, 1, 2).float() / 255
             level = int(rng.integers(MAX_LEVEL + 1))
-            position = torch.tensor([level / MAX_LEVEL * (model.config.anchors - 1)])
-            y, tokens = model.analyse(x, position)
-            v = y * torch.exp2(model.interpolate(model.log2_gain, position))
-            weight = error_weight(model, position)
-            for sent in coder.quantise(v[0].numpy(), tokens[0].numpy(), level, weight)[0]:
+            asked = to_steps(model, x, level)
+            for sent in coder.quantise(asked.v[0].numpy(), asked.tokens[0].numpy(), level, asked.weight)[0]:
                 counts.add(sent.table, sent.symbols, sent.r)
         latent = counts.tables()
     coder = LatentCoder(model.config, trellis, integers, latent, token)

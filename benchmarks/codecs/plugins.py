@@ -1,0 +1,51 @@
+"""Codecs from outside: those of installed packages (entry points `ldc.codecs`) and of files (`--plugin FILE.py`).
+
+An entry point is named like its codec and gives a maker: a function, or class, that takes CodecOptions and returns a
+BenchCodec. A file has the same in a dictionary CODECS, name -> maker.
+"""
+
+import hashlib
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from benchmarks.codecs.base import BenchCodec, CodecOptions
+from benchmarks.harness.errors import BenchmarkError
+
+GROUP = "ldc.codecs"
+Maker = Callable[[CodecOptions], BenchCodec]
+
+
+@cache
+def outside(files: tuple[str, ...]) -> dict[str, Maker]:
+    """Name -> maker of the codecs of installed packages, then of files. Raises BenchmarkError for one that is no plugin."""
+    found: dict[str, Maker] = {}
+    for point in entry_points(group=GROUP):
+        try:
+            found[point.name] = point.load()
+        except Exception as error:  # whatever a stranger's module raises
+            raise BenchmarkError(f"the codec {point.name} of {point.value} cannot be loaded ({error})") from error
+    for file in files:
+        own = _read(Path(file))
+        if twice := sorted(set(own) & set(found)):
+            raise BenchmarkError(f"there are two codecs {twice[0]!r}, one of them in {file}")
+        found |= own
+    return found
+
+
+def _read(path: Path) -> dict[str, Maker]:
+    name = f"ldc_plugin_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BenchmarkError(f"the plugin {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a stranger's module raises
+        raise BenchmarkError(f"the plugin {path} cannot be loaded ({error})") from error
+    codecs = getattr(module, "CODECS", None)
+    if not isinstance(codecs, dict) or not all(callable(maker) for maker in codecs.values()):
+        raise BenchmarkError(f"the plugin {path} has no dictionary CODECS of names and makers")
+    return codecs

@@ -1,0 +1,66 @@
+"""Codecs from outside: the example of the documentation is measured, and what is no plugin is one sentence."""
+
+import re
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks.codecs import CodecOptions, expand_names, make_codec, plugins
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.rd_curve import main
+
+PAGE = Path(__file__).parents[2] / "docs" / "add-a-codec.md"
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """The first block of the page, as a file."""
+    path = tmp_path / "palette_png.py"
+    path.write_text(re.search(r"```python\n(.*?)```", PAGE.read_text(), re.S)[1])
+    return path
+
+
+def test_the_example_is_short(example: Path) -> None:
+    assert len([line for line in example.read_text().splitlines() if line.strip()]) <= 25
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_the_example_is_measured_beside_the_others(example: Path, folder: Path, tmp_path: Path, jobs: str) -> None:
+    arguments = ["--images", str(folder), "--plugin", str(example), "--codecs", "jpeg,palette-png", "--settings", "palette-png=8,64"]
+    more = ["--points", "2", "--metrics", "", "--rate-axis", "log", "--no-report", "--jobs", jobs, "--out", str(tmp_path / "out")]
+    assert main([*arguments, *more]) == 0
+    rows = pd.read_csv(tmp_path / "out" / "rd.csv")
+    own = rows[rows.codec == "palette-png"]
+    assert sorted(own.setting.unique()) == [8, 64] and len(own) == 4 and (rows.codec == "jpeg").any()
+    mean = own.groupby("setting")[["bits_per_dim", "rmse"]].mean()
+    assert mean.bits_per_dim[8] < mean.bits_per_dim[64] and mean.rmse[8] > mean.rmse[64]
+
+
+def test_entry_points_are_codecs_too(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(example.parent)
+    point = EntryPoint("mine", "palette_png:CODECS", plugins.GROUP)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: lambda options: f"made by {self.name} on {options.device}")
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point] if group == "ldc.codecs" else [])
+    plugins.outside.cache_clear()
+    assert expand_names(["mine"]) == ("mine",) and "mine" in expand_names(["all"])
+    assert make_codec("mine", CodecOptions()) == "made by mine on cpu"
+    plugins.outside.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [("1 / 0", "cannot be loaded"), ("x = 1", "no dictionary CODECS"), ("CODECS = {'jpeg': print}", "'jpeg' of a codec from outside is taken")],
+)
+def test_what_is_no_plugin(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "bad.py").write_text(text)
+    with pytest.raises(BenchmarkError, match=said):
+        expand_names(["jpeg"], (str(tmp_path / "bad.py"),))
+
+
+def test_two_codecs_of_one_name(example: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.py"
+    other.write_text(example.read_text())
+    with pytest.raises(BenchmarkError, match="two codecs 'palette-png'"):
+        expand_names(["jpeg"], (str(example), str(other)))
