@@ -91,11 +91,6 @@ def _consistency(results: Path) -> pd.DataFrame:
     )
 
 
-def _labels(results: Path) -> pd.DataFrame:
-    table = pd.read_csv(results / "semantic" / "labels_mean.csv").sort_values(["quality", "said"])
-    return cells(table, ["said", "bits_per_dim", "images", "rmse", "ms_ssim", *PERCEPTUAL, "sqz_dist", "sqz_dist_more", "sqz_kid"])
-
-
 def _upscaling(results: Path) -> pd.DataFrame:
     return cells(
         pd.read_csv(results / "semantic" / "upscaling_mean.csv"),
@@ -128,7 +123,7 @@ def _ablations(results: Path) -> pd.DataFrame:
 
 TABLES: dict[str, Callable[[Path], pd.DataFrame]] = {
     "decoders": _decoders("kodak"), "decoders_held_out": _decoders("held-out"), "decoders_minus_vq": _differences, "decoders_cost": _cost, "bd_bpg": _bd, "sweep": _sweep,
-    "consistency": _consistency, "labels": _labels, "upscaling": _upscaling, "nll": _bound, "speed": _speed, "effort": _effort, "ablations": _ablations,
+    "consistency": _consistency, "upscaling": _upscaling, "nll": _bound, "speed": _speed, "effort": _effort, "ablations": _ablations,
 }  # fmt: skip
 
 
