@@ -18,6 +18,7 @@ from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse
 from codec.bitstream.tables import UNIT
 from codec.coding import search
 from codec.coding.model import PerceptualModel, latent_size, pad
+from codec.coding.precision import narrow
 from codec.errors import CodecError, RateError, UnsupportedError
 from codec.image import read
 from codec.image.alpha import pack_alpha, unpack_alpha
@@ -37,9 +38,15 @@ class Codec:
     """One model on one device. Make it with ``load``."""
 
     def __init__(
-        self, model: PerceptualModel, device: torch.device, threads: int | None, weights: Weights | None = None
+        self,
+        model: PerceptualModel,
+        device: torch.device,
+        threads: int | None,
+        weights: Weights | None = None,
+        precision: str = "float32",
     ) -> None:
         self._model, self._device, self._threads = model, device, threads
+        self._narrow, self._narrow_analysis = narrow(precision, device), precision == "bfloat16"
         self._weights = weights or Weights(model.model_id)
         self._restorers: dict[str, Restorer] = {}
         self._labels: zoo.Labels | None = None
@@ -216,11 +223,13 @@ class Codec:
         with self._settings(), torch.inference_mode():
             tokens, v_hat = self._model.coder.decode(stream.sections, h, w, header.level)
             if net is None or options.realism == 0:
-                rgb = self._model.decoded(v_hat, header.level, step).numpy()
-            else:
+                with self._networks(self._narrow):
+                    rgb = self._model.decoded(v_hat, header.level, step).numpy()
+            else:  # not narrow: restorers take the rounding for detail
                 rgb = self._model.decoded(v_hat, header.level, lambda done: step(done * 0.1)).numpy()
                 whole = None not in stream.sections
-                rgb = self._restore(decoder, net, rgb, tokens, v_hat if whole else None, header.level, options, header.seed, lambda done: step(0.1 + 0.9 * done))
+                with self._networks(self._narrow):
+                    rgb = self._restore(decoder, net, rgb, tokens, v_hat if whole else None, header.level, options, header.seed, lambda done: step(0.1 + 0.9 * done))
         return rgb[: header.height, : header.width], header.gray, alpha
 
     def upscale(
@@ -273,7 +282,7 @@ class Codec:
         h, w = (n * scale for n in picture.rgb.shape[:2])
         read.check_size(w, h)
         bicubic = np.asarray(Image.fromarray(picture.rgb).resize((w, h), Image.Resampling.BICUBIC))
-        with self._settings(), torch.inference_mode():
+        with self._settings(), torch.inference_mode(), self._networks(self._narrow):
             x = pad(bicubic).to(self._device)
             small = torch.from_numpy(picture.rgb.copy()).to(self._device).permute(2, 0, 1)[None].float() / 255
             small = F.pad(small, (0, x.shape[3] // scale - small.shape[3], 0, x.shape[2] // scale - small.shape[2]), mode="replicate")
@@ -288,7 +297,8 @@ class Codec:
 
     @torch.no_grad()
     def _sections(self, x: torch.Tensor, level: int, effort: int, step: Callable[[float], None]) -> list[bytes]:
-        asked = self._model.to_steps(x, level, progress=lambda done: step(done / 2))
+        with self._networks(self._narrow_analysis):
+            asked = self._model.to_steps(x, level, progress=lambda done: step(done / 2))
         v, tokens = asked.v, asked.tokens
         if rounds := search.ROUNDS[effort - 1]:
             v = search.refine(self._model, x, v, tokens, level, asked.position, rounds, step)
@@ -332,6 +342,10 @@ class Codec:
         condition = restore.conditioned(net, x.float() / 255, task, codewords, options, self._label(options))
         x_hat = restore.restore(name, net, restore.Known(condition, agree), options, seed if options.seed is None else options.seed, step)
         return restore.blend(x, x_hat, options.realism)[0].permute(1, 2, 0).cpu().numpy()
+
+    def _networks(self, narrow: bool) -> torch.autocast:
+        """In here networks run in bfloat16 if ``narrow``; the models keep their linear paths out of it."""
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=narrow)
 
     @contextlib.contextmanager
     def _settings(self) -> Iterator[None]:
@@ -380,10 +394,14 @@ def load(
     device: str = "cpu",
     threads: int | None = None,
     weights: str | os.PathLike[str] | None = None,
+    precision: str = "float32",
 ) -> Codec:
     """Codec with the weights of a model ("default", an id, or the path of a model file), on "cpu", "cuda" or "auto".
 
-    weights: a folder of weights beside those of the package and of LDC_WEIGHTS. threads: for the time of each call, None leaves torch's own number. Raises CodecError for a device that is not there.
+    weights: a folder of weights beside those of the package and of LDC_WEIGHTS. threads: for the time of each call, None leaves torch's own number.
+    precision: of the networks that make pictures. "float32" gives the same picture on all machines but for the last bit of a few pixels; "auto" takes bfloat16 where
+    processor or card has it, in which pictures are a grey level off here and there and as good; "bfloat16" takes it anywhere, also to encode. What is decoded of the bytes is the same.
+    Raises CodecError for a device that is not there.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -394,4 +412,4 @@ def load(
     if threads is not None and threads < 1:
         raise CodecError(f"threads {threads} is less than 1")
     there = manifest.read(weights)
-    return Codec(zoo.load(model, device, there), torch.device(device), threads, there)
+    return Codec(zoo.load(model, device, there), torch.device(device), threads, there, precision)

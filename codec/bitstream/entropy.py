@@ -12,6 +12,7 @@ from typing import Any
 import constriction
 import numpy as np
 
+from codec.bitstream.reference import PRECISION
 from codec.bitstream.tables import TOTAL
 from codec.errors import CorruptError
 
@@ -25,6 +26,16 @@ class TableSet:
     def __init__(self, tables: tuple[np.ndarray, ...]) -> None:
         self._tables = tables
         self.model = functools.cache(self._model)
+
+    @functools.cached_property
+    def intervals(self) -> tuple[np.ndarray, np.ndarray]:
+        """codec.bitstream.reference.cumulative of all tables in one row, uint32, and where each one begins (then the end), int64."""
+        parts = []
+        for table in self._tables:
+            running = np.concatenate([[0], np.cumsum(table, dtype=np.int64)])
+            parts.append(running * ((1 << PRECISION) - len(table)) // TOTAL + np.arange(len(running)))
+        first = np.cumsum([0, *(len(part) for part in parts)])
+        return np.concatenate(parts).astype(np.uint32), first.astype(np.int64)
 
     def _model(self, index: int) -> Any:
         if len(self._tables[index]) == 1:

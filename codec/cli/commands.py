@@ -39,7 +39,7 @@ def load_codec(args: argparse.Namespace, model: str | int) -> Codec:
     manifest.read(args.weights).number_of(model)
     from codec import api
 
-    return api.load(model, device=args.device, threads=args.threads, weights=args.weights)
+    return api.load(model, device=args.device, threads=args.threads, weights=args.weights, precision=args.precision)
 
 
 class _Coder:

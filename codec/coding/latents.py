@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from types import ModuleType
 
 import numpy as np
 import torch
 
 from codec.bitstream.entropy import Decoder, Encoder, TableSet
 from codec.bitstream.tables import KINDS, MAX_SYMBOL, UNIT, LatentTables, TokenTables, excess_bits
+from codec.coding import compiled
 from codec.coding.trellis import Trellis, assign, reconstruct, walks
 from codec.errors import CorruptError
 from codec.models.config import VQVAEConfig
@@ -73,6 +75,7 @@ class LatentCoder:
         classes = len(token.within)
         self._contexts = TableSet(tuple(token.contexts.reshape(-1, classes)))
         self._within = TableSet(token.within)
+        self._offsets, self._fixed = latent.offsets.astype(np.int32), latent.offsets.astype(np.float32) / UNIT
 
     # tokens
 
@@ -85,9 +88,9 @@ class LatentCoder:
                 t = code(int(cls[i + 1, j]) * (none + 1) + int(cls[i, j + 1]), (i, j))
                 tokens[i, j], cls[i + 1, j + 1] = t, self.token.class_of[t]
 
-    def encode_tokens(self, tokens: np.ndarray) -> tuple[bytes, float]:
-        """(H/32, W/32) int -> bytes, ideal bits."""
-        coder, first, bits = Encoder(), self.token.first, [0.0]
+    def encode_tokens(self, tokens: np.ndarray, loops: ModuleType | None = None) -> tuple[bytes, float]:
+        """(H/32, W/32) int -> bytes, ideal bits. loops: compiled ones, None for NumPy, here and below."""
+        coder, first, bits = Encoder() if loops is None else compiled.Encoder(loops), self.token.first, [0.0]
 
         def code(context: int, at: tuple[int, int]) -> int:
             t = int(tokens[at])
@@ -101,15 +104,18 @@ class LatentCoder:
         self._walk_tokens(tokens.copy(), code)
         return coder.finish(), bits[0]
 
-    def decode_tokens(self, data: bytes, h: int, w: int) -> np.ndarray:
+    def decode_tokens(self, data: bytes, h: int, w: int, loops: ModuleType | None = None) -> np.ndarray:
         """-> (h, w) int64."""
-        coder, first = Decoder(data), self.token.first
+        tokens, first = np.empty((h, w), np.int64), self.token.first
+        if loops is not None:
+            compiled.Decoder(loops, data).tokens(self._contexts, self._within, first, self.token.class_of, tokens)
+            return tokens
+        coder = Decoder(data)
 
         def code(context: int, at: tuple[int, int]) -> int:
             c = int(coder.symbols(1, self._contexts, context)[0])
             return int(first[c]) + int(coder.symbols(1, self._within, c)[0])
 
-        tokens = np.empty((h, w), np.int64)
         self._walk_tokens(tokens, code)
         return tokens
 
@@ -118,21 +124,33 @@ class LatentCoder:
     def quantise(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray) -> tuple[list[Sent], np.ndarray]:
         """v (C, h, w) float32 in steps, weight (C,): bits a squared step of error is worth -> what each pass sends, and v_hat (C, h, w) int32."""
         out: list[Sent] = []
-        v_hat = self._quantise(v, tokens, level, weight, out.append)
+        v_hat = self._quantise(v, tokens, level, weight, out.append, compiled.kernels("assign", v.size))
         return out, v_hat
 
-    def _quantise(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray, send: Callable[[Sent], None]) -> np.ndarray:
+    def _quantise(
+        self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray, send: Callable[[Sent], None], loops: ModuleType | None
+    ) -> np.ndarray:
         """Hands each pass to ``send`` when it is quantised -> v_hat."""
 
         def code(p: Pass) -> np.ndarray:
             g = self.config.groups[p.group]
             r = v[g.start : g.stop, p.rows, p.columns].T - p.mu.astype(np.float32) / UNIT
-            symbols, kind = assign(self.trellis, r, p.scale, weight[g.start : g.stop], self._bits, self.latent.offsets)
+            symbols, kind = self._assign(r, p.scale, weight[g.start : g.stop], loops)
             table = p.scale * KINDS + kind
             send(Sent(p, r, symbols, table))
             return p.mu + reconstruct(symbols, kind, table, self.latent.offsets)
 
         return self.prior.run(tokens, level, code)
+
+    def _assign(self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray, loops: ModuleType | None) -> tuple[np.ndarray, np.ndarray]:
+        if loops is None:
+            return assign(self.trellis, r, scale, weight, self._bits, self.latent.offsets)
+        symbols, kinds = np.zeros(r.shape, np.int32), np.zeros(r.shape, np.int32)
+        weight, many = np.ascontiguousarray(weight, np.float32), max(self.trellis.kind) + 1
+        loops.assign(
+            r.ravel(), scale.ravel(), weight, self._bits, self._fixed, self._limits, walks(scale), self._next, self._kind, many, symbols.ravel(), kinds.ravel()
+        )
+        return symbols, kinds
 
     def measure(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray) -> Measured:
         """What ``quantise`` would send, in planes; in less memory."""
@@ -144,7 +162,7 @@ class LatentCoder:
             at = slice(self.config.groups[p.group].start, self.config.groups[p.group].stop), p.rows, p.columns
             symbols[at], kinds[at] = sent.symbols.T, (sent.table % KINDS).T
 
-        v_hat = self._quantise(v, tokens, level, weight, send)
+        v_hat = self._quantise(v, tokens, level, weight, send, compiled.kernels("assign", v.size))
         return Measured(bits[0], v_hat, symbols, kinds)
 
     def bits(self, passes: list[Sent]) -> float:
@@ -159,25 +177,32 @@ class LatentCoder:
 
     def encode(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray) -> Encoded:
         """Quantises and codes; see ``quantise``."""
-        data, token_bits = self.encode_tokens(tokens)
-        coders, bits = [Encoder() for _ in self.config.groups], [0.0] * len(self.config.groups)
+        loops = compiled.kernels("assign", v.size)
+        data, token_bits = self.encode_tokens(tokens, loops)
+        bits = [0.0] * len(self.config.groups)
+        coders: list = [Encoder() if loops is None else compiled.Encoder(loops) for _ in self.config.groups]
 
         def send(sent: Sent) -> None:  # at once: the passes of a large picture together take much memory
-            p, symbols, table = sent.asked, sent.symbols, sent.table
-            bits[p.group] += float(self._costs(sent).sum(dtype=np.float64))
-            symbols, table = symbols.ravel(), table.ravel()
-            for at in walks(p.scale):
-                at = at[at >= 0]
-                s, t = symbols[at], table[at]
-                limit = self._limits[t]
-                inside = np.clip(s, -limit, limit)
-                for number, places in _runs(t):
-                    coders[p.group].symbols(inside[places] + limit[places[0]], self._tables, number)
-                for k in np.flatnonzero(np.abs(s) >= limit):
-                    coders[p.group].golomb(int(abs(s[k]) - limit[k]))
+            bits[sent.asked.group] += float(self._costs(sent).sum(dtype=np.float64))
+            coder, places, symbols, table = coders[sent.asked.group], walks(sent.asked.scale), sent.symbols.ravel(), sent.table.ravel()
+            if loops is None:
+                self._encode_pass(coder, places, symbols, table)
+            else:
+                coder.latents(self._tables, self._limits, places, table.astype(np.int32), symbols)
 
-        v_hat = self._quantise(v, tokens, level, weight, send)
+        v_hat = self._quantise(v, tokens, level, weight, send, loops)
         return Encoded([data, *(c.finish() for c in coders)], v_hat, [token_bits, *bits])
+
+    def _encode_pass(self, coder: Encoder, places: np.ndarray, symbols: np.ndarray, table: np.ndarray) -> None:
+        for at in places:
+            at = at[at >= 0]
+            s, t = symbols[at], table[at]
+            limit = self._limits[t]
+            inside = np.clip(s, -limit, limit)
+            for number, run in _runs(t):
+                coder.symbols(inside[run] + limit[run[0]], self._tables, number)
+            for k in np.flatnonzero(np.abs(s) >= limit):
+                coder.golomb(int(abs(s[k]) - limit[k]))
 
     def decode(self, sections: tuple[bytes | None, ...], h: int, w: int, level: int) -> tuple[np.ndarray, np.ndarray]:
         """Sections (None: cut off) of a picture of h x w positions of y -> tokens (h/2, w/2), v_hat (C, h, w) int32 in 1/256 step.
@@ -186,33 +211,41 @@ class LatentCoder:
         """
         if len(sections) != 1 + len(self.config.groups) or sections[0] is None:
             raise CorruptError("the number of sections is not that of this model")
-        tokens = self.decode_tokens(sections[0], h // 2, w // 2)
-        coders = [None if s is None else Decoder(s) for s in sections[1:]]
+        loops = compiled.kernels("decode_pass", h * w * self.config.channels)
+        tokens = self.decode_tokens(sections[0], h // 2, w // 2, loops)
+        coders: list = [None if s is None else Decoder(s) if loops is None else compiled.Decoder(loops, s) for s in sections[1:]]
 
         def code(p: Pass) -> np.ndarray:
             coder = coders[p.group]
             if coder is None:
                 return p.mu
-            places = walks(p.scale)
-            symbols, kind = np.zeros(p.scale.size, np.int32), np.zeros(p.scale.size, np.int8)
-            table, state = p.scale.ravel() * KINDS, np.zeros(places.shape[1], np.int8)
-            for at in places:
-                at = at[at >= 0]
-                state = state[: len(at)]
-                kind[at] = self._kind[state]
-                table[at] += kind[at]
-                t = table[at]
-                limit = self._limits[t]
-                s = np.empty(len(at), np.int64)
-                for number, run in _runs(t):
-                    s[run] = coder.symbols(len(run), self._tables, number) - limit[run[0]]
-                for k in np.flatnonzero(np.abs(s) >= limit):
-                    s[k] += np.sign(s[k]) * coder.golomb()
-                if np.abs(s).max() > MAX_ESCAPE:
-                    raise CorruptError("a latent is outside the range of the format")
-                symbols[at] = s
-                state = self._next[state, s & 1]
-            values = reconstruct(symbols, kind, table, self.latent.offsets)
-            return p.mu + values.reshape(p.mu.shape)
+            if loops is None:
+                return p.mu + self._decode_pass(coder, p.scale)
+            values = p.mu.copy()
+            coder.latents(self._tables, self._limits, walks(p.scale), p.scale.ravel(), self._next, self._kind, self._offsets, values.ravel())
+            return values
 
         return tokens, self.prior.run(tokens, level, code)
+
+    def _decode_pass(self, coder: Decoder, scale: np.ndarray) -> np.ndarray:
+        """scale (P, C) -> residuals in 1/UNIT step, (P, C) int64."""
+        places = walks(scale)
+        symbols, kind = np.zeros(scale.size, np.int32), np.zeros(scale.size, np.int8)
+        table, state = scale.ravel() * KINDS, np.zeros(places.shape[1], np.int8)
+        for at in places:
+            at = at[at >= 0]
+            state = state[: len(at)]
+            kind[at] = self._kind[state]
+            table[at] += kind[at]
+            t = table[at]
+            limit = self._limits[t]
+            s = np.empty(len(at), np.int64)
+            for number, run in _runs(t):
+                s[run] = coder.symbols(len(run), self._tables, number) - limit[run[0]]
+            for k in np.flatnonzero(np.abs(s) >= limit):
+                s[k] += np.sign(s[k]) * coder.golomb()
+            if np.abs(s).max() > MAX_ESCAPE:
+                raise CorruptError("a latent is outside the range of the format")
+            symbols[at] = s
+            state = self._next[state, s & 1]
+        return reconstruct(symbols, kind, table, self.latent.offsets).reshape(scale.shape)

@@ -56,8 +56,8 @@ def export(prior: Prior, tokens: Tokens, sd: torch.Tensor, log2_gain: torch.Tens
 
 
 def shift(x: torch.Tensor, bits: int) -> torch.Tensor:
-    """Integers x / 2**bits, halves rounded up."""
-    return torch.floor(x * 2.0**-bits + 0.5)
+    """Integers x / 2**bits, halves rounded up; in place."""
+    return x.mul_(2.0**-bits).add_(0.5).floor_()
 
 
 def squash(v: torch.Tensor) -> torch.Tensor:
@@ -67,14 +67,15 @@ def squash(v: torch.Tensor) -> torch.Tensor:
 
 
 def leaky(x: torch.Tensor) -> torch.Tensor:
-    return torch.maximum(x, torch.floor(x / 8))
+    """x or, below 0, x / 8, rounded down; in place."""
+    return torch.maximum(x, (x * 0.125).floor_(), out=x)
 
 
-def depthwise(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+def depthwise(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """x (H, W, C), w (3, 3, C), zeros outside -> exact sums (H, W, C)."""
     h, wide, _ = x.shape
     p = torch.nn.functional.pad(x, (0, 0, 1, 1, 1, 1))
-    out = p[:h, :wide] * w[0, 0]
+    out = p[:h, :wide] * w[0, 0] if bias is None else torch.addcmul(bias, p[:h, :wide], w[0, 0])
     for i in range(3):
         for j in range(3):
             if i or j:
@@ -83,25 +84,32 @@ def depthwise(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
 
 
 class _Net:
-    """One context network; x (H, W, inputs) -> (H, W, 2 n). An output sees ``reach`` positions to every side."""
+    """One context network; x (H, W, inputs) -> (H, W, 2 n). An output sees ``reach`` positions to every side.
+
+    The shift behind each layer and its rounding are part of the weights: a power of two and a half, and so as exact as integers; then only the floor is left to take.
+    """
 
     def __init__(self, arrays: dict[str, np.ndarray], prefix: str, blocks: int, device: torch.device) -> None:
         def get(name: str) -> torch.Tensor:
             return torch.from_numpy(arrays[prefix + name].astype(np.float64)).to(device)
 
+        def layer(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+            return get(f"{name}.weight").mul_(2.0**-WEIGHT_BITS), get(f"{name}.bias").mul_(2.0**-WEIGHT_BITS).add_(0.5)
+
         def dense(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-            return get(f"{name}.weight").t().contiguous(), get(f"{name}.bias")
+            w, b = layer(name)
+            return w.t().contiguous(), b
 
         self.stem, self.head = dense("stem"), dense("head")
         self.blocks, self.reach = [], blocks
         for k in range(blocks):
-            d = get(f"body.{k}.d.weight").permute(1, 2, 0).contiguous(), get(f"body.{k}.d.bias")
-            self.blocks.append((dense(f"body.{k}.a"), d, dense(f"body.{k}.b"), dense(f"body.{k}.f"), dense(f"body.{k}.g")))
+            w, bias = layer(f"body.{k}.d")
+            self.blocks.append((dense(f"body.{k}.a"), (w.permute(1, 2, 0).contiguous(), bias), dense(f"body.{k}.b"), dense(f"body.{k}.f"), dense(f"body.{k}.g")))
 
     @staticmethod
     def _dense(x: torch.Tensor, layer: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         w, b = layer
-        return shift(torch.addmm(b, x.reshape(-1, x.shape[-1]), w), WEIGHT_BITS).view(*x.shape[:-1], -1)
+        return torch.addmm(b, x.reshape(-1, x.shape[-1]), w).floor_().view(*x.shape[:-1], -1)
 
     def __call__(self, x: torch.Tensor, at: torch.Tensor | None = None) -> torch.Tensor:
         """at (P,): positions asked for, as row * W + column; then the result is (P, 2 n)."""
@@ -109,11 +117,11 @@ class _Net:
         x = leaky(dense(x, self.stem)).clamp_(-CLIP, CLIP)
         for k, (a, d, b, f, g) in enumerate(self.blocks):
             h = leaky(dense(x, a)).clamp_(-CLIP, CLIP)
-            h = leaky(shift(depthwise(h, d[0]) + d[1], WEIGHT_BITS)).clamp_(-CLIP, CLIP)
+            h = leaky(depthwise(h, *d).floor_()).clamp_(-CLIP, CLIP)
             if at is not None and k + 1 == len(self.blocks):  # from here on no position sees another
                 x, h = x.flatten(0, 1)[at], h.flatten(0, 1)[at]
-            x = (x + dense(h, b)).clamp_(-CLIP, CLIP)
-            x = (x + dense(leaky(dense(x, f)).clamp_(-CLIP, CLIP), g)).clamp_(-CLIP, CLIP)
+            x = dense(h, b).add_(x).clamp_(-CLIP, CLIP)
+            x = dense(leaky(dense(x, f)).clamp_(-CLIP, CLIP), g).add_(x).clamp_(-CLIP, CLIP)
         return dense(leaky(x), self.head).clamp_(-CLIP, CLIP)
 
 

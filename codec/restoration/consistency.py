@@ -24,7 +24,8 @@ def stream_agreement(net: VQVAE, v_hat: torch.Tensor, level: torch.Tensor) -> Ag
         for _ in range(ROUNDS):
             v = tiles.analyse(x.clamp(0, 1), lambda tile: net.analyse(tile, level), lambda done: None)[0] * gain
             d = v - v_hat
-            x = x - net.g_s.linear((d - d.clamp(-CELL, CELL)) / gain)
+            with torch.autocast(x.device.type, enabled=False):
+                x = x - net.g_s.linear((d - d.clamp(-CELL, CELL)) / gain)
         return x
 
     return agree
