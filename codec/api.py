@@ -20,7 +20,7 @@ from codec.coding.model import PerceptualModel
 from codec.coding.ratecontrol import error_weight
 from codec.errors import CodecError, RateError, UnsupportedError
 from codec.image import read
-from codec.image.alpha import pack_alpha, unpack_alpha
+from codec.image.alpha import fill_hidden, pack_alpha, unpack_alpha
 from codec.image.write import assemble
 from codec.manifest import Weights
 from codec.models.semantic import Semantic
@@ -78,6 +78,7 @@ class Codec:
         target_bytes: int | None = None,
         effort: int = 1,
         seed: int = 0,
+        keep_hidden: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> bytes:
         """Picture -> bytes of an .ldc file.
@@ -89,6 +90,7 @@ class Codec:
         effort: 1 (one pass) .. 9 (minutes): searches for a better picture at the same quality. At 9 the picture is
             clearly better, and the file about a tenth larger at the same quality number.
         seed: of the noise of decoders that make detail; kept in the file.
+        keep_hidden: code the pixels under alpha 0 as they are, in place of smooth ones, which cost less.
         progress: called with 0..1.
 
         Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for
@@ -100,12 +102,13 @@ class Codec:
             target_bytes=target_bytes,
             effort=effort,
             seed=seed,
+            keep_hidden=keep_hidden,
         )
         picture = read.load(image)
         alpha = b"" if picture.alpha is None else pack_alpha(picture.alpha)
         step = progress or _ignore
         with self._settings():
-            prepared = self._prepare(picture.rgb)
+            prepared = self._prepare(picture.rgb if options.keep_hidden else fill_hidden(picture.rgb, picture.alpha))
 
             def at(level: int, effort: int, step: Callable[[float], None]) -> bytes:
                 header = Header(prepared.width, prepared.height, self.model_id, self._model.table_hash, level, picture.gray, options.seed)

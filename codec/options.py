@@ -29,6 +29,7 @@ class EncodeOptions:
     target_bytes: int | None = None  # the best quality in at most so many bytes
     effort: int = 1  # 1 (one pass) .. 9 (searches for a better picture at the same quality, minutes)
     seed: int = 0  # of a decoder's noise, 0 .. 2**32-1; kept in the file
+    keep_hidden: bool = False  # code the pixels under alpha 0 as they are, in place of smooth ones
 
     def __post_init__(self) -> None:
         _inside("quality", self.quality, 0, 100)

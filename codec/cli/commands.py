@@ -155,6 +155,7 @@ def _options(args: argparse.Namespace, kind: type[Options]) -> Options:
 
 def _encode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Report:
     from codec.image import read
+    from codec.image.alpha import fill_hidden
 
     with _open(job.source) as file:
         # Pillow needs to seek, which a pipe cannot.
@@ -165,7 +166,8 @@ def _encode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Termina
     start = time.perf_counter()
     data = codec.encode(picture, **asdict(_options(args, EncodeOptions)), progress=terminal.progress)
     seconds = time.perf_counter() - start
-    rmse = _rmse(picture.rgb, codec.decode_array(data)) if args.verify else None
+    coded = picture.rgb if args.keep_hidden else fill_hidden(picture.rgb, picture.alpha)
+    rmse = _rmse(coded, codec.decode_array(data)) if args.verify else None
     _write(job, data, args.force)
     header = container.read_header(data).header
     sizes = _Sizes(input_bytes, len(data), compressed=len(data))

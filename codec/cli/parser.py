@@ -40,6 +40,8 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
                              "the same quality; default 1")
     parser.add_argument("--seed", type=_whole(0, 2**32 - 1), default=0, metavar="N",
                         help="seed of a semantic decoder's noise, kept in the file; default 0")
+    parser.add_argument("--keep-hidden", action="store_true",
+                        help="keep the colours of pixels that are fully transparent; default: smooth ones, which cost less")
     parser.add_argument("--verify", action="store_true", help="decode the result again and tell its RMSE")
     _add_common(parser)
     _add_model(parser)
