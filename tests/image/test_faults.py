@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 from codec.errors import LimitError, PictureError
 from codec.image import read
 from codec.image.alpha import fill_hidden
+from codec.image.write import SavedPicture, to_bytes
 from tests.support.files import chunk, png, psd, tiff
 
 PHOTO = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
@@ -393,3 +394,55 @@ def test_hidden_noise_costs_nothing(shipped):
     cheap, kept = (len(shipped.encode(picture, keep_hidden=keep)) for keep in (False, True))
     least = len(shipped.encode(np.dstack([flat, picture[..., 3]])))
     assert cheap <= least + 50 and cheap < kept / 5, (cheap, least, kept)
+
+
+# pictures out
+
+
+def read_again(saved: SavedPicture, side: int | None = None) -> Image.Image:
+    with Image.open(io.BytesIO(saved.data)) as image:
+        if image.format == "ICNS":
+            width, height, scale = next(size for size in image.info["sizes"] if size[0] * size[2] == side)
+            image.size = width, height
+            image.load(scale)
+        else:
+            image.load()
+        return image
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+@pytest.mark.parametrize("kind", sorted(Image.SAVE))
+def test_what_a_format_cannot_hold_is_said_or_refused(kind, mode):
+    lossy = {"AVIF": 40, "JPEG": 40, "MPO": 40}
+    for size in ((16, 16), (64, 64), (300, 30)):
+        pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 4)).astype(np.uint8)
+        image = Image.fromarray(pixels).convert(mode)
+        try:
+            saved = to_bytes(image, kind)
+        except PictureError as error:
+            assert len(str(error)) > 20
+            continue
+        try:
+            result = read_again(saved, size[0])
+        except Exception:
+            assert any("cannot be read again" in note for note in saved.notes)
+            continue
+        assert result.size == size
+        if any("on white" in note or "off by" in note for note in saved.notes):
+            continue
+        wrong = np.abs(np.asarray(result.convert(mode), int) - np.asarray(image, int)).max()
+        assert wrong <= lossy.get(kind, 0), wrong
+
+
+def test_icons_and_gif():
+    image = Image.fromarray(RANDOM.astype(np.uint8))
+    saved = to_bytes(image, "ICO")
+    assert saved.notes == () and read_again(saved).size == (7, 5) and (np.asarray(read_again(saved)) == np.asarray(image)).all()
+    with pytest.raises(PictureError, match="at most 256x256"):
+        to_bytes(Image.new("RGB", (300, 200)), "ICO")
+    with pytest.raises(PictureError, match="squares"):
+        to_bytes(image, "ICNS")
+    assert to_bytes(Image.new("RGBA", (64, 64), (1, 2, 3, 4)), "ICNS").notes == ("ICNS holds the picture in other sizes as well",)
+    assert to_bytes(Image.new("RGB", (9, 9), (1, 2, 3)), "GIF").notes == ()
+    many = np.random.default_rng(1).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    assert "GIF cannot hold all of these colours" in to_bytes(Image.fromarray(many), "GIF").notes[0]
