@@ -87,6 +87,8 @@ def load(image: Any) -> Picture:
                 return _load_file(file)
         except OSError as error:
             raise PictureError(f"cannot open {os.fspath(image)!r}: {error.strerror or error}") from error
+        except ValueError as error:  # a NUL, or what the file system cannot encode
+            raise PictureError(f"cannot open {os.fspath(image)!r}: this is no name of a file") from error
     if isinstance(image, (bytes, bytearray, memoryview)):
         return _load_file(io.BytesIO(image))
     if isinstance(image, Image.Image):
@@ -403,6 +405,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def _from_array(array: np.ndarray) -> Picture:
+    array = np.asarray(array)  # np.matrix has two axes whatever is done to it
     if array.dtype != np.uint8:
         raise PictureError(f"a picture array must be uint8, not {array.dtype}")
     if array.ndim == 2:
@@ -419,9 +422,17 @@ def _from_array(array: np.ndarray) -> Picture:
 
 def _tensor_to_hwc(tensor: Any) -> np.ndarray:
     """C H W tensor, float in [0, 1] or uint8 -> H W C uint8 array."""
-    values = tensor.detach().cpu()
-    # numpy has no bfloat16; float32 holds every float16 and bfloat16 exactly
-    array: np.ndarray = (values.float() if values.is_floating_point() else values).numpy()
+    if any(getattr(tensor, name, False) for name in ("is_meta", "is_quantized", "is_nested")):
+        raise PictureError("a picture cannot be made from a meta, quantized or nested tensor")
+    try:
+        values = tensor.detach().cpu()
+        values = (values.to_dense() if str(values.layout) != "torch.strided" else values).resolve_neg()
+        # numpy has no bfloat16; float32 holds every float16 and bfloat16 exactly
+        array: np.ndarray = np.asarray((values.float() if values.is_floating_point() else values).numpy())
+    except MemoryError:
+        raise
+    except Exception as error:  # of torch, or of another library's tensor
+        raise PictureError(f"the tensor cannot be read: {' '.join(str(error).split())[:200]}") from error
     if array.ndim != 3 or not 1 <= array.shape[0] <= 4:
         raise PictureError(f"a picture tensor must have shape C H W with C = 1..4, not {tuple(array.shape)}")
     array = array.transpose(1, 2, 0)

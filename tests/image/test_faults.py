@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.cbook
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageCms
 
 from codec.errors import LimitError, PictureError
@@ -446,3 +447,34 @@ def test_icons_and_gif():
     assert to_bytes(Image.new("RGB", (9, 9), (1, 2, 3)), "GIF").notes == ()
     many = np.random.default_rng(1).integers(0, 256, (40, 40, 3)).astype(np.uint8)
     assert "GIF cannot hold all of these colours" in to_bytes(Image.fromarray(many), "GIF").notes[0]
+
+
+# what callers hand over
+
+
+def odd_tensors() -> dict[str, object]:
+    plain = torch.full((3, 4, 5), 0.5)
+    return {
+        "meta": plain.to("meta"),
+        "quantized": torch.quantize_per_tensor(plain, 0.1, 0, torch.quint8),
+        "complex": torch.complex(plain, plain),
+        "nested": torch.nested.nested_tensor([plain, plain]),
+        "nul": "a\0b.png",
+        "fake file": type("File", (), {"read": lambda self, size=-1: "text"})(),
+    }
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["meta", "quantized", "complex", "nested", "nul", "fake file"])
+def test_what_is_no_picture_is_refused_in_a_sentence(name):
+    with pytest.raises(PictureError) as caught:
+        read.load(odd_tensors()[name])
+    assert "\n" not in str(caught.value)
+
+
+def test_unusual_arrays_and_tensors_are_read():
+    pixels = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    assert (read.load(np.matrix(pixels)).rgb == pixels[..., None]).all()
+    tensor = torch.arange(60).reshape(3, 4, 5) / 255
+    for same in (tensor.to_sparse(), torch._neg_view(-tensor), tensor.half().float(), tensor.permute(2, 1, 0).contiguous().permute(2, 1, 0)):
+        assert (read.load(same).rgb == read.load(tensor).rgb).all()
