@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse
 from codec.coding import search, tiles
 from codec.coding.model import PerceptualModel
 from codec.coding.ratecontrol import error_weight
+from codec.coding.sealed import sealed
 from codec.errors import CodecError, RateError, UnsupportedError
 from codec.image import read
 from codec.image.alpha import fill_hidden, pack_alpha, unpack_alpha
@@ -54,6 +56,7 @@ class Codec:
         self._weights = weights or Weights(model.model_id)
         self._restorers: dict[str, Semantic] = {}
         self._labels: zoo.Labels | None = None
+        self._origin: tuple[Any, ...] | None = None  # what load() was given, for pickle
         self.model_id = model.model_id
 
     def decoders(self) -> tuple[str, ...]:
@@ -334,7 +337,8 @@ class Codec:
 
     def _restorer(self, name: str, options: restore.Options) -> Semantic:
         if name not in self._restorers:
-            self._restorers[name] = zoo.load_restorer(self._weights, name, self.model_id, self._device)
+            with self._settings():
+                self._restorers[name] = zoo.load_restorer(self._weights, name, self.model_id, self._device)
         net = self._restorers[name]
         options.check(net.network.config.context)
         self._label(options)
@@ -342,7 +346,8 @@ class Codec:
 
     def _labelled(self) -> zoo.Labels:
         if self._labels is None:
-            self._labels = zoo.load_labels(self._weights, self.model_id, self._device)
+            with self._settings():
+                self._labels = zoo.load_labels(self._weights, self.model_id, self._device)
         return self._labels
 
     def _label(self, options: restore.Options) -> torch.Tensor | None:
@@ -370,16 +375,14 @@ class Codec:
         sampled = restore.picture(model, y, restore.top(model, self._device))
         return restore.blend(x, sampled, options.realism)[0].permute(1, 2, 0).cpu().numpy()
 
-    @contextlib.contextmanager
-    def _settings(self) -> Iterator[None]:
-        """Sets the number of threads for the time of a call."""
-        before = torch.get_num_threads()
-        try:
-            if self._threads:
-                torch.set_num_threads(self._threads)
-            yield
-        finally:
-            torch.set_num_threads(before)
+    def _settings(self) -> contextlib.AbstractContextManager[None]:
+        """Of torch, for the time of a call."""
+        return sealed(self._threads)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._origin is None:
+            raise pickle.PicklingError("a Codec that load() did not make cannot be pickled")
+        return load, self._origin
 
 
 def _generation(asked: DecodeOptions | UpscaleOptions) -> restore.Options:
@@ -431,4 +434,7 @@ def load(
     if threads is not None and threads < 1:
         raise CodecError(f"threads {threads} is less than 1")
     there = manifest.read(weights)
-    return Codec(zoo.load(model, device, there), torch.device(device), threads, there)
+    with sealed(threads):
+        made = Codec(zoo.load(model, device, there), torch.device(device), threads, there)
+    made._origin = (model, device, threads, weights)
+    return made
