@@ -45,7 +45,7 @@ def unpack_alpha(data: bytes, width: int, height: int) -> np.ndarray:
 def fill_hidden(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """`rgb` (uint8 H W 3) with other pixels where `alpha` (uint8 H W) is 0: smooth ones, which cost next to nothing.
 
-    They go on from the visible ones around them. `rgb` itself is returned where nothing is hidden.
+    They go on from the visible ones around them; where there are none at all, the mean colour is left. `rgb` itself is returned where nothing is hidden.
     """
     if alpha is None or alpha.all():
         return rgb
@@ -57,7 +57,7 @@ def _filled(rgb: np.ndarray, seen: np.ndarray) -> np.ndarray:
     if seen.all():
         return rgb
     if not seen.any():
-        return np.full_like(rgb, 128)
+        return np.full_like(rgb, rgb.mean(axis=(0, 1)).round())
     height, width = seen.shape
     h, w = -(-height // 2), -(-width // 2)
     total = np.zeros((h, w, 3), np.uint16)
