@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,9 @@ def deep(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile]) -
     if raw == {"LA;16B"}:  # four bytes a pixel, as they are
         _set_rawmode(image, lambda name: "RGBA")
         image.load()
-        return np.asarray(image).view(">u2").astype(np.uint16)
+        return np.asarray(np.asarray(image).view(">u2"), np.uint16)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _tag(image, _PLANES, 1) == 2 and any(name[-1] == "N" for name in raw):
+        return np.asarray(np.stack(list(_planes(image)), axis=-1), np.uint16)
     other = again()
     if image.format == "TIFF":
         _mend_tiff(other)
@@ -39,14 +43,46 @@ def deep(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile]) -
     _set_rawmode(other, _lower)
     image.load()
     upper = np.asarray(image).astype(np.uint16)
-    if image.format == "TIFF" and _tag(image, _PLANES, 1) == 2 and any(name.endswith("N") for name in raw):
-        return upper * 257  # libtiff hands over the upper bytes of separate planes, whatever is asked
     other.load()
     samples = np.asarray((upper << 8) | np.asarray(other), np.uint16)
     if any("RGBa" in name for name in raw):
         alpha = np.maximum(samples[..., 3:], 1).astype(np.uint64)
         samples[..., :3] = np.minimum((samples[..., :3].astype(np.uint64) * 65535 + alpha // 2) // alpha, 65535)
     return samples
+
+
+def _planes(image: TiffImagePlugin.TiffImageFile) -> Iterator[np.ndarray]:
+    """The separate planes of a compressed file, of which libtiff hands Pillow the upper bytes only: each is made a
+    gray TIFF file of its own."""
+    tags, prefix, file = image.tag_v2, image.tag_v2.prefix, image.fp
+    assert file is not None  # it was not loaded
+    order = "<" if prefix == b"II" else ">"
+    start, length = (324, 325) if 324 in tags else (273, 279)
+    count = len(image.getbands())
+    each = len(tags[start]) // _tag(image, 277, count)
+    for band in range(count):
+        strips = []
+        for at, size in zip(tags[start][band * each :][:each], tags[length][band * each :][:each], strict=True):
+            file.seek(at)
+            strips.append(file.read(size))
+        values = {number: [int(tags[number])] for number in (256, 257, 259, 266, 278, 317, 322, 323) if number in tags}
+        values |= {_BITS: [16], _PHOTOMETRIC: [1], 277: [1], length: [len(strip) for strip in strips], start: [0] * each}
+        if 274 in tags:
+            values[274] = [int(tags[274])]
+        after = 8 + 2 + 12 * len(values) + 4
+        body = after + (8 * each if each > 1 else 0)
+        values[start] = [body + sum(map(len, strips[:index])) for index in range(each)]
+        entries, lists = b"", b""
+        for number, numbers in sorted(values.items()):
+            several = each > 1 and number in (start, length)
+            place = after + len(lists) if several else numbers[0]
+            lists += struct.pack(f"{order}{each}I", *numbers) if several else b""
+            # a SHORT would lie in the first half of the place, in either order; LONG is allowed where we use it
+            entries += struct.pack(f"{order}HHII", number, 4, len(numbers), place)
+        head = prefix + struct.pack(f"{order}HIH", 42, 8, len(values))
+        data = head + entries + bytes(4) + lists + b"".join(strips)
+        with Image.open(io.BytesIO(data), formats=("TIFF",)) as plane:
+            yield np.asarray(plane).astype(np.uint16)
 
 
 def gray(image: Image.Image) -> np.ndarray:
