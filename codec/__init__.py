@@ -32,6 +32,7 @@ def encode(
     target_bytes: int | None = None,
     effort: int = 1,
     seed: int = 0,
+    keep_hidden: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> bytes:
     """Picture -> bytes of an .ldc file, with the default model on the CPU.
@@ -43,6 +44,7 @@ def encode(
     effort: 1 (one pass) .. 9 (minutes): searches for a better picture at the same quality. At 9 the picture is
         clearly better, and the file about a tenth larger at the same quality number.
     seed: of the noise of decoders that make detail; kept in the file.
+    keep_hidden: code the pixels under alpha 0 as they are, in place of smooth ones, which cost less.
     progress: called with 0..1.
 
     Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for
@@ -55,6 +57,7 @@ def encode(
         target_bytes=target_bytes,
         effort=effort,
         seed=seed,
+        keep_hidden=keep_hidden,
         progress=progress,
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import pickle
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,9 +20,10 @@ from codec.bitstream.tables import UNIT
 from codec.coding import search
 from codec.coding.model import PerceptualModel, latent_size, pad
 from codec.coding.precision import narrow
+from codec.coding.sealed import sealed
 from codec.errors import CodecError, RateError, UnsupportedError
 from codec.image import read
-from codec.image.alpha import pack_alpha, unpack_alpha
+from codec.image.alpha import fill_hidden, pack_alpha, unpack_alpha
 from codec.image.write import assemble
 from codec.manifest import Weights
 from codec.models.restorer import Restorer
@@ -50,6 +52,7 @@ class Codec:
         self._weights = weights or Weights(model.model_id)
         self._restorers: dict[str, Restorer] = {}
         self._labels: zoo.Labels | None = None
+        self._origin: tuple[Any, ...] | None = None  # what load() was given, for pickle
         self.model_id = model.model_id
 
     @property
@@ -81,6 +84,7 @@ class Codec:
         target_bytes: int | None = None,
         effort: int = 1,
         seed: int = 0,
+        keep_hidden: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> bytes:
         """Picture -> bytes of an .ldc file.
@@ -92,6 +96,7 @@ class Codec:
         effort: 1 (one pass) .. 9 (minutes): searches for a better picture at the same quality. At 9 the picture is
             clearly better, and the file about a tenth larger at the same quality number.
         seed: of the noise of decoders that make detail; kept in the file.
+        keep_hidden: code the pixels under alpha 0 as they are, in place of smooth ones, which cost less.
         progress: called with 0..1.
 
         Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for
@@ -103,12 +108,13 @@ class Codec:
             target_bytes=target_bytes,
             effort=effort,
             seed=seed,
+            keep_hidden=keep_hidden,
         )
         picture = read.load(image)
         alpha = b"" if picture.alpha is None else pack_alpha(picture.alpha)
         step = progress or _ignore
         with self._settings():
-            x = pad(picture.rgb).to(self._device)
+            x = pad(picture.rgb if options.keep_hidden else fill_hidden(picture.rgb, picture.alpha)).to(self._device)
 
             def at(level: int, effort: int, step: Callable[[float], None]) -> bytes:
                 header = Header(picture.width, picture.height, self.model_id, self._model.table_hash, level, picture.gray, options.seed)
@@ -308,7 +314,8 @@ class Codec:
 
     def _restorer(self, name: str, options: restore.Options) -> Restorer:
         if name not in self._restorers:
-            self._restorers[name] = zoo.load_restorer(self._weights, name, self.model_id, self._device)
+            with self._settings():
+                self._restorers[name] = zoo.load_restorer(self._weights, name, self.model_id, self._device)
         net = self._restorers[name]
         options.check(net.denoiser.config.context)
         self._label(options)
@@ -316,7 +323,8 @@ class Codec:
 
     def _labelled(self) -> zoo.Labels:
         if self._labels is None:
-            self._labels = zoo.load_labels(self._weights, self.model_id, self._device)
+            with self._settings():
+                self._labels = zoo.load_labels(self._weights, self.model_id, self._device)
         return self._labels
 
     def _label(self, options: restore.Options) -> torch.Tensor | None:
@@ -347,16 +355,14 @@ class Codec:
         """In here networks run in bfloat16 if ``narrow``; the models keep their linear paths out of it."""
         return torch.autocast(self._device.type, torch.bfloat16, enabled=narrow)
 
-    @contextlib.contextmanager
-    def _settings(self) -> Iterator[None]:
-        """Sets the number of threads for the time of a call."""
-        before = torch.get_num_threads()
-        try:
-            if self._threads:
-                torch.set_num_threads(self._threads)
-            yield
-        finally:
-            torch.set_num_threads(before)
+    def _settings(self) -> contextlib.AbstractContextManager[None]:
+        """Of torch, for the time of a call."""
+        return sealed(self._threads)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._origin is None:
+            raise pickle.PicklingError("a Codec that load() did not make cannot be pickled")
+        return load, self._origin
 
 
 def _generation(asked: DecodeOptions | UpscaleOptions) -> restore.Options:
@@ -412,4 +418,7 @@ def load(
     if threads is not None and threads < 1:
         raise CodecError(f"threads {threads} is less than 1")
     there = manifest.read(weights)
-    return Codec(zoo.load(model, device, there), torch.device(device), threads, there, precision)
+    with sealed(threads):
+        made = Codec(zoo.load(model, device, there), torch.device(device), threads, there, precision)
+    made._origin = (model, device, threads, weights, precision)
+    return made

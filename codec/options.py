@@ -6,6 +6,7 @@ line. A field that is None was not asked for; one that has no effect with the ot
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -29,16 +30,20 @@ class EncodeOptions:
     target_bytes: int | None = None  # the best quality in at most so many bytes
     effort: int = 1  # 1 (one pass) .. 9 (searches for a better picture at the same quality, minutes)
     seed: int = 0  # of a decoder's noise, 0 .. 2**32-1; kept in the file
+    keep_hidden: bool = False  # code the pixels under alpha 0 as they are, in place of smooth ones
 
     def __post_init__(self) -> None:
         _inside("quality", self.quality, 0, 100)
         _inside("effort", self.effort, 1, 9)
+        _whole("effort", self.effort)
         _seed(self.seed)
         if self.target_bpp is not None and self.target_bytes is not None:
             raise CodecError("give a target in bytes or in bits per pixel, not both")
         for name, value in (("bpp", self.target_bpp), ("bytes", self.target_bytes)):
-            if value is not None and not value > 0:
+            if value is not None and not _number(f"the target in {name}", value) > 0:
                 raise CodecError(f"the target of {value:g} {name} is not positive")
+            if value is not None and not value < 2**63:
+                raise CodecError(f"the target of {value:g} {name} is not a size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,7 @@ class _Generation:
             _inside("realism", self.realism, 0, 1)
         if self.steps is not None:
             _inside("steps", self.steps, 1, 1000)
+            _whole("steps", self.steps)
         if self.guidance is not None:
             _inside("guidance", self.guidance, 0, 20)
         if self.seed is not None:
@@ -81,6 +87,8 @@ class DecodeOptions(_Generation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.max_bytes is not None and _whole("max_bytes", self.max_bytes) < 0:
+            raise CodecError(f"max_bytes {self.max_bytes} is negative")
         takes = TAKES.get(self.decoder)
         unused = [name for name in self.generation() if takes is not None and name not in takes]
         if unused:
@@ -100,10 +108,24 @@ class UpscaleOptions(_Generation):
 
 
 def _inside(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
+    if not low <= _number(name, value) <= high:
         raise CodecError(f"{name} {value:g} is outside {low:g}..{high:g}")
 
 
 def _seed(value: int) -> None:
-    if not 0 <= value < 2**32:
+    if not 0 <= _whole("seed", value) < 2**32:
         raise CodecError(f"seed {value} is outside 0..2**32-1")
+
+
+def _number(name: str, value: Any) -> float:
+    """Any type that is a number, those of numpy included."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__") or getattr(value, "shape", ()) != ():
+        raise CodecError(f"{name} is not a number: {value!r:.100}")
+    return float(value)
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise CodecError(f"{name} is not a whole number: {value!r:.100}") from None

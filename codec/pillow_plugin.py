@@ -18,7 +18,7 @@ import codec
 from codec.bitstream import container
 
 FORMAT = "LDC"
-_SAVE_OPTIONS = ("quality", "target_bpp", "target_bytes", "effort", "seed")
+_SAVE_OPTIONS = ("quality", "target_bpp", "target_bytes", "effort", "seed", "keep_hidden")
 
 
 class LdcImageFile(ImageFile.ImageFile):

@@ -26,10 +26,16 @@ def test_functions_show_the_fields_of_the_record(function):
         assert not missing
 
 
-@pytest.mark.parametrize("wrong", [{"quality": 101}, {"effort": 0}, {"seed": -1}, {"target_bpp": 1, "target_bytes": 9}, {"target_bytes": 0}])
+@pytest.mark.parametrize("wrong", [{"quality": 101}, {"effort": 0}, {"seed": -1}, {"target_bpp": 1, "target_bytes": 9}, {"target_bytes": 0}, {"target_bpp": float("inf")}, {"target_bytes": float("inf")}, {"target_bpp": float("nan")}, {"quality": "50"}, {"quality": None}, {"effort": 1.5}, {"seed": 1.5}, {"target_bytes": "9"}, {"quality": np.zeros(2)}])
 def test_what_cannot_be_encoded(wrong):
     with pytest.raises(CodecError):
         EncodeOptions(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"max_bytes": -1}, {"max_bytes": 1.5}, {"decoder": "ldm", "steps": 2.5}, {"decoder": "ldm", "seed": "1"}])
+def test_what_cannot_be_decoded(wrong):
+    with pytest.raises(CodecError):
+        DecodeOptions(**wrong)
 
 
 @pytest.mark.parametrize("decoder", TAKES)

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 
 from codec.cli.jobs import UsageError
 from codec.cli.parser import make_parser
-from codec.cli.report import explain
+from codec.cli.report import explain, say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line (sys.argv without `argv`) and return its exit code."""
+    _fill_closed()
     parser = make_parser()
     args = parser.parse_args(argv)
     try:
@@ -37,5 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         code, message = 1, explain(error)
         if args.debug:
             traceback.print_exc()
-    print(f"codec: error: {message}", file=sys.stderr)
+    say(f"codec: error: {message}")
     return code
+
+
+def _fill_closed() -> None:
+    """Open what the shell closed (2>&-), or the next file that is opened gets its number, and our messages."""
+    for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+        if stream is None:
+            try:
+                os.fstat(number)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from codec import manifest
 from codec.bitstream import container
 from codec.cli.info import inspect, read_stream
-from codec.cli.jobs import STANDARD, Job, UsageError, check_target, plan, write_target
+from codec.cli.jobs import STANDARD, Job, OutputError, UsageError, check_target, plan, write_target
 from codec.cli.report import Enlargement, Report, Terminal, explain
 from codec.errors import CodecError, UnknownModelError
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
@@ -93,7 +93,7 @@ def run_decode(args: argparse.Namespace) -> int:
     _check_decoder(args)
     _options(args, DecodeOptions)
     jobs = plan(args.inputs, args.output, ".png", lambda path: path.suffix.lower() == SUFFIX)
-    for target in {job.target for job in jobs}:
+    for target in {job.target for job in jobs if not job.problem}:
         try:
             write.format_of(target)
         except CodecError as error:
@@ -108,7 +108,7 @@ def run_upscale(args: argparse.Namespace) -> int:
 
     _options(args, UpscaleOptions)
     jobs = plan(args.inputs, args.output, f".x{args.scale}.png", read.has_picture_suffix)
-    for target in {job.target for job in jobs}:
+    for target in {job.target for job in jobs if not job.problem}:
         try:
             write.format_of(target)
         except CodecError as error:
@@ -120,9 +120,13 @@ def _run_jobs(
     args: argparse.Namespace, jobs: Sequence[Job], work: Callable[[argparse.Namespace, Job, _Coder, Terminal], Report | Enlargement]
 ) -> int:
     """Do the work for each job, go on after failures, and return the exit code."""
+    if args.json and sys.stdout is None:
+        raise OutputError("standard output is closed")
     if jobs[0].target == STANDARD:
         if args.json:
             raise UsageError("--json and an output to standard output exclude each other")
+        if sys.stdout is None:
+            raise OutputError("standard output is closed")
         if sys.stdout.isatty():
             raise UsageError("a file cannot be written to the terminal; give an output with -o")
     terminal = Terminal(jobs=len(jobs), as_json=args.json, quiet=args.quiet, debug=args.debug)
@@ -131,6 +135,8 @@ def _run_jobs(
     try:
         for job in jobs:
             try:
+                if job.problem:
+                    raise CodecError(job.problem)
                 check_target(job, args.force)
                 terminal.report(work(args, job, coder, terminal))
             except (BrokenPipeError, StartError):
@@ -155,6 +161,7 @@ def _options(args: argparse.Namespace, kind: type[Options]) -> Options:
 
 def _encode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Report:
     from codec.image import read
+    from codec.image.alpha import fill_hidden
 
     with _open(job.source) as file:
         # Pillow needs to seek, which a pipe cannot.
@@ -165,7 +172,8 @@ def _encode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Termina
     start = time.perf_counter()
     data = codec.encode(picture, **asdict(_options(args, EncodeOptions)), progress=terminal.progress)
     seconds = time.perf_counter() - start
-    rmse = _rmse(picture.rgb, codec.decode_array(data)) if args.verify else None
+    coded = picture.rgb if args.keep_hidden else fill_hidden(picture.rgb, picture.alpha)
+    rmse = _rmse(coded, codec.decode_array(data)) if args.verify else None
     _write(job, data, args.force)
     header = container.read_header(data).header
     sizes = _Sizes(input_bytes, len(data), compressed=len(data))
@@ -251,6 +259,8 @@ def _report(
 
 def run_info(args: argparse.Namespace) -> int:
     source = Path(args.file)
+    if sys.stdout is None:
+        raise OutputError("standard output is closed")
     try:
         with _open(source) as file:
             facts = inspect(file)
@@ -268,6 +278,8 @@ def run_info(args: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _open(source: Path) -> Iterator[BinaryIO]:
     if source == STANDARD:
+        if sys.stdin is None or sys.stdin.closed:
+            raise CodecError("it is closed")
         yield sys.stdin.buffer
     else:
         with open(source, "rb") as file:

@@ -13,6 +13,7 @@ from codec.errors import CodecError
 
 #: In place of a file name: standard input or output.
 STANDARD = Path("-")
+_STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 class OutputError(CodecError):
@@ -25,11 +26,15 @@ class UsageError(CodecError):
 
 @dataclass(frozen=True)
 class Job:
-    """One file to make from another. Either may be STANDARD. `made_folder`: its folder may be created."""
+    """One file to make from another. Either may be STANDARD. `made_folder`: its folder may be created.
+
+    problem: why nothing can be made of the source, a folder that cannot be read.
+    """
 
     source: Path
     target: Path
     made_folder: bool = False
+    problem: str = ""
 
 
 def plan(
@@ -46,29 +51,32 @@ def plan(
     if "-" in inputs:
         if len(inputs) > 1:
             raise UsageError("'-' (standard input) cannot be combined with other inputs")
-        return [Job(STANDARD, STANDARD if output is None else Path(output))]
+        return [Job(STANDARD, STANDARD if output is None or output in _STDOUT else Path(output))]
     sources = [Path(name) for name in inputs]
     several = len(sources) > 1 or sources[0].is_dir()
     if output is None:
         out = None
     else:
-        out = Path(output)
+        out = STANDARD if output in _STDOUT else Path(output)
         if several and (out == STANDARD or out.is_file()):
             raise UsageError(f"several files cannot be written to '{output}'; give a folder")
         if not several and not (out.is_dir() or output.endswith(("/", os.sep))):
             return [Job(sources[0], out)]
 
+    problems: list[Job] = []
     pairs: list[tuple[Path, Path]] = []  # a source and the folder of its target
     for source in sources:
         if not source.is_dir():
             pairs.append((source, source.parent if out is None else out))
             continue
         top = source if out is None else out / source.resolve().name if len(sources) > 1 else out
-        found = [path for path in _files_below(source) if wanted(path)]
-        if not found:
+        files, unread = _files_below(source)
+        found = [path for path in files if wanted(path)]
+        if not found and not unread:
             raise UsageError(f"no suitable files in the folder '{source}'")
         pairs += [(path, top / path.parent.relative_to(source)) for path in found]
-    return _name_targets(pairs, suffix, made_folder=out is not None)
+        problems += [Job(path, path, problem=f"the folder cannot be read: {why}") for path, why in unread]
+    return _name_targets(pairs, suffix, made_folder=out is not None) + problems
 
 
 def _name_targets(pairs: Sequence[tuple[Path, Path]], suffix: str, made_folder: bool) -> list[Job]:
@@ -87,13 +95,17 @@ def _name_targets(pairs: Sequence[tuple[Path, Path]], suffix: str, made_folder: 
     return jobs
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """All files below a folder, sorted, without hidden files and folders."""
-    found = []
-    for here, folders, names in os.walk(folder):
+def _files_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """All files below a folder, sorted, without hidden files and folders, and the folders that cannot be read."""
+    found, unread = [], []
+
+    def note(error: OSError) -> None:
+        unread.append((Path(error.filename or folder), error.strerror or str(error)))
+
+    for here, folders, names in os.walk(folder, onerror=note):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(here, name) for name in names if not name.startswith(".")]
-    return sorted(found)
+    return sorted(found), sorted(unread)
 
 
 def check_target(job: Job, force: bool) -> None:
@@ -118,11 +130,11 @@ def write_target(job: Job, data: bytes, force: bool) -> None:
     Raises OutputError.
     """
     check_target(job, force)  # again: another process may have made the file in the meantime
-    target = Path(os.path.realpath(job.target))  # renaming onto a link would replace the link
     try:
-        if target.exists() and not target.is_file():
-            target.write_bytes(data)  # /dev/null or a named pipe: not to be replaced by a file
+        if job.target.exists() and not job.target.is_file():
+            job.target.write_bytes(data)  # /dev/null or a pipe, which has no other name: not to be replaced by a file
             return
+        target = Path(os.path.realpath(job.target))  # renaming onto a link would replace the link
         if job.made_folder:
             target.parent.mkdir(parents=True, exist_ok=True)
         _replace(target, data)
@@ -132,7 +144,8 @@ def write_target(job: Job, data: bytes, force: bool) -> None:
 
 def _replace(target: Path, data: bytes) -> None:
     # Not tempfile: its files are readable by their owner only, whatever the user's umask says.
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
+    start = os.fsencode(target.name)[:100].decode("utf-8", "ignore")  # a name may have 255 bytes
+    temporary = target.with_name(f".{start}.{secrets.token_hex(4)}.part")
     try:
         with open(temporary, "xb") as file:
             file.write(data)

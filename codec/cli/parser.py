@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from codec import __version__
 from codec.cli.commands import SUFFIX, run_decode, run_encode, run_info, run_upscale
+from codec.cli.report import say
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage is said in a form that is safe for the terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        if sys.stderr is not None:
+            self.print_usage(sys.stderr)
+        say(f"{self.prog}: error: {message}")
+        raise SystemExit(2)
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="codec", description="Compress pictures with a neural codec.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"codec {__version__}")
@@ -40,6 +53,8 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
                              "the same quality; default 1")
     parser.add_argument("--seed", type=_whole(0, 2**32 - 1), default=0, metavar="N",
                         help="seed of a semantic decoder's noise, kept in the file; default 0")
+    parser.add_argument("--keep-hidden", action="store_true",
+                        help="keep the colours of pixels that are fully transparent; default: smooth ones, which cost less")
     parser.add_argument("--verify", action="store_true", help="decode the result again and tell its RMSE")
     _add_common(parser)
     _add_model(parser)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -85,7 +86,7 @@ class Terminal:
         self._debug = debug
         self._finished = 0
         self._bar = None
-        if not quiet and sys.stderr.isatty():
+        if not quiet and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
             layout = "{percentage:3.0f}% |{bar}| {elapsed} < {remaining}"
@@ -115,7 +116,8 @@ class Terminal:
         if self._as_json:
             self._print_json(Failure(command, name, message))
         if self._debug:
-            self._say("".join(traceback.format_exception(error)).rstrip())
+            for line in "".join(traceback.format_exception(error)).rstrip().splitlines():
+                self._say(line)
 
     def close(self, failed: Sequence[str], jobs: int) -> None:
         """End the bar, and list the failures of a run over several files."""
@@ -128,12 +130,28 @@ class Terminal:
     def _say(self, text: str) -> None:
         if self._bar is not None:
             self._bar.clear()
-        print(text, file=sys.stderr, flush=True)
+        say(text)
         if self._bar is not None:
             self._bar.refresh()
 
     def _print_json(self, value: Report | Enlargement | Failure) -> None:
         print(json.dumps(asdict(value)), flush=True)
+
+
+def say(text: str) -> None:
+    """Print one line on standard error, if it is open."""
+    if sys.stderr is not None:  # print() would take standard output instead, and with it perhaps a picture
+        print(printable(text), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """`text` on one line that cannot steer a terminal: file names may hold anything."""
+    return "".join(c.encode("unicode_escape").decode() if _steers(c) else c for c in text)
+
+
+def _steers(c: str) -> bool:
+    """Controls, ends of lines, turns of the direction of writing, and bytes that are no text."""
+    return unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or "\u202a" <= c <= "\u202e" or "\u2066" <= c <= "\u2069"
 
 
 def explain(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The alpha channel as bytes, without loss."""
+"""The alpha channel as bytes, without loss, and the pixels that it hides."""
 
 from __future__ import annotations
 
@@ -40,6 +40,38 @@ def unpack_alpha(data: bytes, width: int, height: int) -> np.ndarray:
     if pixels.dtype != np.uint8 or pixels.shape != (height, width):
         raise CorruptError("the alpha section is not a grayscale PNG of the picture's size")
     return pixels
+
+
+def fill_hidden(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """`rgb` (uint8 H W 3) with other pixels where `alpha` (uint8 H W) is 0: smooth ones, which cost next to nothing.
+
+    They go on from the visible ones around them; where there are none at all, the mean colour is left. `rgb` itself is returned where nothing is hidden.
+    """
+    if alpha is None or alpha.all():
+        return rgb
+    return _filled(rgb, alpha > 0)
+
+
+def _filled(rgb: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """What is not seen is taken from the picture at half the size, filled in the same way."""
+    if seen.all():
+        return rgb
+    if not seen.any():
+        return np.full_like(rgb, rgb.mean(axis=(0, 1)).round())
+    height, width = seen.shape
+    h, w = -(-height // 2), -(-width // 2)
+    total = np.zeros((h, w, 3), np.uint16)
+    count = np.zeros((h, w, 1), np.uint16)
+    for y in (0, 1):
+        for x in (0, 1):
+            part = seen[y::2, x::2, None]
+            rows, columns = part.shape[:2]
+            total[:rows, :columns] += rgb[y::2, x::2] * part
+            count[:rows, :columns] += part
+    mean = (total + count // 2) // np.maximum(count, 1)
+    small = Image.fromarray(_filled(mean.astype(np.uint8), count[..., 0] > 0))
+    large = np.asarray(small.resize((2 * w, 2 * h), Image.Resampling.BILINEAR))[:height, :width]
+    return np.where(seen[..., None], rgb, large)
 
 
 def _png_chunk(name: bytes, body: bytes) -> bytes:

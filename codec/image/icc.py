@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 from PIL import Image, ImageCms
+
+from codec.image.colour import srgb_bytes, strips
+
+#: Columns: red, green and blue of sRGB under D50, as profiles have them.
+_SRGB_XYZ = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
 
 
 def to_srgb(image: Image.Image, icc: bytes, notes: list[str]) -> Image.Image:
@@ -32,6 +38,89 @@ def to_srgb(image: Image.Image, icc: bytes, notes: list[str]) -> Image.Image:
     notes.append("colours were converted from the ICC profile to sRGB")
     # A gray profile only bends the tone curve: its sRGB channels agree up to rounding.
     return converted.getchannel("G") if image.mode == "L" else converted
+
+
+def deep_to_srgb(samples: np.ndarray, icc: bytes, notes: list[str]) -> np.ndarray | None:
+    """Convert uint16 samples H W C, C = 1 or 3, to 8-bit sRGB, by a profile of curves and a matrix.
+
+    None where the profile is of another kind, or changes nothing: then 8 bits are converted instead.
+    """
+    tags = _tags(icc)
+    names = ("kTRC",) if icc[16:20] == b"GRAY" else ("rTRC", "gTRC", "bTRC")
+    if icc[16:20] not in (b"GRAY", b"RGB ") or (icc[16:20] == b"GRAY" and samples.shape[2] == 3) or "A2B0" in tags:
+        return None
+    curves = [_curve(tags.get(name, b"")) for name in names]
+    matrix = np.eye(3)
+    if len(names) == 3:
+        columns = [_xyz(tags.get(name, b"")) for name in ("rXYZ", "gXYZ", "bXYZ")]
+        if any(column is None for column in columns) or icc[20:24] != b"XYZ ":
+            return None
+        matrix = np.linalg.inv(_SRGB_XYZ) @ np.array(columns, float).T
+    tables = [curve for curve in curves if curve is not None]
+    if len(tables) < len(names):
+        return None
+    if samples.shape[2] == 1:
+        tables, matrix = tables[len(tables) // 2 :][:1], np.eye(1)  # of RGB curves the green one
+    axis = np.linspace(0, 65535, 9).round().astype(np.uint16)
+    if samples.shape[2] == 1:
+        lattice = np.arange(0, 65536, 257, dtype=np.uint16)[None, :, None]
+    else:
+        lattice = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(1, -1, 3)
+    same = lattice.astype(np.float32) / 257
+    if np.abs(through(lattice, tables, matrix) - same).max() <= 1.5:
+        return None
+    notes.append("colours were converted from the ICC profile to sRGB")
+    return through(samples, tables, matrix)
+
+
+def through(samples: np.ndarray, tables: list[np.ndarray], matrix: np.ndarray) -> np.ndarray:
+    """uint16 samples through a table of light for each channel, and a matrix to sRGB's light -> uint8."""
+    out = np.empty(samples.shape, np.uint8)
+    for rows, coded in strips(samples):
+        light = np.stack([table[coded[..., c]] for c, table in enumerate(tables)], axis=-1)
+        out[rows] = srgb_bytes(light @ matrix.T.astype(np.float32))
+    return out
+
+
+def _tags(icc: bytes) -> dict[str, bytes]:
+    """The tagged elements of a profile, without those that lie outside it."""
+    if len(icc) < 132:
+        return {}
+    count = min(struct.unpack_from(">I", icc, 128)[0], (len(icc) - 132) // 12)
+    entries = (struct.unpack_from(">4sII", icc, 132 + 12 * index) for index in range(count))
+    return {name.decode("latin-1"): icc[at : at + size] for name, at, size in entries}
+
+
+def _xyz(tag: bytes) -> np.ndarray | None:
+    if tag[:4] != b"XYZ " or len(tag) < 20:
+        return None
+    return np.frombuffer(tag, ">i4", 3, 8) / 65536
+
+
+def _curve(tag: bytes) -> np.ndarray | None:
+    """The light of each of 65536 levels, float32, or None for what is no curve."""
+    x = np.linspace(0, 1, 65536)
+    kind = tag[:4]
+    if kind == b"curv" and len(tag) >= 12:
+        count = struct.unpack_from(">I", tag, 8)[0]
+        if count > (len(tag) - 12) // 2:
+            return None
+        values = np.frombuffer(tag, ">u2", count, 12)
+        if count < 2:
+            return np.asarray(x ** (values[0] / 256 if count else 1), np.float32)
+        return np.interp(x, np.linspace(0, 1, count), values / 65535).astype(np.float32)
+    count = {0: 1, 1: 3, 2: 4, 3: 5, 4: 7}.get(tag[9] if len(tag) > 9 else 9, 0)
+    if kind != b"para" or not count or len(tag) < 12 + 4 * count:
+        return None
+    g, a, b, c, d, e, f = np.concatenate([np.frombuffer(tag, ">i4", count, 12) / 65536, np.zeros(7 - count)])
+    if count == 1:
+        return np.asarray(x**g, np.float32)
+    power = np.maximum(a * x + b, 0) ** g
+    if count < 5:  # below -b/a it is flat: at 0, or at the third offset
+        if a == 0:
+            return None
+        return np.asarray(np.where(x >= -b / a, power, 0) + c, np.float32)
+    return np.asarray(np.where(x >= d, power + e, c * x + f), np.float32)
 
 
 def _gray_through_rgb(image: Image.Image, profile: ImageCms.ImageCmsProfile, notes: list[str]) -> Image.Image:

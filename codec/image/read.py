@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from codec.bitstream.container import MAX_PIXELS, MAX_SIDE
 from codec.errors import LimitError, PictureError
-from codec.image.icc import to_srgb
+from codec.image import boxes, colour, png, samples
+from codec.image.colour import Encoding
+from codec.image.icc import deep_to_srgb, to_srgb
 
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -35,6 +38,9 @@ _TRANSPOSE = {
 _UNREADABLE = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 _ALPHA_MODES = ("LA", "La", "RGBA", "RGBa", "PA")
 _GRAY_MODES = ("1", "L", "LA", "La")
+#: Formats of which more is known from the file than from Pillow's picture of it.
+_LOOKED_INTO = ("AVIF", "JPEG2000", "PNG", "TIFF")
+_START = 2**20  # bytes of a file in which its description is looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +87,13 @@ def load(image: Any) -> Picture:
                 return _load_file(file)
         except OSError as error:
             raise PictureError(f"cannot open {os.fspath(image)!r}: {error.strerror or error}") from error
+        except ValueError as error:  # a NUL, or what the file system cannot encode
+            raise PictureError(f"cannot open {os.fspath(image)!r}: this is no name of a file") from error
     if isinstance(image, (bytes, bytearray, memoryview)):
         return _load_file(io.BytesIO(image))
     if isinstance(image, Image.Image):
         with _pillow_errors():
-            return _from_pil(image, [])
+            return _from_pil(image)
     if isinstance(image, np.ndarray):
         return _from_array(image)
     if hasattr(image, "detach") and hasattr(image, "numpy"):  # a torch tensor, told without importing torch
@@ -113,6 +121,9 @@ def _pillow_errors() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise PictureError("not a picture in a format that Pillow reads") from error
     except Image.DecompressionBombError as error:
+        allowed = Image.MAX_IMAGE_PIXELS
+        if allowed is not None and 2 * allowed < MAX_PIXELS:
+            raise LimitError(f"the picture has more than twice the {allowed} pixels of Image.MAX_IMAGE_PIXELS") from error
         raise LimitError(f"the picture has more than {MAX_PIXELS} pixels") from error
     except Exception as error:  # Pillow's readers raise many types, from OSError to SyntaxError
         # Its messages can span lines; one line is what a caller can print.
@@ -121,36 +132,205 @@ def _pillow_errors() -> Iterator[None]:
 
 
 def _load_file(file: BinaryIO) -> Picture:
-    with _pillow_errors(), Image.open(file) as image:
+    with _pillow_errors():
+        try:
+            file.seek(0)
+        except (AttributeError, io.UnsupportedOperation):
+            file = io.BytesIO(file.read())
+        return _from_file(file, [])
+
+
+def _from_file(file: BinaryIO, notes: list[str], still: bool = False) -> Picture:
+    """The picture of an open file. still: of an animation its first frame is meant, and this needs no note."""
+    start = file.read(_START)
+    file.seek(0)
+    known = _Known()
+    if start.startswith(png.SIGNATURE):
+        found = png.scan(file, check_size)
+        file = io.BytesIO(found.data)
+        known = _Known(found.encoding, found.icc, found.key, found.depth)
+        if found.frames > 1 and not still:
+            notes.append(f"the first of {found.frames} frames was taken")
+        notes += found.notes
+    with Image.open(file) as image:
         if image.format in _UNREADABLE:
             raise PictureError(f"{image.format} files are not pictures of pixels")
-        notes: list[str] = []
+        check_size(*image.size)
         frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            notes.append(f"the first of {frames} frames was taken")
+        if frames > 1 and image.format == "PSD":  # its frames are layers, and what is open is all of them
+            notes.append(f"the merged picture of {frames} layers was taken")
+        elif frames > 1:
+            if not still:
+                notes.append(f"the first of {frames} frames was taken")
             image.seek(0)
-        return _from_pil(image, notes)
+        if image.format == "AVIF":
+            codes, bits = boxes.avif(start)
+            if codes is not None and "icc_profile" not in image.info:
+                known = _Known(colour.of_cicp(*codes, notes))
+            if bits > 8:
+                notes.append(f"{bits}-bit samples were reduced to 8 bits")
+        elif image.format == "JPEG2000":
+            _mend_jpeg2000(image, boxes.jpeg2000(start))
+        try:
+            return _from_opened(image, known, notes, lambda: Image.open(file))
+        except OSError:
+            if image.format not in ("JPEG", "MPO"):
+                raise
+            file.seek(0)
+            whole = _with_end(file.read())
+            if whole is None:
+                raise
+    notes.append("the end of the JPEG file is missing: the picture may have lost detail")
+    with Image.open(io.BytesIO(whole)) as image:
+        return _from_opened(image, known, notes, lambda: Image.open(io.BytesIO(whole)))
 
 
-def _from_pil(image: Image.Image, notes: list[str]) -> Picture:
-    """Orient, split off alpha, reduce to 8 bits and convert colours, in that order."""
+@dataclass(frozen=True)
+class _Known:
+    """What a file says, beside Pillow's picture of it. depth: bits of a PNG sample, in which `key` is told."""
+
+    encoding: Encoding | None = None
+    icc: bytes | None = None
+    key: tuple[int, ...] | None = None
+    depth: int = 8
+
+
+def _with_end(data: bytes) -> bytes | None:
+    """A JPEG file that ends without its end marker, mended, or None where pixels are missing as well.
+
+    libjpeg makes up what is missing and does not say so. If what is made up depends on what follows the data,
+    it was needed.
+    """
+    data = data.rstrip(b"\xff")
+    noise = bytes(random.Random(1).choices(range(255), k=256))
+    pixels = []
+    for tail in (b"", noise):
+        with Image.open(io.BytesIO(data + tail + b"\xff\xd9"), formats=("JPEG",)) as image:
+            pixels.append(np.asarray(image))
+    return data + b"\xff\xd9" if np.array_equal(pixels[0], pixels[1]) else None
+
+
+def _mend_jpeg2000(image: Image.Image, depths: tuple[int, ...]) -> None:
+    """Scale what Pillow shifts to 8 or 16 bits, and refuse what it gets wrong (white of more bits becomes black)."""
+    if not depths or set(depths) == {8}:
+        return
+    depth = depths[0]
+    wide = image.mode == "I;16" and depth > 8
+    if len(set(depths)) > 1 or image.mode in ("P", "PA") or (depth > 8 and not wide):
+        raise PictureError(f"JPEG 2000 with {max(depths)} bits a sample is not read rightly by Pillow; convert it first")
+    image.load()
+    bits = 16 if wide else 8
+    top, white = ((1 << depth) - 1) << (bits - depth), (1 << bits) - 1
+    table = [min(white, (value * white + top // 2) // top) for value in range(1 << bits)]
+    pixels = np.array(table, np.uint16 if wide else np.uint8)[np.asarray(image)]
+    image.im = Image.fromarray(pixels).im
+
+
+def _from_pil(image: Image.Image) -> Picture:
+    """A picture of Pillow's. One that was opened but not loaded is read from its file, of which more is known."""
     check_size(*image.size)
-    if _is_sixteen_bit_rgb(image):  # asked first: what is known of the stored samples is gone after load()
+    file = getattr(image, "fp", None)
+    if (
+        isinstance(image, ImageFile.ImageFile)
+        and image.format in _LOOKED_INTO
+        and image.tile
+        and image.tell() == 0
+        and file is not None
+        and not file.closed
+    ):
+        before = file.tell()
+        try:
+            file.seek(0)
+            with Image.open(file) as fresh:
+                untouched = fresh.format == image.format and fresh.size == image.size and fresh.info == image.info
+            file.seek(0)
+            if untouched:
+                return _from_file(file, [], still=True)
+        finally:
+            file.seek(before)
+    notes: list[str] = []
+    encoding = None
+    if image.format == "PNG" and not {"icc_profile", "srgb"} & set(image.info):
+        encoding = colour.of_gamma(image.info.get("gamma"), image.info.get("chromaticity"), notes)
+    return _from_opened(image, _Known(encoding), notes)
+
+
+def _from_opened(image: Image.Image, known: _Known, notes: list[str], again: Callable[[], ImageFile.ImageFile] | None = None) -> Picture:
+    """Orient, split off alpha, convert colours and reduce to 8 bits, in that order."""
+    if _is_sixteen_bit(image):  # asked first: what is known of the stored samples is gone after load()
         notes.append("16-bit samples were reduced to 8 bits")
-    if _orientation(image) in _TRANSPOSE:  # asked before load(), in which Pillow turns TIFF files itself
-        notes.append("the EXIF orientation was applied")
+    # Asked before load(), in which Pillow turns TIFF files itself. A PNG file is loaded by the question.
+    turned = image.format == "TIFF" and _orientation(image) in _TRANSPOSE
+    deep = None
+    if isinstance(image, ImageFile.ImageFile) and image.tile and again is not None:
+        deep = samples.deep(image, again)
     image.load()
     method = _TRANSPOSE.get(_orientation(image))
+    if turned or method is not None:
+        notes.append("the EXIF orientation was applied")
+    profile = known.icc or image.info.get("icc_profile")
+    key = known.key
+    if deep is None and (image.mode in ("I", "F") or image.mode.startswith("I;16")):
+        depth = "floating-point" if image.mode == "F" else f"{samples.depth_of(image)}-bit"
+        notes.append(f"{depth} samples were reduced to 8 bits")
+        deep = samples.gray(image)
+        stored = image.info.get("transparency")
+        if key is None and isinstance(stored, int):
+            key = (stored,)
+    if deep is not None and image.mode != "CMYK":
+        return _from_deep(deep, method, key, profile, known.encoding, notes)
+    if deep is not None:
+        image = Image.frombytes("CMYK", (deep.shape[1], deep.shape[0]), samples.to_eight(deep).tobytes())
+    if key is not None:
+        image = image.convert("L") if image.mode == "1" else image.copy()  # its info is about to change
+        scaled = tuple(value * 255 // ((1 << known.depth) - 1) for value in key)
+        image.info["transparency"] = scaled if len(scaled) == 3 else scaled[0]
     if method is not None:
         image = _transposed(image, method)
-    profile = image.info.get("icc_profile")
     image, alpha = _split_alpha(image, notes)
     gray = image.mode == "L"
     if profile:
         image = to_srgb(image, profile, notes)
+    elif known.encoding is not None and image.mode != "CMYK":
+        notes.append(known.encoding.note())
+        pixels = np.asarray(image)
+        converted = colour.to_srgb(pixels[..., None] if gray else pixels, known.encoding)
+        image = Image.fromarray(converted[..., 0] if gray else converted)
     if image.mode == "CMYK":
         notes.append("CMYK was converted to RGB")
     rgb = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    return _picture(rgb, alpha, gray, notes)
+
+
+def _from_deep(
+    deep: np.ndarray,
+    method: Image.Transpose | None,
+    key: tuple[int, ...] | None,
+    profile: bytes | None,
+    encoding: Encoding | None,
+    notes: list[str],
+) -> Picture:
+    """The picture of uint16 samples, whose colours are converted before they are reduced to 8 bits."""
+    gray = deep.shape[2] < 3
+    colours = deep[..., : 1 if gray else 3]
+    alpha = samples.to_eight(deep[..., -1]) if deep.shape[2] in (2, 4) else None
+    if alpha is None and key is not None:
+        alpha = np.where((colours == np.array(key)).all(axis=2), 0, 255).astype(np.uint8)
+    eight = None
+    if profile:
+        eight = deep_to_srgb(colours, profile, notes)
+    elif encoding is not None:
+        notes.append(encoding.note())
+        eight = colour.to_srgb(colours, encoding)
+    if eight is None:
+        eight = samples.to_eight(colours)
+        if profile:
+            image = to_srgb(Image.fromarray(eight[..., 0] if gray else eight), profile, notes)
+            eight = np.asarray(image)[..., None] if gray else np.asarray(image)
+    rgb = np.array(np.broadcast_to(eight, (*eight.shape[:2], 3)))
+    if method is not None:
+        rgb = np.array(Image.fromarray(rgb).transpose(method))
+        alpha = None if alpha is None else np.array(Image.fromarray(alpha).transpose(method))
     return _picture(rgb, alpha, gray, notes)
 
 
@@ -173,21 +353,19 @@ def _transposed(image: Image.Image, method: Image.Transpose) -> Image.Image:
     return image
 
 
-def _is_sixteen_bit_rgb(image: Image.Image) -> bool:
-    """Whether the file holds RGB samples of 16 bits, of which Pillow keeps the high byte."""
+def _is_sixteen_bit(image: Image.Image) -> bool:
+    """Whether the file holds colour samples of 16 bits, which Pillow reduces."""
     tiles = getattr(image, "tile", ())
-    return image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[-1]) for tile in tiles)
+    if image.mode not in ("RGB", "RGBA", "LA", "L", "CMYK"):
+        return False
+    if image.format == "PPM" and tiles:
+        return image.mode == "RGB" and isinstance(tiles[0][3], tuple) and int(tiles[0][3][1]) > 255
+    return samples.sixteen_bit_tiff(image) or any(";16" in str(tile[-1]) for tile in tiles)
 
 
 def _split_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image, np.ndarray | None]:
     """Return the picture as mode L, RGB or CMYK, and its alpha channel (uint8 H W) if it has one."""
     key = image.info.get("transparency")
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        samples = np.asarray(image)
-        alpha = np.where(samples == key, 0, 255).astype(np.uint8) if isinstance(key, int) else None
-        notes.append("floating-point samples were reduced to 8 bits" if image.mode == "F" else
-                     "16-bit samples were reduced to 8 bits")
-        return Image.fromarray(_eight_bits(samples)), alpha
     if key is not None and image.mode == "RGB" and max(key) > 255:
         image = image.copy()  # its info is about to change, and the caller may own it
         image.info["transparency"] = tuple(value >> 8 for value in key)  # 16-bit key, 8-bit pixels
@@ -216,18 +394,6 @@ def _from_palette(image: Image.Image, has_alpha: bool) -> tuple[Image.Image, np.
     return image.getchannel("R") if neutral else image.convert("RGB"), alpha
 
 
-def _eight_bits(samples: np.ndarray) -> np.ndarray:
-    """Scale 16-bit integers (or floats in [0, 1]) of shape H W to uint8, rounding to the nearest."""
-    low, high = samples.min(), samples.max()
-    if samples.dtype.kind == "f":
-        if not (low >= 0 and high <= 1):  # also false for NaN
-            raise PictureError("floating-point samples must lie in [0, 1]")
-        return np.asarray(np.rint(samples * 255), np.uint8)
-    if low < 0 or high > 65535:
-        raise PictureError("integer samples of more than 16 bits are not supported")
-    return np.asarray((samples.astype(np.uint32) + 128) // 257, np.uint8)
-
-
 def check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise PictureError("the picture has no pixels")
@@ -239,6 +405,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def _from_array(array: np.ndarray) -> Picture:
+    array = np.asarray(array)  # np.matrix has two axes whatever is done to it
     if array.dtype != np.uint8:
         raise PictureError(f"a picture array must be uint8, not {array.dtype}")
     if array.ndim == 2:
@@ -255,9 +422,17 @@ def _from_array(array: np.ndarray) -> Picture:
 
 def _tensor_to_hwc(tensor: Any) -> np.ndarray:
     """C H W tensor, float in [0, 1] or uint8 -> H W C uint8 array."""
-    values = tensor.detach().cpu()
-    # numpy has no bfloat16; float32 holds every float16 and bfloat16 exactly
-    array: np.ndarray = (values.float() if values.is_floating_point() else values).numpy()
+    if any(getattr(tensor, name, False) for name in ("is_meta", "is_quantized", "is_nested")):
+        raise PictureError("a picture cannot be made from a meta, quantized or nested tensor")
+    try:
+        values = tensor.detach().cpu()
+        values = (values.to_dense() if str(values.layout) != "torch.strided" else values).resolve_neg()
+        # numpy has no bfloat16; float32 holds every float16 and bfloat16 exactly
+        array: np.ndarray = np.asarray((values.float() if values.is_floating_point() else values).numpy())
+    except MemoryError:
+        raise
+    except Exception as error:  # of torch, or of another library's tensor
+        raise PictureError(f"the tensor cannot be read: {' '.join(str(error).split())[:200]}") from error
     if array.ndim != 3 or not 1 <= array.shape[0] <= 4:
         raise PictureError(f"a picture tensor must have shape C H W with C = 1..4, not {tuple(array.shape)}")
     array = array.transpose(1, 2, 0)

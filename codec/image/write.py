@@ -5,24 +5,28 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from codec.errors import PictureError
 
 DEFAULT_FORMAT = "PNG"
 #: Formats whose writer in Pillow keeps 8 bits of alpha; for all others a picture with alpha is flattened.
-_KEEPS_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA")
+_KEEPS_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "ICO", "ICNS", "QOI", "DDS", "SGI")
 _KEEPS_GRAY_ALPHA = ("PNG", "TIFF", "JPEG2000", "TGA")
 #: The picture was compressed once; a second loss should be small or, where the format can, none.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True},
+    "MPO": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True, "exact": True},
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
     "TIFF": {"compression": "tiff_adobe_deflate"},
 }
+#: Formats that are known to hold any picture, or whose loss everybody knows. Files of others are read again.
+_TRUSTED = ("PNG", "TIFF", "BMP", "DIB", "PPM", "TGA", "WEBP", "JPEG", "MPO", "AVIF", "JPEG2000")
+_ICNS_SIDES = (32, 64, 128, 256, 512, 1024)
 
 
 @dataclass(frozen=True)
@@ -67,22 +71,71 @@ def to_bytes(image: Image.Image, kind: str = DEFAULT_FORMAT) -> SavedPicture:
 
     Raises PictureError when the format cannot hold the picture (WebP ends at 16383 pixels, for one).
     """
-    notes: tuple[str, ...] = ()
+    notes: list[str] = []
+    options = _options(kind, image.size, notes)
     if "A" in image.getbands():
         if kind not in _KEEPS_ALPHA:
             image = _on_white(image)
-            notes = (f"{kind} has no alpha channel here: transparent parts were put on white",)
+            notes.append(f"{kind} has no alpha channel here: transparent parts were put on white")
         elif image.mode == "LA" and kind not in _KEEPS_GRAY_ALPHA:
             image = image.convert("RGBA")
+    if kind == "QOI" and image.mode == "L":
+        image = image.convert("RGB")
     out = io.BytesIO()
     try:
-        image.save(out, kind, **_OPTIONS.get(kind, {}))
+        image.save(out, kind, **options)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's writers raise many types
         detail = " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"the picture cannot be written as {kind}: {detail}") from error
-    return SavedPicture(out.getvalue(), notes)
+    if kind not in _TRUSTED:
+        notes += _lost(image, kind, out)
+    return SavedPicture(out.getvalue(), tuple(notes))
+
+
+def _options(kind: str, size: tuple[int, int], notes: list[str]) -> dict[str, Any]:
+    """What the writer is told. PictureError for icons that would get another size."""
+    if kind == "ICO":
+        if max(size) > 256:
+            raise PictureError(f"ICO holds pictures of at most 256x256 pixels, this one has {size[0]}x{size[1]}")
+        return {"sizes": [size]}
+    if kind == "ICNS":
+        if size[0] != size[1] or size[0] not in _ICNS_SIDES:
+            sides = ", ".join(map(str, _ICNS_SIDES))
+            raise PictureError(f"ICNS holds squares with sides of {sides}, this picture has {size[0]}x{size[1]}")
+        notes.append("ICNS holds the picture in other sizes as well")
+    return _OPTIONS.get(kind, {})
+
+
+def _lost(image: Image.Image, kind: str, file: BinaryIO) -> list[str]:
+    """What a file that was written does not hold of the picture. PictureError where that is its size."""
+    try:
+        file.seek(0)
+        with Image.open(file) as again:
+            if kind == "ICNS":
+                side, scale = _stored(again, image.width)
+                again.size = side, side  # type: ignore[misc]
+                again.load(scale)  # type: ignore[call-arg]
+            size, result = again.size, again.convert(image.mode)
+    except MemoryError:
+        raise
+    except Exception:  # there is no reader, or it needs another program
+        return [f"{kind} files cannot be read again here: what they lose is not known"]
+    if size != image.size:
+        raise PictureError(f"{kind} would make {size[0]}x{size[1]} pixels of {image.size[0]}x{image.size[1]}")
+    worst = max(high for _, high in _extrema(ImageChops.difference(image, result)))
+    return [f"{kind} cannot hold all of these colours: they are off by up to {worst}"] if worst else []
+
+
+def _stored(icons: Image.Image, pixels: int) -> tuple[int, int]:
+    """Side and scale under which the icon of so many pixels a side is kept."""
+    sizes: list[tuple[int, int, int]] = icons.info["sizes"]
+    return next((side, scale) for side, _, scale in sizes if side * scale == pixels)
+
+
+def _extrema(image: Image.Image) -> list[tuple[int, int]]:
+    return [band.getextrema() for band in image.split()]  # type: ignore[misc]
 
 
 def _on_white(image: Image.Image) -> Image.Image:

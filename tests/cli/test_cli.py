@@ -89,7 +89,7 @@ def test_existing_output_is_refused_without_force(photo, ldc, fake, capfd):
 def test_options_reach_the_codec(photo, fake, tmp_path):
     assert run("encode", photo, "-o", tmp_path / "a.ldc", "-q", "12.5", "--effort", "9", "--seed", "4294967295") == 0
     assert fake.calls[-1] == {"quality": 12.5, "target_bpp": None, "target_bytes": None, "effort": 9,
-                              "seed": 2**32 - 1}
+                              "seed": 2**32 - 1, "keep_hidden": False}
     assert run("encode", photo, "-f", "--target-bpp", "0.25", "--device", "auto", "--threads", "2") == 0
     assert fake.calls[-1]["target_bpp"] == 0.25
     assert (fake.loads[-1].device, fake.loads[-1].threads) == ("auto", 2)

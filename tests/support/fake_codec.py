@@ -42,10 +42,11 @@ class FakeCodec:
         target_bytes: int | None = None,
         effort: int = 4,
         seed: int = 0,
+        keep_hidden: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> bytes:
         self.calls.append({"quality": quality, "target_bpp": target_bpp, "target_bytes": target_bytes,
-                           "effort": effort, "seed": seed})
+                           "effort": effort, "seed": seed, "keep_hidden": keep_hidden})
         picture = read.load(image)
         if progress is not None:
             progress(0.5)

@@ -1,0 +1,38 @@
+"""A call, sealed off from what its caller set in torch: the same bytes whatever was set, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+_PROCESS = os.getpid()  # in which torch's pool of threads lives
+
+
+@contextmanager
+def sealed(threads: int | None = None) -> Iterator[None]:
+    """torch as a fresh process has it, with so many threads (None: as many as the caller has).
+
+    A process that was forked has no pool of threads, and waits for it for ever: there one thread does the work.
+    """
+    dtype, count = torch.get_default_dtype(), torch.get_num_threads()
+    if os.getpid() != _PROCESS:
+        threads = 1
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.device("cpu"),
+        torch.autocast("cpu", enabled=False),
+        torch.autocast("cuda", enabled=False),
+        torch.random.fork_rng(devices=[]),
+    ):
+        try:
+            torch.set_default_dtype(torch.float32)
+            if threads:
+                torch.set_num_threads(threads)
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            torch.set_num_threads(count)

@@ -1,0 +1,120 @@
+"""What shells do to a program: streams that are closed, pipes with names, long names, and names that steer a terminal."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import codec
+from codec import cli
+from codec.bitstream import container
+from codec.cli.report import printable
+from tests.support.fake_codec import FakeCodec
+
+ROOT = Path(codec.__file__).parent.parent
+PROGRAM = (
+    "import sys, codec.cli.commands as c; from tests.support.fake_codec import FakeCodec; "
+    "c.load_codec = lambda args, model: FakeCodec(); from codec.cli import main; sys.exit(main())"
+)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "a.png")
+    monkeypatch.setattr("codec.cli.commands.load_codec", lambda args, model: FakeCodec())
+    return tmp_path
+
+
+def shell(line: str, folder: Path, code: int = 0) -> subprocess.CompletedProcess:
+    """Run a line of bash in which CODEC is the command line over a codec without a network."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    start = f"CODEC() {{ '{sys.executable}' -c '{PROGRAM}' \"$@\"; }}\n"
+    result = subprocess.run(["bash", "-c", start + line], capture_output=True, cwd=folder, env=env, check=False, stdin=subprocess.DEVNULL)
+    assert result.returncode == code, result
+    assert b"Traceback" not in result.stderr and b"internal error" not in result.stderr
+    return result
+
+
+def test_standard_output_by_its_file_name(folder):
+    piped = shell("CODEC encode a.png -o /dev/stdout | cat", folder).stdout
+    assert container.parse(piped).header.width == 8
+    for name in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+        shell(f"CODEC encode a.png -o {name} > b.ldc", folder)
+        assert (folder / "b.ldc").read_bytes() == piped
+
+
+def test_output_into_a_command(folder):
+    shell("CODEC encode a.png -o >(cat > b.ldc); wait $!; sleep .2", folder)
+    assert container.parse((folder / "b.ldc").read_bytes()).header.width == 8
+    shell("CODEC decode b.ldc -o >(cat > c.png); wait $!; sleep .2", folder)
+    assert Image.open(folder / "c.png").size == (8, 8)
+
+
+def test_closed_standard_error(folder):
+    shell("CODEC encode missing.png -o - 2>&- > b.ldc", folder, code=1)
+    assert (folder / "b.ldc").read_bytes() == b""
+    shell("CODEC encode a.png -o b.ldc -f 2>&-", folder)
+    assert container.parse((folder / "b.ldc").read_bytes()).header.width == 8
+    assert shell("CODEC encode --nonsense 2>&-", folder, code=2).stdout == b""
+
+
+def test_closed_standard_input_and_output(folder):
+    assert b"standard input: it is closed" in shell("CODEC encode - -o b.ldc <&-", folder, code=1).stderr
+    assert not (folder / "b.ldc").exists()
+    for line in ("encode a.png -o -", "encode a.png --json", "info a.ldc"):
+        assert shell(f"CODEC {line} >&-", folder, code=1).stderr == b"codec: error: standard output is closed\n"
+    assert shell("CODEC encode a.png >&-", folder).stderr.count(b"\n") == 1  # a file is all that was asked for
+
+
+@pytest.mark.parametrize("name", ["図" * 80, "é" * 120, "a" * 245, "\N{GRINNING FACE}" * 61])
+def test_long_names(name, folder, capfd):
+    (folder / "a.png").rename(folder / f"{name}.png")
+    assert cli.main(["encode", str(folder / f"{name}.png")]) == 0, capfd.readouterr()
+    assert sorted(path.name for path in folder.iterdir()) == [f"{name}.ldc", f"{name}.png"]
+
+
+def test_a_name_that_is_too_long_is_refused_before_the_work(folder, capfd, monkeypatch):
+    monkeypatch.setattr("codec.cli.commands.load_codec", lambda args, model: pytest.fail("work was done"))
+    assert cli.main(["encode", str(folder / "a.png"), "-o", str(folder / ("a" * 300))]) == 1
+    assert "name too long" in capfd.readouterr().err.lower()
+
+
+def test_a_folder_that_cannot_be_read_is_said(folder, capfd, monkeypatch):
+    (folder / "shut").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert cli.main(["encode", str(folder)]) == 1
+    assert (folder / "a.ldc").exists()
+    said = capfd.readouterr().err
+    assert f"codec: error: {folder / 'shut'}: the folder cannot be read: Permission denied\n" in said
+    assert cli.main(["decode", str(folder), "-f"]) == 1
+
+
+def test_names_do_not_steer_the_terminal(folder, capfd):
+    evil = "a\x1b[2Jb\nc\u202ed\x9b.png"
+    (folder / "a.png").rename(folder / evil)
+    assert cli.main(["encode", str(folder / evil)]) == 0
+    assert cli.main(["encode", str(folder / evil)]) == 1
+    with pytest.raises(SystemExit):
+        cli.main(["encode", "x", "--\x1b[2J"])
+    assert cli.main(["encode", str(folder / evil), str(folder / "missing\x1b"), "-f"]) == 1
+    said = capfd.readouterr().err
+    assert not set(said) & set("\x1b\u202e\x9b") and r"a\x1b[2Jb\nc\u202ed\x9b" in said
+    assert printable("naïve 図 \N{FAMILY} b.png") == "naïve 図 \N{FAMILY} b.png"
+    assert printable("\udcff") == "\\udcff"
+
+
+def test_bytes_that_are_no_text(folder, capfd):
+    name = os.fsdecode(b"\xff\xfe.png")
+    (folder / "a.png").rename(folder / name)
+    assert cli.main(["encode", str(folder / name)]) == 0
+    assert r"\udcff\udcfe" in capfd.readouterr().err
