@@ -8,6 +8,7 @@ standard error and never a traceback, unless --debug asks for it. Standard outpu
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import traceback
@@ -21,6 +22,7 @@ from codec.cli.report import explain, say
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line (sys.argv without `argv`) and return its exit code."""
     _fill_closed()
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it has to say comes as an exception
     parser = make_parser()
     args = parser.parse_args(argv)
     try:

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -166,7 +167,8 @@ def _encode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Termina
     with _open(job.source) as file:
         # Pillow needs to seek, which a pipe cannot.
         source = io.BytesIO(file.read()) if job.source == STANDARD else file
-        picture = read.load(source)
+        with _mute():
+            picture = read.load(source)
         input_bytes = source.seek(0, io.SEEK_END)
     codec = coder.get(args.model)
     start = time.perf_counter()
@@ -201,7 +203,7 @@ def _decode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Termina
 def _upscale(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Enlargement:
     from codec.image import read, write
 
-    with _open(job.source) as file:
+    with _open(job.source) as file, _mute():
         picture = read.load(io.BytesIO(file.read()) if job.source == STANDARD else file)
     codec = coder.get(args.model)
     start = time.perf_counter()
@@ -284,6 +286,26 @@ def _open(source: Path) -> Iterator[BinaryIO]:
     else:
         with open(source, "rb") as file:
             yield file
+
+
+@contextlib.contextmanager
+def _mute() -> Iterator[None]:
+    """Keep libtiff, which has its own way of saying what comes as an exception too, off standard error."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _write(job: Job, data: bytes, force: bool) -> None:

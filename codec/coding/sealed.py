@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
 _PROCESS = os.getpid()  # in which torch's pool of threads lives
 
 
-@contextmanager
+@contextlib.contextmanager
 def sealed(threads: int | None = None) -> Iterator[None]:
     """torch as a fresh process has it, with so many threads (None: as many as the caller has).
 
@@ -20,10 +20,11 @@ def sealed(threads: int | None = None) -> Iterator[None]:
     dtype, count = torch.get_default_dtype(), torch.get_num_threads()
     if os.getpid() != _PROCESS:
         threads = 1
+    cpu = torch.device("cpu")  # entered only where another is the default: it costs something at each operation
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
-        torch.device("cpu"),
+        contextlib.nullcontext() if torch.get_default_device() == cpu else cpu,
         torch.autocast("cpu", enabled=False),
         torch.autocast("cuda", enabled=False),
         torch.random.fork_rng(devices=[]),

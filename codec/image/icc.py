@@ -10,6 +10,7 @@ from PIL import Image, ImageCms
 
 from codec.image.colour import srgb_bytes, strips
 
+_LOOKED_AT = (b"kTRC", b"rTRC", b"gTRC", b"bTRC", b"rXYZ", b"gXYZ", b"bXYZ", b"A2B0")
 #: Columns: red, green and blue of sRGB under D50, as profiles have them.
 _SRGB_XYZ = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
 
@@ -83,12 +84,12 @@ def through(samples: np.ndarray, tables: list[np.ndarray], matrix: np.ndarray) -
 
 
 def _tags(icc: bytes) -> dict[str, bytes]:
-    """The tagged elements of a profile, without those that lie outside it."""
+    """The elements of a profile that are looked at here."""
     if len(icc) < 132:
         return {}
-    count = min(struct.unpack_from(">I", icc, 128)[0], (len(icc) - 132) // 12)
+    count = min(struct.unpack_from(">I", icc, 128)[0], (len(icc) - 132) // 12, 1000)
     entries = (struct.unpack_from(">4sII", icc, 132 + 12 * index) for index in range(count))
-    return {name.decode("latin-1"): icc[at : at + size] for name, at, size in entries}
+    return {name.decode(): icc[at : at + size] for name, at, size in entries if name in _LOOKED_AT}
 
 
 def _xyz(tag: bytes) -> np.ndarray | None:

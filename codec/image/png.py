@@ -55,6 +55,7 @@ def scan(file: BinaryIO, check_size: Callable[[int, int], None]) -> PngFile:
     notes: list[str] = []
     header = b""
     room = 0
+    told: set[bytes] = set()
     seen_pixels = False
     while True:
         head = file.read(8)
@@ -96,10 +97,15 @@ def scan(file: BinaryIO, check_size: Callable[[int, int], None]) -> PngFile:
             if name in _COLOURS and not sound:
                 notes.append(f"the damaged PNG chunk {name.decode()} was ignored")
             elif name in _TEXTS or name == b"eXIf":
-                if sound and not seen_pixels and (name == b"eXIf" or _tells_orientation(name, body)):
-                    out.write(head + body + check)
-                elif sound and seen_pixels and name == b"eXIf":
+                exif = name == b"eXIf"
+                keyword = name if exif else body.partition(b"\0")[0]
+                if not sound or keyword in told or (seen_pixels and not exif):
+                    continue
+                if seen_pixels:
                     said[name] = body
+                elif exif or _tells_orientation(name, body):
+                    out.write(head + body + check)
+                    told.add(keyword)
             elif sound:
                 said.setdefault(name, body)
         else:

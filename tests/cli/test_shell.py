@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,6 +14,7 @@ from codec import cli
 from codec.bitstream import container
 from codec.cli.report import printable
 from tests.support.fake_codec import FakeCodec
+from tests.support.files import tiff
 
 ROOT = Path(codec.__file__).parent.parent
 PROGRAM = (
@@ -118,3 +120,16 @@ def test_bytes_that_are_no_text(folder, capfd):
     (folder / "a.png").rename(folder / name)
     assert cli.main(["encode", str(folder / name)]) == 0
     assert r"\udcff\udcfe" in capfd.readouterr().err
+
+
+def test_a_damaged_tiff_is_one_line(folder, capfd):
+    samples = np.arange(60).reshape(4, 5, 3)
+    data = bytearray(tiff(samples, 8, 2, deflate=True))
+    data[-12:-6] = b"??????"
+    (folder / "a.tif").write_bytes(data)
+    assert cli.main(["encode", str(folder / "a.tif")]) == 1
+    assert capfd.readouterr().err.count("\n") == 1
+    forged = tiff(samples, 8, 2, tags={277: (3, [9])})
+    (folder / "a.tif").write_bytes(forged)
+    assert cli.main(["encode", str(folder / "a.tif")]) == 1
+    assert capfd.readouterr().err.count("\n") == 1
