@@ -1,6 +1,8 @@
 """The pages that say how something is added: their examples run, and their links lead somewhere."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +40,7 @@ def test_the_quantiser_of_the_page_is_one() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_files_that_a_page_names_are_there(page: Path) -> None:
-    named = set(re.findall(r"`((?:codec|benchmarks|tests|docs)/[\w/.-]+)`", page.read_text()))
+    named = set(re.findall(r"`((?:codec|benchmarks|results|tests|docs)/[\w/.-]+)`", page.read_text()))
     assert named and not [name for name in named if not (DOCS.parent / name).exists()]
 
 
@@ -56,3 +58,26 @@ def test_the_version_is_the_same_everywhere() -> None:
     root = DOCS.parent
     assert f"\nversion: {codec.__version__}\n" in (root / "CITATION.cff").read_text()
     assert f"## [{codec.__version__}]" in (root / "CHANGELOG.md").read_text()
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    pytest.importorskip("mkdocstrings", reason="the extra docs is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    result = subprocess.run(command, cwd=DOCS.parent, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "site" / "api.html").read_text()
+    assert all(f'id="codec.{name}"' in page for name in ("encode", "decode", "upscale", "api.load", "api.Codec.decode"))
+    assert "The LDC file format" in (tmp_path / "site" / "format.html").read_text()
+
+
+def test_what_belongs_to_one_machine_is_named_nowhere() -> None:
+    root = DOCS.parent
+    for page in (root / "README.md", root / "results" / "README.md", root / "CONTRIBUTING.md", *PAGES):
+        assert "../shared" not in page.read_text(), page
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in (DOCS.parent / "README.md", DOCS.parent / "results" / "README.md", DOCS.parent / "CONTRIBUTING.md", *PAGES):
+        links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+        assert not [link for link in links if "://" not in link and not (page.parent / link).exists()], page
