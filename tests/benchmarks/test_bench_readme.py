@@ -34,17 +34,21 @@ def test_the_readme_is_short_and_has_the_headline_table_alone() -> None:
     assert re.findall(r"<!-- table:(\w+) -->", text) == ["kodak"] and NOT_MEASURED not in text
     lines = text.splitlines()
     assert len(lines) <= 130
-    assert not [line for line in lines if len(line) > 116 and not line.startswith(("|", "!"))]
+    assert not [line for line in lines if len(line) > 112 and not line.startswith(("|", "!"))]
 
 
 def test_a_table_of_other_weights_is_left_out(tmp_path: Path) -> None:
     assert decoders(tmp_path) is None
     shipped = manifest.read()
     now = zoo.weights_hash(shipped, "ldm", shipped.default)
-    frame = pd.DataFrame({"decoder": ["ldm"], "bits_per_dim": 0.01, "rmse": 15.0, "rmse_minus_vq_low": 0.5, "rmse_minus_vq_high": 0.75})
+    frame = pd.DataFrame(
+        {"decoder": ["ldm"], "bits_per_dim": 0.01, "rmse": 15.0, "rmse_minus_vq_low": 0.5, "rmse_minus_vq_high": 0.75}
+    )
     (tmp_path / "kodak").mkdir()
     for digest in (now, "00000000"):
-        frame.assign(version=f"codec 0.1.0, model {shipped.default}, ldm {digest}, 1 step, effort 1").to_csv(tmp_path / "kodak" / "decoders.csv", index=False)
+        frame.assign(version=f"codec 0.1.0, model {shipped.default}, ldm {digest}, 1 step, effort 1").to_csv(
+            tmp_path / "kodak" / "decoders.csv", index=False
+        )
         table = decoders(tmp_path)
         if digest == now:
             assert table.RMSE.tolist() == ["15.00 (+0.50 to +0.75)"]
