@@ -71,7 +71,6 @@ def decode(
     sampler: str | None = None,
     guidance: float | None = None,
     consistency: bool | None = None,
-    stop: float | None = None,
     seed: int | None = None,
     context: Any = None,
     label: str | None = None,
@@ -83,11 +82,10 @@ def decode(
 
     decoder: vq is nearest to the original; the others (`Codec.decoders()`) make detail that was not sent.
     realism: 0 (no detail that was not sent) .. 1 (all of the decoder's, the default).
-    steps: of the sampler, 1 .. 1000; more is slower.
-    sampler: dpmpp_2m (the default), heun or ancestral.
+    steps: 1, the default, makes detail at once; 2 .. 1000 follow the diffusion process, and are slower.
+    sampler: of more than one step: dpmpp_2m (the default), heun or ancestral.
     guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
     consistency: make the sample agree with what is known of the picture (the default).
-    stop: noise level of the sampler's last estimate.
     seed: of the noise; the default is the one in the file, 0 for upscale.
     context: float array or tensor (N, D) for cross-attention, in place of what the file says.
     label: what the picture shows, one of `Codec.labels()`.
@@ -106,7 +104,6 @@ def decode(
         sampler=sampler,
         guidance=guidance,
         consistency=consistency,
-        stop=stop,
         seed=seed,
         context=context,
         label=label,
@@ -125,7 +122,6 @@ def upscale(
     sampler: str | None = None,
     guidance: float | None = None,
     consistency: bool | None = None,
-    stop: float | None = None,
     seed: int | None = None,
     context: Any = None,
     label: str | None = None,
@@ -136,11 +132,10 @@ def upscale(
     image: what codec.image.read.load takes; alpha is enlarged bicubically.
     scale: times as wide and as high, 2 or 4.
     realism: 0 (the bicubic enlargement) .. 1 (all of the decoder's, the default).
-    steps: of the sampler, 1 .. 1000; more is slower.
-    sampler: dpmpp_2m (the default), heun or ancestral.
+    steps: 1, the default, makes detail at once; 2 .. 1000 follow the diffusion process, and are slower.
+    sampler: of more than one step: dpmpp_2m (the default), heun or ancestral.
     guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
     consistency: make the sample agree with what is known of the picture (the default).
-    stop: noise level of the sampler's last estimate.
     seed: of the noise; the default is the one in the file, 0 for upscale.
     context: float array or tensor (N, D) for cross-attention, in place of what the file says.
     label: what the picture shows, one of `Codec.labels()`.
@@ -156,7 +151,6 @@ def upscale(
         sampler=sampler,
         guidance=guidance,
         consistency=consistency,
-        stop=stop,
         seed=seed,
         context=context,
         label=label,

@@ -1,6 +1,6 @@
-"""Tables of README.md from committed results: python -m benchmarks.report.readme
+"""Tables of README.md and docs/*.md from committed results: python -m benchmarks.report.readme
 
-Text between <!-- table:NAME --> and <!-- /table --> is replaced. A test keeps the committed README equal to what this makes.
+Text between <!-- table:NAME --> and <!-- /table --> is replaced. A test keeps the committed pages equal to what this makes.
 """
 
 import re
@@ -10,10 +10,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.report.tables import LIST_NAMES, markdown
+from benchmarks.report.tables import DIGITS, LIST_NAMES, markdown
+from codec import manifest, zoo
 
+ROOT = Path(__file__).resolve().parents[2]
+NOT_MEASURED = "Not measured with the shipped weights yet."
+DECODER_METRICS = ("rmse", "lpips", "dists", "fid")
 RATES = (0.02, 0.05, 0.1, 0.2, 0.35)  # bits/dim
 SHOWN = ("ours-vq", "jpeg", "jpeg2000", "webp", "jxl", "heic", "avif", "bpg-444")
+
+
+def of_these_weights(path: Path) -> pd.DataFrame | None:
+    """A table with a column ``version``; None if it is not there, or if a decoder in it had other weights than the shipped ones."""
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path)
+    used = set(re.findall(r"model (\d+), (\w+) ([0-9a-f]{8})", " ".join(table.version.dropna().unique())))
+    shipped = manifest.read()
+    known = {(str(m), name, zoo.weights_hash(shipped, name, m)) for m in shipped.models for name in shipped.decoders_of(m)}
+    return table if used <= known else None
 
 
 def kodak(results: Path) -> pd.DataFrame:
@@ -34,19 +49,22 @@ def kodak(results: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def decoders(results: Path) -> pd.DataFrame:
+def decoders(results: Path) -> pd.DataFrame | None:
     """The decoders of the same files; intervals are those of the difference to vq."""
-    d = pd.read_csv(results / "kodak" / "decoders.csv")
+    d = of_these_weights(results / "kodak" / "decoders.csv")
+    if d is None:
+        return None
+    metrics = [name for name in DECODER_METRICS if name in d]
 
-    def with_interval(row: pd.Series, metric: str, digits: int) -> str:
+    def with_interval(row: pd.Series, metric: str) -> str:
+        digits = DIGITS.get(metric, 3)
         text = f"{row[metric]:.{digits}f}"
         if row.decoder == "vq":
             return text
         return f"{text} ({row[f'{metric}_minus_vq_low']:+.{digits}f} to {row[f'{metric}_minus_vq_high']:+.{digits}f})"
 
     return pd.DataFrame(
-        {"bits/dim": f"{r.bits_per_dim:.3f}", "decoder": r.decoder, "RMSE": with_interval(r, "rmse", 2), "sqz_dist": with_interval(r, "sqz_dist", 3),
-         "sqz_kid": with_interval(r, "sqz_kid", 0), "MDSI": with_interval(r, "mdsi", 4)}
+        {"bits/dim": f"{r.bits_per_dim:.3f}", "decoder": r.decoder, **{LIST_NAMES.get(m, m): with_interval(r, m) for m in metrics}}
         for _, r in d.sort_values(["bits_per_dim", "decoder"], kind="stable").iterrows()
     )  # fmt: skip
 
@@ -77,29 +95,44 @@ def effort(results: Path) -> pd.DataFrame:
                          "BD-rate against bpg-444, %": [change(r, "bpg_") for r in e.itertuples()]})  # fmt: skip
 
 
-def upscaling(results: Path) -> pd.DataFrame:
-    u = pd.read_csv(results / "semantic" / "upscaling_mean.csv")
-    digits = {"rmse": 2, "psnr": 2, "ms_ssim": 4, "sqz_dist": 3, "sqz_kid": 0, "small_rmse": 2}
-    return u[["scale", "method"]].assign(**{LIST_NAMES.get(name, name): [f"{value:.{n}f}" for value in u[name]] for name, n in digits.items()})
+def upscaling(results: Path) -> pd.DataFrame | None:
+    u = of_these_weights(results / "semantic" / "upscaling_mean.csv")
+    if u is None:
+        return None
+    names = [name for name in ("rmse", "psnr", "ms_ssim", "lpips", "dists", "fid", "small_rmse") if name in u]
+    return u[["scale", "method"]].assign(**{LIST_NAMES.get(name, name): [f"{value:.{DIGITS.get(name, 3)}f}" for value in u[name]] for name in names})
 
 
-TABLES: dict[str, Callable[[Path], pd.DataFrame]] = {"kodak": kodak, "decoders": decoders, "quantisers": quantisers, "speed": speed, "effort": effort, "upscaling": upscaling}
+#: None stands for a table that was not measured with the shipped weights.
+TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {"kodak": kodak, "decoders": decoders, "quantisers": quantisers, "speed": speed, "effort": effort, "upscaling": upscaling}
+
+
+def body(name: str, results: Path) -> str:
+    """A table as Markdown, or a sentence in its place."""
+    table = TABLES[name](results)
+    return f"{NOT_MEASURED}\n" if table is None else markdown(table)
 
 
 def filled(text: str, results: Path) -> str:
-    """README text with all its tables made anew."""
+    """Text of a page with all its tables made anew."""
     return re.sub(
         r"<!-- table:(\w+) -->.*?<!-- /table -->",
-        lambda found: f"<!-- table:{found[1]} -->\n{markdown(TABLES[found[1]](results))}<!-- /table -->",
+        lambda found: f"<!-- table:{found[1]} -->\n{body(found[1], results)}<!-- /table -->",
         text,
         flags=re.DOTALL,
     )
 
 
+def pages(root: Path = ROOT) -> list[Path]:
+    """The pages whose tables are filled."""
+    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+
+
 def main() -> None:
-    root = Path(__file__).resolve().parents[2]
-    readme = root / "README.md"
-    readme.write_text(filled(readme.read_text(), root / "results"))
+    for page in pages():
+        text = page.read_text()
+        if (new := filled(text, ROOT / "results")) != text:
+            page.write_text(new)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The pages that say how something is added: their examples run, and their links lead somewhere."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
+OTHERS = [DOCS.parent / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "results/README.md")]
 
 
 def block(page: str) -> str:
@@ -38,8 +41,23 @@ def test_the_quantiser_of_the_page_is_one() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_files_that_a_page_names_are_there(page: Path) -> None:
-    named = set(re.findall(r"`((?:codec|benchmarks|tests|docs)/[\w/.-]+)`", page.read_text()))
+    named = set(re.findall(r"`((?:codec|benchmarks|results|tests|docs)/[\w/.-]+)`", page.read_text()))
     assert named and not [name for name in named if not (DOCS.parent / name).exists()]
+
+
+def test_the_metric_of_the_page_is_one() -> None:
+    import torch
+
+    text = block("add-a-metric.md")
+    assert len(text.splitlines()) <= 25
+    made: dict = {}
+    exec(text, made)
+    metric = made["METRIC"].maker(None)
+    x = torch.rand(1, 3, 8, 9, generator=torch.Generator().manual_seed(0))
+    metric.reference(x)
+    assert metric.score(x + 0.1) == pytest.approx(0, abs=1e-4)  # the same everywhere has no gradient
+    ramp = torch.arange(9) * (2 / 255)
+    assert metric.score(x + ramp) == pytest.approx(2, rel=1e-4)
 
 
 def test_the_manifest_of_the_page_is_read(tmp_path: Path) -> None:
@@ -56,3 +74,38 @@ def test_the_version_is_the_same_everywhere() -> None:
     root = DOCS.parent
     assert f"\nversion: {codec.__version__}\n" in (root / "CITATION.cff").read_text()
     assert f"## [{codec.__version__}]" in (root / "CHANGELOG.md").read_text()
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    pytest.importorskip("mkdocstrings", reason="the extra docs is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    result = subprocess.run(command, cwd=DOCS.parent, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "site" / "api.html").read_text()
+    assert all(f'id="codec.{name}"' in page for name in ("encode", "decode", "upscale", "api.load", "api.Codec.decode"))
+    assert "The LDC file format" in (tmp_path / "site" / "format.html").read_text()
+
+
+def test_the_networks_of_the_training_page_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch, files = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "HUB" / "checkpoints"
+    folder.mkdir(parents=True)
+    for name in ("vgg16-397923af.pth", "alexnet-owt-7be5be79.pth"):
+        torch.save({"features.0.bias": torch.ones(3), "classifier.1.bias": torch.zeros(3)}, folder / name)
+    exec(block("training.md"), {})
+    assert list(files.load_file("vgg.safetensors")) == list(files.load_file("alex.safetensors")) == ["features.0.bias"]
+    heads = files.load_file("heads.safetensors")
+    assert set(heads) == {f"{name}.lin{k}.weight" for name in ("vgg", "alex") for k in range(5)}
+
+
+def test_what_belongs_to_one_machine_is_named_nowhere() -> None:
+    for page in OTHERS + PAGES:
+        assert "../shared" not in page.read_text(), page
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in OTHERS + PAGES:
+        links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+        assert not [link for link in links if "://" not in link and not (page.parent / link).exists()], page
