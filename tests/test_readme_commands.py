@@ -61,9 +61,6 @@ def test_the_first_commands_name_what_there_is() -> None:
     assert (Path(matplotlib.__file__).parents[1] / photo).is_file()
 
 
-@pytest.mark.xfail(
-    raises=TypeError, reason="codec.decode and codec.upscale still pass on the option stop, which is gone"
-)
 def test_the_lines_of_python_run(tmp_path: Path, small: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Image.fromarray(small[::4, ::4]).save("photo.jpg")

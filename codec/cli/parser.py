@@ -146,8 +146,8 @@ def _model(text: str) -> str | int:
 def _add_compute(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="DIR", help="folder of weights to add, with its manifest.json")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default cpu")
-    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto",
-                        help="of the networks that make pictures; auto: bfloat16 where it is fast, never to encode; default auto")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="float32",
+                        help="of the networks that make pictures; auto: bfloat16 where it is fast, never to encode; default float32")
     parser.add_argument("--threads", type=_whole(1, 1024), metavar="N", help="CPU threads; default: all")
 
 
