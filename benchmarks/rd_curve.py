@@ -50,7 +50,9 @@ def say(sentence: str) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="rd_curve.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="rd_curve.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=Path, help="folder of pictures (default: photographs in installed packages)")
     parser.add_argument(
         "--codecs",
@@ -58,14 +60,24 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"names or groups, with commas: ours, classic, bpg, compressai, all, {', '.join(NAMES)}",
     )
     parser.add_argument(
-        "--plugin", action="append", default=[], metavar="FILE.py", help="file with more codecs (docs/add-a-codec.md); may be repeated"
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="file with more codecs (docs/add-a-codec.md); may be repeated",
     )
     parser.add_argument(
-        "--settings", action="append", default=[], metavar="CODEC=A,B,...", help="settings of one codec instead of its own list"
+        "--settings",
+        action="append",
+        default=[],
+        metavar="CODEC=A,B,...",
+        help="settings of one codec instead of its own list",
     )
     parser.add_argument("--points", type=int, help="use only this many of each codec's settings, spread evenly")
     parser.add_argument(
-        "--metrics", default=",".join(DEFAULT_METRICS), help=f"beside rmse and psnr: {', '.join((*IMAGE_METRICS, *SET_METRICS))}"
+        "--metrics",
+        default=",".join(DEFAULT_METRICS),
+        help=f"beside rmse and psnr: {', '.join((*IMAGE_METRICS, *SET_METRICS))}",
     )
     parser.add_argument(
         "--feature-weights",
@@ -74,10 +86,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"SqueezeNet 1.1 weights for sqz_dist and sqz_kid (or ${_WEIGHTS_VARIABLE})",
     )
     parser.add_argument(
-        "--weights-cache", type=Path, help="torch hub folder for lpips, lpips_vgg, dists, effnet, label_agreement, fid, kid (python -m benchmarks.metrics.weights makes it) and compressai"
+        "--weights-cache",
+        type=Path,
+        help="torch hub folder for lpips, lpips_vgg, dists, effnet, label_agreement, fid, kid (python -m benchmarks.metrics.weights makes it) and compressai",
     )
-    parser.add_argument("--anchor", action="append", help="anchor of a Bjontegaard table; may be repeated (default: bpg-444, jpeg, webp and jpeg2000)")
-    parser.add_argument("--published", help="data set whose published curves are drawn (default: the folder's name, if known)")
+    parser.add_argument(
+        "--anchor",
+        action="append",
+        help="anchor of a Bjontegaard table; may be repeated (default: bpg-444, jpeg, webp and jpeg2000)",
+    )
+    parser.add_argument(
+        "--published", help="data set whose published curves are drawn (default: the folder's name, if known)"
+    )
     parser.add_argument("--rate-axis", choices=("linear", "log", "both"), default="both")
     parser.add_argument("--no-report", action="store_true", help="no contact sheet and no HTML report")
     parser.add_argument("--device", default="cpu", help="torch device of the neural codecs")
@@ -187,7 +207,9 @@ def run(options: argparse.Namespace) -> int:
         ]  # fmt: skip
         processes = min(options.jobs, max(len(jobs), 1))
         started = time.perf_counter()
-        if processes > 1:  # pandas and matplotlib, which the workers need not load: read while this process waits for them
+        if (
+            processes > 1
+        ):  # pandas and matplotlib, which the workers need not load: read while this process waits for them
             threading.Thread(target=import_module, args=("benchmarks.report.outputs",), daemon=True).start()
         failures, busy_s = measure(jobs, plan, processes, table)
         measured = time.perf_counter()

@@ -117,7 +117,15 @@ class Codec:
             x = pad(picture.rgb if options.keep_hidden else fill_hidden(picture.rgb, picture.alpha)).to(self._device)
 
             def at(level: int, effort: int, step: Callable[[float], None]) -> bytes:
-                header = Header(picture.width, picture.height, self.model_id, self._model.table_hash, level, picture.gray, options.seed)
+                header = Header(
+                    picture.width,
+                    picture.height,
+                    self.model_id,
+                    self._model.table_hash,
+                    level,
+                    picture.gray,
+                    options.seed,
+                )
                 return pack(header, self._sections(x, level, effort, step), alpha)
 
             target = options.target_bytes
@@ -235,7 +243,17 @@ class Codec:
                 rgb = self._model.decoded(v_hat, header.level, lambda done: step(done * 0.1)).numpy()
                 whole = None not in stream.sections
                 with self._networks(self._narrow):
-                    rgb = self._restore(decoder, net, rgb, tokens, v_hat if whole else None, header.level, options, header.seed, lambda done: step(0.1 + 0.9 * done))
+                    rgb = self._restore(
+                        decoder,
+                        net,
+                        rgb,
+                        tokens,
+                        v_hat if whole else None,
+                        header.level,
+                        options,
+                        header.seed,
+                        lambda done: step(0.1 + 0.9 * done),
+                    )
         return rgb[: header.height, : header.width], header.gray, alpha
 
     def upscale(
@@ -291,12 +309,20 @@ class Codec:
         with self._settings(), torch.inference_mode(), self._networks(self._narrow):
             x = pad(bicubic).to(self._device)
             small = torch.from_numpy(picture.rgb.copy()).to(self._device).permute(2, 0, 1)[None].float() / 255
-            small = F.pad(small, (0, x.shape[3] // scale - small.shape[3], 0, x.shape[2] // scale - small.shape[2]), mode="replicate")
+            small = F.pad(
+                small,
+                (0, x.shape[3] // scale - small.shape[3], 0, x.shape[2] // scale - small.shape[2]),
+                mode="replicate",
+            )
             condition = restore.conditioned(net, x.float() / 255, task, None, options, self._label(options))
             known = restore.Known(condition, partial(back_project, small=small, factor=scale, rounds=6))
             x_hat = restore.restore("ldm", net, known, options, options.seed or 0, progress or _ignore)
             rgb = restore.blend(x, x_hat, options.realism)[0].permute(1, 2, 0).cpu().numpy()[:h, :w]
-        alpha = None if picture.alpha is None else np.asarray(Image.fromarray(picture.alpha).resize((w, h), Image.Resampling.BICUBIC))
+        alpha = (
+            None
+            if picture.alpha is None
+            else np.asarray(Image.fromarray(picture.alpha).resize((w, h), Image.Resampling.BICUBIC))
+        )
         return assemble(rgb, picture.gray, alpha)
 
     # parts
@@ -337,7 +363,16 @@ class Codec:
         return known.conditioner.tokens[known.names.index(options.label)]
 
     def _restore(
-        self, name: str, net: Restorer, rgb: np.ndarray, tokens: np.ndarray, v_hat: np.ndarray | None, level: int, options: restore.Options, seed: int, step: Callable[[float], None]
+        self,
+        name: str,
+        net: Restorer,
+        rgb: np.ndarray,
+        tokens: np.ndarray,
+        v_hat: np.ndarray | None,
+        level: int,
+        options: restore.Options,
+        seed: int,
+        step: Callable[[float], None],
     ) -> np.ndarray:
         """rgb (H, W, 3): the vq picture, padded; v_hat None: the stream was cut, and what is missing of it says nothing -> uint8 (H, W, 3)."""
         model, position = self._model.vqvae, self._model.position(level)
@@ -348,7 +383,9 @@ class Codec:
             agree = stream_agreement(model, torch.from_numpy(v_hat)[None].to(self._device).float() / UNIT, position)
         task = min(float(position), model.config.anchors - 1.0)
         condition = restore.conditioned(net, x.float() / 255, task, codewords, options, self._label(options))
-        x_hat = restore.restore(name, net, restore.Known(condition, agree), options, seed if options.seed is None else options.seed, step)
+        x_hat = restore.restore(
+            name, net, restore.Known(condition, agree), options, seed if options.seed is None else options.seed, step
+        )
         return restore.blend(x, x_hat, options.realism)[0].permute(1, 2, 0).cpu().numpy()
 
     def _networks(self, narrow: bool) -> torch.autocast:
@@ -373,7 +410,9 @@ def _generation(asked: DecodeOptions | UpscaleOptions) -> restore.Options:
     return restore.Options(**given)
 
 
-def _largest_below(target: int, at: Callable[[int, int, Callable[[float], None]], bytes], effort: int, step: Callable[[float], None]) -> bytes:
+def _largest_below(
+    target: int, at: Callable[[int, int, Callable[[float], None]], bytes], effort: int, step: Callable[[float], None]
+) -> bytes:
     """Bisection over levels for the largest file of at most ``target`` bytes; probes are made at effort 1, the last ones at ``effort``."""
     low = at(0, 1, _ignore)
     if len(low) > target:

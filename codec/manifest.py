@@ -37,7 +37,7 @@ class Weights:
         return ("vq", *dict.fromkeys(name for own in self.decoders.values() for name in own))
 
     def number_of(self, model: str | int) -> int:
-        """"default" or an id -> id. Raises UnknownModelError for one that is not there."""
+        """ "default" or an id -> id. Raises UnknownModelError for one that is not there."""
         number = self.default if model == "default" else int(model)
         if number not in self.models:
             there = ", ".join(map(str, sorted(self.models)))

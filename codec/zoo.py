@@ -79,7 +79,14 @@ def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") ->
     model.load_state_dict(state)
     _restore_prior(model, integers)
     model = model.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
-    coder = LatentCoder(config, TRELLISES[meta["trellis"]], integers, LatentTables.from_flat(integers), TokenTables.from_flat(integers), device)
+    coder = LatentCoder(
+        config,
+        TRELLISES[meta["trellis"]],
+        integers,
+        LatentTables.from_flat(integers),
+        TokenTables.from_flat(integers),
+        device,
+    )
     return PerceptualModel(model_id, hash_arrays(integers), config, model, coder)
 
 
@@ -120,7 +127,12 @@ def write_restorer(path: Path, net: Restorer) -> None:
             arrays[name], arrays[name + _ROWS] = quantised(w)
         else:
             arrays[name] = w if name in _EXACT else w.astype(np.float16)
-    meta = {"painter": asdict(net.painter.config), "denoiser": asdict(net.denoiser.config), "anchors": net.anchors, "codeword": net.hyper.project.in_features}
+    meta = {
+        "painter": asdict(net.painter.config),
+        "denoiser": asdict(net.denoiser.config),
+        "anchors": net.anchors,
+        "codeword": net.hyper.project.in_features,
+    }
     save_file(arrays, path, {"restorer": json.dumps(meta)})
 
 
@@ -129,12 +141,16 @@ def read_restorer(path: Path, device: torch.device | str = "cpu") -> Restorer:
     try:
         with safe_open(path, "numpy") as f:
             meta, arrays = json.loads(f.metadata()["restorer"]), {k: f.get_tensor(k) for k in f.keys()}
-        net = Restorer(PainterConfig(**meta["painter"]), DenoiserConfig(**meta["denoiser"]), meta["anchors"], meta["codeword"])
+        net = Restorer(
+            PainterConfig(**meta["painter"]), DenoiserConfig(**meta["denoiser"]), meta["anchors"], meta["codeword"]
+        )
         state = {}
         for name, a in arrays.items():
             if not name.endswith(_ROWS):
                 w = a.astype(np.float32)
-                state[name] = torch.from_numpy(w * arrays[name + _ROWS].reshape(-1, *[1] * (w.ndim - 1)) if a.dtype == np.int8 else w)
+                state[name] = torch.from_numpy(
+                    w * arrays[name + _ROWS].reshape(-1, *[1] * (w.ndim - 1)) if a.dtype == np.int8 else w
+                )
         net.load_state_dict(state)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise CodecError(f"the weights {path.name} cannot be read: {error}") from error
@@ -160,13 +176,19 @@ def load_restorer(weights: Weights, name: str, model_id: int, device: torch.devi
     """Network of a semantic decoder. Raises UnsupportedError where there are no weights for this model."""
     path = weights.decoders.get(model_id, {}).get(name)
     if path is None:
-        raise UnsupportedError(f"model {model_id} has no decoder {name!r} (it has: {', '.join(weights.decoders_of(model_id))})")
+        raise UnsupportedError(
+            f"model {model_id} has no decoder {name!r} (it has: {', '.join(weights.decoders_of(model_id))})"
+        )
     return read_restorer(path, device)
 
 
 def write_labels(path: Path, labels: Labels) -> None:
     """Stores a conditioner and the names of its labels."""
-    save_file({"tokens": labels.conditioner.tokens.detach().cpu().numpy().astype(np.float16)}, path, {"names": json.dumps(labels.names)})
+    save_file(
+        {"tokens": labels.conditioner.tokens.detach().cpu().numpy().astype(np.float16)},
+        path,
+        {"names": json.dumps(labels.names)},
+    )
 
 
 def read_labels(path: Path, device: torch.device | str = "cpu") -> Labels:

@@ -56,7 +56,16 @@ def test_round_trip(shipped, photo, size, mode):
 
 def test_flat_pictures_keep_their_colour(shipped):
     """Saturated colours are rare in photographs: there single pixels are off by more (README, limits)."""
-    most = {(0, 0, 0): 4, (255, 255, 255): 4, (20, 120, 90): 4, (255, 255, 0): 6, (0, 255, 0): 6, (0, 0, 255): 8, (255, 0, 0): 14, (255, 0, 255): 20}
+    most = {
+        (0, 0, 0): 4,
+        (255, 255, 255): 4,
+        (20, 120, 90): 4,
+        (255, 255, 0): 6,
+        (0, 255, 0): 6,
+        (0, 0, 255): 8,
+        (255, 0, 0): 14,
+        (255, 0, 255): 20,
+    }
     for colour, single in most.items():
         flat = np.full((40, 50, 3), colour, np.uint8)
         for quality, mean, size in ((50, 2, 100), (100, 1, 200)):
@@ -260,7 +269,9 @@ def test_tiles_leave_no_seams(shipped, small, ladder, monkeypatch, tile):
         assert np.abs(tiled.astype(int) - whole).max() <= 1
         with monkeypatch.context() as without:
             without.setattr(tiles, "HALO", 0)
-            assert np.abs(shipped.decode_array(data).astype(int) - whole).max() > 1  # so the comparison above sees seams
+            assert (
+                np.abs(shipped.decode_array(data).astype(int) - whole).max() > 1
+            )  # so the comparison above sees seams
         monkeypatch.undo()
 
 

@@ -27,7 +27,9 @@ def drawn(height: int, width: int) -> np.ndarray:
     """Edges, ramps and a disc, uint8 (height, width, 3)."""
     y, x = np.mgrid[:height, :width]
     disc = (x - width / 2) ** 2 + (y - height / 2) ** 2 < (min(height, width) / 3) ** 2
-    return np.stack([x * 255 // max(1, width - 1), np.where(disc, 220, 40), y * 255 // max(1, height - 1)], 2).astype(np.uint8)
+    return np.stack([x * 255 // max(1, width - 1), np.where(disc, 220, 40), y * 255 // max(1, height - 1)], 2).astype(
+        np.uint8
+    )
 
 
 def sources(photo: Image.Image) -> dict[str, tuple[object, dict]]:
@@ -94,4 +96,8 @@ def test_files_of_a_dropped_model_are_refused(shipped):
 
 
 def test_nothing_golden_is_forgotten():
-    assert {path.stem for path in FOLDER.glob("model*.ldc")} == set(json.loads(CODES.read_text())) >= {f"model5-{name}" for name in NAMES}
+    assert (
+        {path.stem for path in FOLDER.glob("model*.ldc")}
+        == set(json.loads(CODES.read_text()))
+        >= {f"model5-{name}" for name in NAMES}
+    )

@@ -34,7 +34,18 @@ ALLOWED = {
     "bitstream": {"errors"},
     "errors": set(),
     "_compat": set(),
-    "training": {"root", "restoration", "coding", "image", "zoo", "manifest", "models", "diffusion", "bitstream", "_compat"},
+    "training": {
+        "root",
+        "restoration",
+        "coding",
+        "image",
+        "zoo",
+        "manifest",
+        "models",
+        "diffusion",
+        "bitstream",
+        "_compat",
+    },
 }
 
 #: Layers that work without torch, at least until something is really coded.

@@ -80,7 +80,9 @@ def test_one_id_of_two_models_is_refused(folder):
         manifest.read(folder)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"models": []}', '{"models": {"x": {}}}', '{"models": {"1": {"file": "../a", "sha256": ""}}}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"models": []}', '{"models": {"x": {}}}', '{"models": {"1": {"file": "../a", "sha256": ""}}}']
+)
 def test_what_is_no_manifest_is_one_sentence(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(CodecError, match="weights"):

@@ -27,4 +27,6 @@ def peaks(tmp_path_factory) -> dict[str, int]:
 
 @pytest.mark.parametrize("what", ["encode", "decode"])
 def test_twelve_megapixels(peaks, what):
-    assert 4 * SIZE[0] * SIZE[1] < peaks[what] < LIMIT  # from below: what the picture itself takes, so that a broken counter is seen
+    assert (
+        4 * SIZE[0] * SIZE[1] < peaks[what] < LIMIT
+    )  # from below: what the picture itself takes, so that a broken counter is seen

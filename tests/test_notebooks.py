@@ -31,7 +31,9 @@ def run(name: str) -> nbformat.NotebookNode:
     """The notebook with fresh outputs. Raises CellExecutionError for a cell that fails."""
     notebook = read(name)
     resources = {"metadata": {"path": str(FOLDER)}}
-    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources, record_timing=False, coalesce_streams=True)
+    client = NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources=resources, record_timing=False, coalesce_streams=True
+    )
     with tempfile.TemporaryDirectory() as home:  # no history and no settings of the user
         client.execute(env={**os.environ, "IPYTHONDIR": home, "TMPDIR": home})
     return notebook
@@ -48,7 +50,10 @@ def texts(cell: nbformat.NotebookNode) -> list[str]:
 
 def kinds(notebook: nbformat.NotebookNode) -> list[list[str]]:
     """For each code cell, what it shows, but for the numbers."""
-    return [[kind for output in cell.outputs for kind in sorted(output.get("data", {output.output_type: None}))] for cell in code_cells(notebook)]
+    return [
+        [kind for output in cell.outputs for kind in sorted(output.get("data", {output.output_type: None}))]
+        for cell in code_cells(notebook)
+    ]
 
 
 def test_the_list_is_complete():

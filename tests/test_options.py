@@ -14,7 +14,18 @@ from codec.options import TAKES, DecodeOptions, EncodeOptions, UpscaleOptions
 KINDS = {"encode": EncodeOptions, "decode": DecodeOptions, "upscale": UpscaleOptions, "decode_array": DecodeOptions}
 
 
-@pytest.mark.parametrize("function", [codec.encode, codec.decode, codec.upscale, api.Codec.encode, api.Codec.decode, api.Codec.upscale, api.Codec.decode_array])
+@pytest.mark.parametrize(
+    "function",
+    [
+        codec.encode,
+        codec.decode,
+        codec.upscale,
+        api.Codec.encode,
+        api.Codec.decode,
+        api.Codec.upscale,
+        api.Codec.decode_array,
+    ],
+)
 def test_functions_show_the_fields_of_the_record(function):
     shown = dict(inspect.signature(function).parameters)
     assert not any(p.kind is p.VAR_KEYWORD for p in shown.values())
@@ -26,13 +37,33 @@ def test_functions_show_the_fields_of_the_record(function):
         assert not missing
 
 
-@pytest.mark.parametrize("wrong", [{"quality": 101}, {"effort": 0}, {"seed": -1}, {"target_bpp": 1, "target_bytes": 9}, {"target_bytes": 0}, {"target_bpp": float("inf")}, {"target_bytes": float("inf")}, {"target_bpp": float("nan")}, {"quality": "50"}, {"quality": None}, {"effort": 1.5}, {"seed": 1.5}, {"target_bytes": "9"}, {"quality": np.zeros(2)}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"quality": 101},
+        {"effort": 0},
+        {"seed": -1},
+        {"target_bpp": 1, "target_bytes": 9},
+        {"target_bytes": 0},
+        {"target_bpp": float("inf")},
+        {"target_bytes": float("inf")},
+        {"target_bpp": float("nan")},
+        {"quality": "50"},
+        {"quality": None},
+        {"effort": 1.5},
+        {"seed": 1.5},
+        {"target_bytes": "9"},
+        {"quality": np.zeros(2)},
+    ],
+)
 def test_what_cannot_be_encoded(wrong):
     with pytest.raises(CodecError):
         EncodeOptions(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"max_bytes": -1}, {"max_bytes": 1.5}, {"decoder": "ldm", "steps": 2.5}, {"decoder": "ldm", "seed": "1"}])
+@pytest.mark.parametrize(
+    "wrong", [{"max_bytes": -1}, {"max_bytes": 1.5}, {"decoder": "ldm", "steps": 2.5}, {"decoder": "ldm", "seed": "1"}]
+)
 def test_what_cannot_be_decoded(wrong):
     with pytest.raises(CodecError):
         DecodeOptions(**wrong)
@@ -40,7 +71,17 @@ def test_what_cannot_be_decoded(wrong):
 
 @pytest.mark.parametrize("decoder", TAKES)
 def test_every_option_is_taken_or_refused(decoder):
-    values = {"realism": 0.5, "steps": 2, "sampler": "heun", "guidance": 2.0, "consistency": True, "stop": 1.0, "seed": 1, "context": np.zeros((1, 8)), "label": "sky"}
+    values = {
+        "realism": 0.5,
+        "steps": 2,
+        "sampler": "heun",
+        "guidance": 2.0,
+        "consistency": True,
+        "stop": 1.0,
+        "seed": 1,
+        "context": np.zeros((1, 8)),
+        "label": "sky",
+    }
     assert set(values) == set(TAKES["ldm"])
     for name, value in values.items():
         if name in TAKES[decoder]:
@@ -53,10 +94,23 @@ def test_every_option_is_taken_or_refused(decoder):
 def test_what_a_decoder_takes_changes_its_picture(small_codec):
     """And what it does not take would not: the table of effects is true of the networks."""
     data = small_codec.encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), quality=60)
-    values = {"realism": 0.5, "steps": 5, "sampler": "heun", "guidance": 3.0, "consistency": False, "stop": 1.0, "seed": 9, "context": np.ones((1, 8), np.float32), "label": "dogs"}
+    values = {
+        "realism": 0.5,
+        "steps": 5,
+        "sampler": "heun",
+        "guidance": 3.0,
+        "consistency": False,
+        "stop": 1.0,
+        "seed": 9,
+        "context": np.ones((1, 8), np.float32),
+        "label": "dogs",
+    }
     for decoder, takes in TAKES.items():
         plain = small_codec.decode_array(data, decoder=decoder)
         for name in takes:
-            assert not np.array_equal(plain, small_codec.decode_array(data, decoder=decoder, **{name: values[name]})), (decoder, name)
+            assert not np.array_equal(plain, small_codec.decode_array(data, decoder=decoder, **{name: values[name]})), (
+                decoder,
+                name,
+            )
     with pytest.raises(TypeError, match="nonsense"):
         small_codec.decode(data, nonsense=1)

@@ -33,13 +33,22 @@ def test_codes_are_the_same_under_every_configuration(tmp_path):
     plain = {
         k: v
         for k, v in os.environ.items()
-        if k not in ("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+        if k
+        not in (
+            "ATEN_CPU_CAPABILITY",
+            "MKL_ENABLE_INSTRUCTIONS",
+            "ONEDNN_MAX_CPU_ISA",
+            "OMP_NUM_THREADS",
+            "MKL_NUM_THREADS",
+        )
     }
     try:
         for level in available():
             command = [sys.executable, "-m", "tests.support.portable_worker", str(tmp_path), level]
             env = {**plain, **LIBRARIES[level], "ATEN_CPU_CAPABILITY": level}
-            workers[level] = subprocess.Popen(command, env=env, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            workers[level] = subprocess.Popen(
+                command, env=env, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
             assert workers[level].stdout.readline() == "ready\n"  # one after the other: they share the cores
         meant = {path.stem: path.read_text() for path in tmp_path.glob("*.codes")}
         assert len(meant) == len(workers) * 4 * 2 == len(list(tmp_path.glob("*.ldc")))

@@ -49,7 +49,10 @@ def test_files_are_the_same_unless_bfloat16_is_asked_for(shipped, narrow, small,
     data = shipped.encode(small, quality=60)
     assert auto.encode(small, quality=60) == data
     other = narrow.encode(small, quality=60)
-    assert 0.98 < len(other) / len(data) < 1.02 and abs(rmse(shipped.decode_array(other), small) - rmse(shipped.decode_array(data), small)) < 0.05
+    assert (
+        0.98 < len(other) / len(data) < 1.02
+        and abs(rmse(shipped.decode_array(other), small) - rmse(shipped.decode_array(data), small)) < 0.05
+    )
 
 
 def test_auto_takes_what_the_machine_has(monkeypatch):

@@ -91,12 +91,19 @@ def bootstrap(values: ArrayLike, seed: int = 0) -> tuple[float, float, float]:
 def image_curves(table: pd.DataFrame) -> dict[str, Curve]:
     """One curve per image of the rows of one codec; lossless points have no PSNR and are left out."""
     rows = table[table.rmse > 0]
-    return {str(digest): Curve(group.bits_per_dim.to_numpy(), group.rmse.to_numpy()) for digest, group in rows.groupby("image_hash")}
+    return {
+        str(digest): Curve(group.bits_per_dim.to_numpy(), group.rmse.to_numpy())
+        for digest, group in rows.groupby("image_hash")
+    }
 
 
 def structural(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that have MS-SSIM, with the error whose PSNR is MS-SSIM in dB, -10 log10(1 - MS-SSIM), in place of RMSE."""
-    return table.assign(rmse=255 * np.sqrt(1 - table.ms_ssim)).dropna(subset="rmse") if "ms_ssim" in table else table.head(0)
+    return (
+        table.assign(rmse=255 * np.sqrt(1 - table.ms_ssim)).dropna(subset="rmse")
+        if "ms_ssim" in table
+        else table.head(0)
+    )
 
 
 def rates(test: Mapping[str, Curve], anchor: Mapping[str, Curve]) -> list[float]:
@@ -111,7 +118,15 @@ def compare(codec: str, test: pd.DataFrame, anchor_name: str, anchor: pd.DataFra
     errors = [bd_rmse(theirs[image], ours[image]) for image in sorted(set(ours) & set(theirs))]
     by_structure = rates(image_curves(structural(test)), image_curves(structural(anchor)))
     of_means = bd_rate(mean_curve(anchor), mean_curve(test))
-    return BdResult(codec, anchor_name, int(np.isfinite(by_error).sum()), *bootstrap(by_error), *bootstrap(errors), of_means, *bootstrap(by_structure))
+    return BdResult(
+        codec,
+        anchor_name,
+        int(np.isfinite(by_error).sum()),
+        *bootstrap(by_error),
+        *bootstrap(errors),
+        of_means,
+        *bootstrap(by_structure),
+    )
 
 
 def bd_table(table: pd.DataFrame, anchor: str) -> pd.DataFrame:

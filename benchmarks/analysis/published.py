@@ -65,7 +65,9 @@ def _points(dataset: str, system: str, columns: list[str]) -> pd.DataFrame:
 
 def generative_curves(dataset: str, columns: list[str]) -> dict[str, pd.DataFrame]:
     """Label -> points of the generative codecs where all columns are known, by rate."""
-    found = {label: _points(file.format(dataset) or dataset, system, columns) for label, (file, system) in GENERATIVE.items()}
+    found = {
+        label: _points(file.format(dataset) or dataset, system, columns) for label, (file, system) in GENERATIVE.items()
+    }
     return {label: points for label, points in found.items() if len(points)}
 
 

@@ -18,7 +18,9 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     if sps.implicit_rdpcm:
         raise BpgError("BPG file with implicit RDPCM (lossless jctvc): not supported, FFmpeg decodes it wrongly")
     idc = picture.pixel_format.chroma_format_idc
-    stream = hevc.START_CODE.join((b"", hevc.build_vps(), hevc.build_sps(sps, idc, picture.width, picture.height), picture.hevc_data))
+    stream = hevc.START_CODE.join(
+        (b"", hevc.build_vps(), hevc.build_sps(sps, idc, picture.width, picture.height), picture.hevc_data)
+    )
     luma, *chroma = decode_planes(stream, idc)
     width, height = picture.width, picture.height
     if luma.shape[0] < height or luma.shape[1] < width:

@@ -34,13 +34,16 @@ def encode(
     padded_width, padded_height = (-(-side // _BLOCK) * _BLOCK for side in (width, height))
     sizes = [(padded_width, padded_height)] + [pixel_format.chroma_size(padded_width, padded_height)] * 2
     padded = [
-        np.pad(plane, ((0, h - plane.shape[0]), (0, w - plane.shape[1])), mode="edge") for plane, (w, h) in zip(planes, sizes, strict=False)
+        np.pad(plane, ((0, h - plane.shape[0]), (0, w - plane.shape[1])), mode="edge")
+        for plane, (w, h) in zip(planes, sizes, strict=False)
     ]
     nals = hevc.split_nals(encode_planes(padded, pixel_format.chroma_format_idc, q))
     sps = next(nal for nal in nals if hevc.nal_type(nal) == hevc.NAL_SPS)
     kept = [nal for nal in nals if hevc.nal_type(nal) in (hevc.NAL_PPS, *hevc.NAL_IDR)]
     reduced = hevc.reduce_sps(sps, pixel_format.chroma_format_idc, padded_width, padded_height)
-    return write_container(BpgFile(pixel_format, colour_space, width, height, hevc.write_reduced_sps(reduced), b"\x00\x00\x01".join(kept)))
+    return write_container(
+        BpgFile(pixel_format, colour_space, width, height, hevc.write_reduced_sps(reduced), b"\x00\x00\x01".join(kept))
+    )
 
 
 @lru_cache(maxsize=1)

@@ -55,4 +55,7 @@ def decode_planes(stream: bytes, chroma_format_idc: int) -> list[NDArray[np.uint
         raise BpgError(f"damaged BPG file: the HEVC decoder refuses it ({error})") from None
     if len(frames) != 1 or frames[0].format.name not in _DECODED_FORMATS[chroma_format_idc]:
         raise BpgError("damaged BPG file: it does not hold one picture of the format its header says")
-    return [np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width].copy() for plane in frames[0].planes]
+    return [
+        np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width].copy()
+        for plane in frames[0].planes
+    ]

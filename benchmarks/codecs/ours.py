@@ -50,7 +50,11 @@ class Ours:
             raise CodecAbsent(f"there are no weights for the {decoder} decoder")
         import codec
 
-        known = self._codec.decoder_id(decoder) if hasattr(self._codec, "decoder_id") else f"model {self._codec.model_id}, {decoder}"
+        known = (
+            self._codec.decoder_id(decoder)
+            if hasattr(self._codec, "decoder_id")
+            else f"model {self._codec.model_id}, {decoder}"
+        )
         self.version = f"codec {codec.__version__}, {known}, effort {effort}"
 
     def encode(self, image: Image8, setting: float) -> bytes:

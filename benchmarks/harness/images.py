@@ -42,7 +42,9 @@ def read_image(path: Path) -> Image8:
     except Exception as error:  # Pillow's readers raise many kinds on damaged files
         raise BenchmarkError(f"{path}: cannot be read as a picture ({type(error).__name__})") from None
     if min(pixels.shape[:2]) < MIN_SIDE:
-        raise BenchmarkError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels are too few to measure (both sides need {MIN_SIDE})")
+        raise BenchmarkError(
+            f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels are too few to measure (both sides need {MIN_SIDE})"
+        )
     return pixels
 
 

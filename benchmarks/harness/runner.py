@@ -100,10 +100,16 @@ class Worker:
         decoded = codec.decode(data)
         end = time.perf_counter()
         row = self.scored(job.image, job.codec, job.setting, codec.version, len(data), decoded)
-        seconds = {"encode_s": encoded - start, "decode_s": end - encoded, "metrics_s": time.perf_counter() - end + reference_s}
+        seconds = {
+            "encode_s": encoded - start,
+            "decode_s": end - encoded,
+            "metrics_s": time.perf_counter() - end + reference_s,
+        }
         return {**row, **{name: f"{value:.4f}" for name, value in seconds.items()}, "loading_s": loading_s}
 
-    def scored(self, image: SourceImage, codec: str, setting: str, version: str, size: int, decoded: Image8) -> dict[str, object]:
+    def scored(
+        self, image: SourceImage, codec: str, setting: str, version: str, size: int, decoded: Image8
+    ) -> dict[str, object]:
         """The row of a decoded picture, without times; features of it are stored. `image` is what was taken last."""
         values = self._scorer.score(decoded)
         if self._extract:
@@ -173,7 +179,9 @@ def measure_all(jobs: Sequence[Job], plan: Plan, processes: int) -> Iterator[dic
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool:
-            raise BenchmarkError("a worker process died (a codec crashed, or memory ran out); finished rows are kept") from None
+            raise BenchmarkError(
+                "a worker process died (a codec crashed, or memory ran out); finished rows are kept"
+            ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -89,7 +89,9 @@ class Table:
 
     def finish(self, versions: Mapping[str, str]) -> None:
         """Sort and compact; rows of other versions of the codecs in `versions` go to superseded.csv."""
-        fresh = {(row["image_hash"], row["codec"], row["setting"]) for row in self.rows.values() if _current(row, versions)}
+        fresh = {
+            (row["image_hash"], row["codec"], row["setting"]) for row in self.rows.values() if _current(row, versions)
+        }
         stale = {
             key for key, row in self.rows.items()
             if not _current(row, versions) and (row["image_hash"], row["codec"], row["setting"]) in fresh

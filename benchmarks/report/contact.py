@@ -117,7 +117,10 @@ def knob(option: str, values: tuple[float, ...], names: tuple[str, ...]) -> Call
         for name in names:
             x = photograph(name)
             data = c.encode(x, quality=QUALITY)
-            tiles = [shown(name, x, f"{option} {value:g}", c.decode_array(data, decoder="ldm", **{option: value})) for value in values]
+            tiles = [
+                shown(name, x, f"{option} {value:g}", c.decode_array(data, decoder="ldm", **{option: value}))
+                for value in values
+            ]
             rows.append([original(name, x, data), *tiles])
         return sheet(rows)
 
@@ -131,7 +134,10 @@ def upscaling(c: codec.Codec) -> plt.Figure:
         x = photograph(name)
         x = x[: x.shape[0] // scale * scale, : x.shape[1] // scale * scale]
         small = shrunk(x, scale)
-        tiles = [shown(name, x, f"{method} x{scale}", enlarged(c, small, scale, method)) for method in ("bicubic", "lanczos", "ours")]
+        tiles = [
+            shown(name, x, f"{method} x{scale}", enlarged(c, small, scale, method))
+            for method in ("bicubic", "lanczos", "ours")
+        ]
         rows.append([*tiles, Tile(f"original ({name})", f"{x.shape[1]}x{x.shape[0]}", cut(name, x))])
     return sheet(rows)
 

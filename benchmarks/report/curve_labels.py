@@ -63,11 +63,21 @@ def label_ends(axes: Axes, lines: Sequence[Line2D], size: float = 7.5) -> None:
     """Names of curves right of the axes, at their last points; call when all is drawn."""
     axes.figure.draw_without_rendering()  # limits and sizes are final
     ends = [(line.get_xdata()[-1], line.get_ydata()[-1]) for line in lines]
-    draw_labels(axes, [Label(str(line.get_label()), x, y, str(line.get_color()), size) for line, (x, y) in zip(lines, ends, strict=True)])
+    draw_labels(
+        axes,
+        [
+            Label(str(line.get_label()), x, y, str(line.get_color()), size)
+            for line, (x, y) in zip(lines, ends, strict=True)
+        ],
+    )
 
 
 def draw_letters(
-    axes: Axes, curves: Sequence[tuple[str, ArrayLike, ArrayLike]], colour: str, size: float = 7.0, letters: Mapping[str, str] | None = None
+    axes: Axes,
+    curves: Sequence[tuple[str, ArrayLike, ArrayLike]],
+    colour: str,
+    size: float = 7.0,
+    letters: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Mark curves (name, x, y) by letters on them; call after the axis limits are final. Returns name -> letter of those with room.
 
@@ -79,7 +89,11 @@ def draw_letters(
     found: dict[str, str] = {}
     for name, x, y in curves:
         pixels = axes.transData.transform(np.column_stack([x, y]))
-        free = [point for point in _inside(axes, pixels, spacing) if all(np.hypot(*(point - other)) >= spacing for other in taken)]
+        free = [
+            point
+            for point in _inside(axes, pixels, spacing)
+            if all(np.hypot(*(point - other)) >= spacing for other in taken)
+        ]
         if not free:
             continue
         found[name] = letters[name] if letters else "abcdefghijklmnopqrstuvwxyz"[len(found)]
@@ -91,7 +105,9 @@ def draw_letters(
     return found
 
 
-def draw_list(axes: Axes, letters: Mapping[str, str], colour: str, place: tuple[float, float], ha: str, va: str, size: float = 7.0) -> None:
+def draw_list(
+    axes: Axes, letters: Mapping[str, str], colour: str, place: tuple[float, float], ha: str, va: str, size: float = 7.0
+) -> None:
     """What the letters mean, at a place in axes units."""
     axes.text(
         *place, "published\n" + "\n".join(f"{letter}  {name}" for name, letter in letters.items()), transform=axes.transAxes, color=colour,
@@ -99,7 +115,9 @@ def draw_list(axes: Axes, letters: Mapping[str, str], colour: str, place: tuple[
     )  # fmt: skip
 
 
-def draw_keys(axes: Axes, curves: Sequence[tuple[str, ArrayLike, ArrayLike]], colour: str, upper: bool, size: float = 7.0) -> None:
+def draw_keys(
+    axes: Axes, curves: Sequence[tuple[str, ArrayLike, ArrayLike]], colour: str, upper: bool, size: float = 7.0
+) -> None:
     """Letters on curves and what they mean, in the corner where no good curve is: lower right when `upper` (more is better), upper right otherwise."""
     if letters := draw_letters(axes, curves, colour, size):
         draw_list(axes, letters, colour, (0.985, 0.02 if upper else 0.98), "right", "bottom" if upper else "top", size)

@@ -69,7 +69,13 @@ def perceptual_curves(results: Path) -> plt.Figure:
             aside = 1.03 ** (k - len(names) / 2)  # so that bars do not cover one another
             under = below.plot(rows.bits_per_dim * aside, middle, color=colour, marker=marker, label=name)[0]
             below.errorbar(
-                rows.bits_per_dim * aside, middle, [middle - low, high - middle], fmt="none", ecolor=colour, elinewidth=1, capsize=1.5
+                rows.bits_per_dim * aside,
+                middle,
+                [middle - low, high - middle],
+                fmt="none",
+                ecolor=colour,
+                elinewidth=1,
+                capsize=1.5,
             )
             if column == len(metrics) - 1:
                 last[0].append(line)
@@ -85,9 +91,19 @@ def perceptual_curves(results: Path) -> plt.Figure:
     grid[1][0].set_ylabel("difference to vq")
     for row in (0, 1):
         label_ends(grid[row][-1], last[row])
-    marked = set().union(*(draw_letters(axes, curves, TEXT_GREY, 5.5, LETTERS) for axes, curves in zip(grid[0], keys, strict=True)))
+    marked = set().union(
+        *(draw_letters(axes, curves, TEXT_GREY, 5.5, LETTERS) for axes, curves in zip(grid[0], keys, strict=True))
+    )
     if marked:  # the panel of RMSE has room
-        draw_list(grid[0][0], {name: letter for name, letter in LETTERS.items() if name in marked}, TEXT_GREY, (0.04, 0.03), "left", "bottom", 5.5)
+        draw_list(
+            grid[0][0],
+            {name: letter for name, letter in LETTERS.items() if name in marked},
+            TEXT_GREY,
+            (0.04, 0.03),
+            "left",
+            "bottom",
+            5.5,
+        )
     return figure
 
 
@@ -118,7 +134,11 @@ def plane(results: Path) -> plt.Figure:
                         fontsize=7,
                         color="#555555",
                     )
-        steps = [rows.sort_values("value") for _, rows in sweep[sweep.knob == "realism"].groupby("quality")] if metric in sweep else []
+        steps = (
+            [rows.sort_values("value") for _, rows in sweep[sweep.knob == "realism"].groupby("quality")]
+            if metric in sweep
+            else []
+        )
         for k, rows in enumerate(steps):
             axes.plot(
                 rows.rmse,
@@ -131,8 +151,19 @@ def plane(results: Path) -> plt.Figure:
                 label="realism 0 to 1" if k == 0 else f"_realism {k}",
             )
         if steps:
-            axes.text(0.97, 0.03, f"dashed: realism 0 to 1, {steps[0].images.iloc[0]} of the pictures", transform=axes.transAxes, ha="right", va="bottom", color=PATH, fontsize=7.5)
-        axes.text(0.03, 0.97, "grey: bits/dim", transform=axes.transAxes, ha="left", va="top", color="#555555", fontsize=7)
+            axes.text(
+                0.97,
+                0.03,
+                f"dashed: realism 0 to 1, {steps[0].images.iloc[0]} of the pictures",
+                transform=axes.transAxes,
+                ha="right",
+                va="bottom",
+                color=PATH,
+                fontsize=7.5,
+            )
+        axes.text(
+            0.03, 0.97, "grey: bits/dim", transform=axes.transAxes, ha="left", va="top", color="#555555", fontsize=7
+        )
         axes.margins(x=0.22, y=0.12)
         axes.set_xlabel(NAMES["rmse"])
         axes.set_ylabel(NAMES[metric])
@@ -157,7 +188,15 @@ def progressive(results: Path) -> plt.Figure:
         colour = SERIES[k % len(SERIES)]
         first, second = (rows[rows.part == part].sort_values("step") for part in ("perceptual", "semantic"))
         axes.plot(first.bits_per_dim, first.rmse, "-", color=colour, marker="o", label=f"perceptual {quality:g}")
-        axes.plot(second.bits_per_dim, second.rmse, "--", color=colour, marker="D", markersize=2.8, label=f"semantic {quality:g}")
+        axes.plot(
+            second.bits_per_dim,
+            second.rmse,
+            "--",
+            color=colour,
+            marker="D",
+            markersize=2.8,
+            label=f"semantic {quality:g}",
+        )
         axes.axvline(first.bits_per_dim.max(), color=colour, linewidth=0.7, linestyle=":")
         axes.annotate(
             f"quality {quality:g}", (first.bits_per_dim.iloc[-1], 0.98), xycoords=("data", "axes fraction"), xytext=(-2, 0),
@@ -189,7 +228,9 @@ def sweeps(results: Path) -> plt.Figure:
             for k, (_, rows) in enumerate(table[table.knob == knob].groupby("quality")):
                 style = {"color": SERIES[k % len(SERIES)], "marker": SERIES_MARKERS[k % len(SERIES)]}
                 rows = rows.sort_values("value")
-                lines.append(axes.plot(rows.value, rows[metric], **style, label=f"{rows.bits_per_dim.mean():.3f} bits/dim")[0])
+                lines.append(
+                    axes.plot(rows.value, rows[metric], **style, label=f"{rows.bits_per_dim.mean():.3f} bits/dim")[0]
+                )
             if knob == "steps":
                 axes.set_xscale("log", base=2)
                 axes.xaxis.set_minor_locator(NullLocator())

@@ -45,7 +45,14 @@ def speed(results: Path) -> plt.Figure:
     axes.hlines(labels, 1, ratios, color="#999999", linewidth=1, zorder=2)
     for direction, colour, marker in (("encode", SERIES[0], "o"), ("decode", SERIES[1], "s")):
         chosen = [k for k, d in enumerate(directions) if d == direction]
-        axes.plot([ratios[k] for k in chosen], [labels[k] for k in chosen], marker, color=colour, markersize=5, label=direction)
+        axes.plot(
+            [ratios[k] for k in chosen],
+            [labels[k] for k in chosen],
+            marker,
+            color=colour,
+            markersize=5,
+            label=direction,
+        )
     for y, value in enumerate(ratios):
         axes.annotate(
             f"{value:.0f}" if value > 9.95 else f"{value:.2g}",
@@ -80,7 +87,9 @@ def effort(results: Path) -> plt.Figure:
         capsize=2,
     )
     for row in table.itertuples():
-        axes.annotate(str(row.effort), (row.cpu_s, row.bd_rate_percent), xytext=(5, 2), textcoords="offset points", fontsize=7.5)
+        axes.annotate(
+            str(row.effort), (row.cpu_s, row.bd_rate_percent), xytext=(5, 2), textcoords="offset points", fontsize=7.5
+        )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("seconds for 768x512 (numbers: effort)")

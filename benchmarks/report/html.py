@@ -37,7 +37,8 @@ def write_report(
         "metrics": [{"id": name, "name": AXIS_NAMES[name], "up": name in HIGHER_IS_BETTER} for name in metrics],
         "curves": _curves(means, metrics),
         "published": {
-            name: {label: points.to_numpy().tolist() for label, points in drawn_curves(dataset, name).items()} for name in metrics
+            name: {label: points.to_numpy().tolist() for label, points in drawn_curves(dataset, name).items()}
+            for name in metrics
         },
         "bd": bd.to_dict("records"),
         "cases": [_case(case) for case in cases],

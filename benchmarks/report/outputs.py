@@ -54,7 +54,13 @@ def write_outputs(
         raise BenchmarkError("nothing was measured, so there is nothing to plot")
     times = rows[["encode_s", "decode_s", "metrics_s"]].sum()
     settings = {codec: list(dict.fromkeys(group.setting)) for codec, group in rows.groupby("codec", sort=False)}
-    facts = {**facts, "codecs": _versions(rows), "settings": settings, "table_rows": len(rows), "table_seconds": {name: round(float(value), 1) for name, value in times.items()}}
+    facts = {
+        **facts,
+        "codecs": _versions(rows),
+        "settings": settings,
+        "table_rows": len(rows),
+        "table_seconds": {name: round(float(value), 1) for name, value in times.items()},
+    }
     before = _before(out / "run.json")
     _record(out / "run.json", facts, before)
     complete, sentences = complete_settings(rows)
@@ -83,7 +89,15 @@ def write_outputs(
             cases = make_showcases(_shown(rows, codecs, CodecOptions(options.device, tuple(options.plugin))), say)
             shown_s = time.perf_counter() - start
             contact_sheet(cases[0], out / "contact_sheet.png")
-            write_report(out / "report.html", f"Rate and distortion: {dataset[:1].upper() + dataset[1:]}", dataset, means, bd, cases, facts)
+            write_report(
+                out / "report.html",
+                f"Rate and distortion: {dataset[:1].upper() + dataset[1:]}",
+                dataset,
+                means,
+                bd,
+                cases,
+                facts,
+            )
 
     this_run = _with_shares(facts["this_run"], shown_s, time.perf_counter() - began - shown_s)
     _record(out / "run.json", {**facts, "this_run": this_run}, before)
@@ -91,7 +105,9 @@ def write_outputs(
 
 def _record(path: Path, facts: Mapping[str, Any], before: Mapping[str, Any]) -> None:
     """Write run.json: facts, and of `before` the runs that measured rows and the codecs that were absent."""
-    absent = {name: why for name, why in before.get("absent", {}).items() if name not in facts["codecs"]} | facts["absent"]
+    absent = {name: why for name, why in before.get("absent", {}).items() if name not in facts["codecs"]} | facts[
+        "absent"
+    ]
     runs = [*before.get("runs", []), *([facts["this_run"]] if facts["this_run"]["rows"] else [])]
     path.write_text(run_metadata(**{**facts, "absent": absent, "runs": runs}))
 
@@ -100,7 +116,12 @@ def _with_shares(this_run: Mapping[str, Any], showcase_s: float, outputs_s: floa
     """Seconds of the contact sheet's codecs and of everything else after the measuring; the share of the whole run that neither codecs nor metrics took."""
     harness_s = this_run["start_s"] + this_run["harness_share"] * this_run["measuring_s"] + outputs_s
     total_s = this_run["start_s"] + this_run["measuring_s"] + showcase_s + outputs_s
-    return {**this_run, "showcase_s": round(showcase_s, 1), "outputs_s": round(outputs_s, 1), "harness_share_of_all": round(harness_s / total_s, 4)}
+    return {
+        **this_run,
+        "showcase_s": round(showcase_s, 1),
+        "outputs_s": round(outputs_s, 1),
+        "harness_share_of_all": round(harness_s / total_s, 4),
+    }
 
 
 @contextmanager
@@ -148,4 +169,6 @@ def _before(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, frame: Any) -> None:
-    write_rows(path, list(frame.columns), frame.astype(object).where(frame.notna(), "").to_dict("records"))  # empty, not "nan"
+    write_rows(
+        path, list(frame.columns), frame.astype(object).where(frame.notna(), "").to_dict("records")
+    )  # empty, not "nan"

@@ -74,11 +74,24 @@ def _panel(axes: Axes, means: pd.DataFrame, metric: str, dataset: str, log_rate:
             group.bits_per_dim, group[metric], color=style.colour, marker=style.marker, markersize=3.2,
             linewidth=style.width, linestyle=(0, style.dash) if style.dash else "-", zorder=4,
         )  # fmt: skip
-        if str(codec).startswith("ours") and f"{metric}_low" in group:  # intervals of all codecs would cover one another
+        if (
+            str(codec).startswith("ours") and f"{metric}_low" in group
+        ):  # intervals of all codecs would cover one another
             ends = np.array([group[metric] - group[f"{metric}_low"], group[f"{metric}_high"] - group[metric]])
-            axes.errorbar(group.bits_per_dim, group[metric], np.maximum(ends, 0), fmt="none", ecolor=style.colour, elinewidth=0.8, capsize=1.5, zorder=3)
+            axes.errorbar(
+                group.bits_per_dim,
+                group[metric],
+                np.maximum(ends, 0),
+                fmt="none",
+                ecolor=style.colour,
+                elinewidth=0.8,
+                capsize=1.5,
+                zorder=3,
+            )
         last = group.iloc[-1]
-        labels.append(Label(str(codec), last.bits_per_dim, last[metric], style.colour, 8, str(codec).startswith("ours")))
+        labels.append(
+            Label(str(codec), last.bits_per_dim, last[metric], style.colour, 8, str(codec).startswith("ours"))
+        )
     axes.set_xlabel(AXIS_NAMES["bits_per_dim"] + (" (log scale)" if log_rate else ""))
     axes.set_ylabel(AXIS_NAMES[metric])
     better = "upper" if metric in HIGHER_IS_BETTER else "lower"

@@ -27,7 +27,9 @@ def of_these_weights(path: Path) -> pd.DataFrame | None:
     table = pd.read_csv(path)
     used = set(re.findall(r"model (\d+), (\w+) ([0-9a-f]{8})", " ".join(table.version.dropna().unique())))
     shipped = manifest.read()
-    known = {(str(m), name, zoo.weights_hash(shipped, name, m)) for m in shipped.models for name in shipped.decoders_of(m)}
+    known = {
+        (str(m), name, zoo.weights_hash(shipped, name, m)) for m in shipped.models for name in shipped.decoders_of(m)
+    }
     return table if used <= known else None
 
 
@@ -41,10 +43,14 @@ def kodak(results: Path) -> pd.DataFrame:
         row = {"codec": name}
         for anchor in ("bpg-444", "jpeg"):
             b = bd.loc[(anchor, name)]
-            row[f"BD-rate against {anchor}, %"] = "0" if name == anchor else f"{b.bd_rate_percent:+.1f} ({b.bd_rate_low:+.1f} to {b.bd_rate_high:+.1f})"
+            row[f"BD-rate against {anchor}, %"] = (
+                "0" if name == anchor else f"{b.bd_rate_percent:+.1f} ({b.bd_rate_low:+.1f} to {b.bd_rate_high:+.1f})"
+            )
         for rate in RATES:
             inside = points.bits_per_dim.min() <= rate <= points.bits_per_dim.max()
-            row[f"RMSE at {rate:g}"] = f"{np.interp(np.log(rate), np.log(points.bits_per_dim), points.rmse):.2f}" if inside else ""
+            row[f"RMSE at {rate:g}"] = (
+                f"{np.interp(np.log(rate), np.log(points.bits_per_dim), points.rmse):.2f}" if inside else ""
+            )
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -71,10 +77,20 @@ def decoders(results: Path) -> pd.DataFrame | None:
 
 def quantisers(results: Path) -> pd.DataFrame:
     q = pd.read_csv(results / "quantizers_bd.csv")
-    q = q[q.anchor == "scalar"].assign(change=lambda q: [f"{r.bd_rate_percent:+.1f} ({r.bd_rate_low:+.1f} to {r.bd_rate_high:+.1f})" for r in q.itertuples()])
+    q = q[q.anchor == "scalar"].assign(
+        change=lambda q: [
+            f"{r.bd_rate_percent:+.1f} ({r.bd_rate_low:+.1f} to {r.bd_rate_high:+.1f})" for r in q.itertuples()
+        ]
+    )
     order = q[q.weights == "base"].quantizer.tolist()
     cells = q.pivot(index="quantizer", columns="weights", values="change").loc[order]
-    return pd.DataFrame({"quantiser": order, "a base that knows none, %": cells.base.tolist(), "the shipped model, %": cells.adapted.tolist()})
+    return pd.DataFrame(
+        {
+            "quantiser": order,
+            "a base that knows none, %": cells.base.tolist(),
+            "the shipped model, %": cells.adapted.tolist(),
+        }
+    )
 
 
 def speed(results: Path) -> pd.DataFrame:
@@ -89,7 +105,9 @@ def effort(results: Path) -> pd.DataFrame:
     e = pd.read_csv(results / "effort_bd.csv")
 
     def change(row: pd.Series, prefix: str) -> str:
-        return "{:+.1f} ({:+.1f} to {:+.1f})".format(*(getattr(row, f"{prefix}bd_rate_{name}") for name in ("percent", "low", "high")))
+        return "{:+.1f} ({:+.1f} to {:+.1f})".format(
+            *(getattr(row, f"{prefix}bd_rate_{name}") for name in ("percent", "low", "high"))
+        )
 
     return pd.DataFrame({"effort": e.effort, "pictures": e.images, "processor seconds": e.cpu_s.round(1), "BD-rate against effort 1, %": [change(r, "") for r in e.itertuples()],
                          "BD-rate against bpg-444, %": [change(r, "bpg_") for r in e.itertuples()]})  # fmt: skip
@@ -100,11 +118,20 @@ def upscaling(results: Path) -> pd.DataFrame | None:
     if u is None:
         return None
     names = [name for name in ("rmse", "psnr", "ms_ssim", "lpips", "dists", "fid", "small_rmse") if name in u]
-    return u[["scale", "method"]].assign(**{LIST_NAMES.get(name, name): [f"{value:.{DIGITS.get(name, 3)}f}" for value in u[name]] for name in names})
+    return u[["scale", "method"]].assign(
+        **{LIST_NAMES.get(name, name): [f"{value:.{DIGITS.get(name, 3)}f}" for value in u[name]] for name in names}
+    )
 
 
 #: None stands for a table that was not measured with the shipped weights.
-TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {"kodak": kodak, "decoders": decoders, "quantisers": quantisers, "speed": speed, "effort": effort, "upscaling": upscaling}
+TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
+    "kodak": kodak,
+    "decoders": decoders,
+    "quantisers": quantisers,
+    "speed": speed,
+    "effort": effort,
+    "upscaling": upscaling,
+}
 
 
 def body(name: str, results: Path) -> str:

@@ -41,7 +41,9 @@ class Showcase:
     shown: tuple[Shown, ...]
 
 
-def fit_bytes(codec: BenchCodec, image: Image8, target: int, known: dict[float, bytes] | None = None) -> tuple[float, bytes]:
+def fit_bytes(
+    codec: BenchCodec, image: Image8, target: int, known: dict[float, bytes] | None = None
+) -> tuple[float, bytes]:
     """Setting and file of the best quality that needs at most `target` bytes (bisection on the codec's grid).
 
     When even the worst quality needs more, that one is returned: the caller shows its size. known: files of earlier searches, added to.
@@ -98,12 +100,19 @@ def contact_sheet(case: Showcase, path: Path, columns: int = 4) -> None:
     tiles = [("original", f"{case.photograph}, crop", case.original)]
     for item in case.shown:
         over = "" if item.size <= case.target else " (its smallest file)"
-        tiles.append((f"{item.name}, setting {item.setting:g}", f"{item.size} bytes{over}, RMSE {item.error:.2f}", item.crop))
+        tiles.append(
+            (f"{item.name}, setting {item.setting:g}", f"{item.size} bytes{over}, RMSE {item.error:.2f}", item.crop)
+        )
     rows = -(-len(tiles) // columns)
     sheet = Image.new("RGB", (columns * (side + gap) + gap, rows * (side + gap + text) + gap + 26), "white")
     draw = ImageDraw.Draw(sheet)
     title, small = ImageFont.load_default(15), ImageFont.load_default(13)
-    draw.text((gap, 8), f"Equal bytes: at most {case.target} for the whole photograph ({case.rate:g} bits/dim)", "black", title)
+    draw.text(
+        (gap, 8),
+        f"Equal bytes: at most {case.target} for the whole photograph ({case.rate:g} bits/dim)",
+        "black",
+        title,
+    )
     for index, (head, detail, crop) in enumerate(tiles):
         x, y = gap + index % columns * (side + gap), 32 + index // columns * (side + gap + text)
         sheet.paste(Image.fromarray(crop), (x, y))

@@ -23,7 +23,12 @@ RC = {
 COLUMN, PAGE = 3.5, 7.2  # inches: width of one column of text, and of two
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # for curves that have no colour of their own
 SERIES_MARKERS = ("o", "s", "D", "^", "v")
-DECODERS = {"vq": ("#000000", "o"), "perceptual": ("#0072B2", "v"), "gan": ("#009E73", "^"), "ldm": ("#D55E00", "D")}  # colour, marker
+DECODERS = {
+    "vq": ("#000000", "o"),
+    "perceptual": ("#0072B2", "v"),
+    "gan": ("#009E73", "^"),
+    "ldm": ("#D55E00", "D"),
+}  # colour, marker
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,9 @@ def _cost(results: Path) -> pd.DataFrame:
     table = pd.read_csv(results / "kodak" / "decoders.csv")
     columns = ["parameters", "training_steps", "training_s", "decode_s"]
     return cells(
-        table.groupby("decoder", sort=False, as_index=False)[columns].mean().astype({"parameters": int, "training_steps": int}),
+        table.groupby("decoder", sort=False, as_index=False)[columns]
+        .mean()
+        .astype({"parameters": int, "training_steps": int}),
         ["decoder", *columns],
     )
 
@@ -70,7 +72,11 @@ def _differences(results: Path) -> pd.DataFrame:
     table = pd.read_csv(results / "kodak" / "decoders.csv")
     return cells(
         table[table.decoder != "vq"],
-        ["decoder", "bits_per_dim", *(f"{m}_minus_vq" for m in ("rmse", "ms_ssim", *PERCEPTUAL, "gmsd", "mdsi", "sqz_dist", "sqz_kid"))],
+        [
+            "decoder",
+            "bits_per_dim",
+            *(f"{m}_minus_vq" for m in ("rmse", "ms_ssim", *PERCEPTUAL, "gmsd", "mdsi", "sqz_dist", "sqz_kid")),
+        ],
     )
 
 
@@ -81,20 +87,36 @@ def _bd(results: Path) -> pd.DataFrame:
 
 def _sweep(results: Path) -> pd.DataFrame:
     table = pd.read_csv(results / "semantic" / "sweep_mean.csv")
-    return cells(table, ["knob", "value", "bits_per_dim", "images", "rmse", "ms_ssim", *PERCEPTUAL, "sqz_dist", "sqz_kid", "decode_s"])
+    return cells(
+        table,
+        ["knob", "value", "bits_per_dim", "images", "rmse", "ms_ssim", *PERCEPTUAL, "sqz_dist", "sqz_kid", "decode_s"],
+    )
 
 
 def _consistency(results: Path) -> pd.DataFrame:
     table = pd.read_csv(results / "semantic" / "sweep_mean.csv")
     return cells(
-        table[table.knob == "consistency"], ["value", "bits_per_dim", "images", "rmse", "sqz_dist", "codes_back", "in_cell", "decode_s"]
+        table[table.knob == "consistency"],
+        ["value", "bits_per_dim", "images", "rmse", "sqz_dist", "codes_back", "in_cell", "decode_s"],
     )
 
 
 def _upscaling(results: Path) -> pd.DataFrame:
     return cells(
         pd.read_csv(results / "semantic" / "upscaling_mean.csv"),
-        ["scale", "method", "images", "rmse", "psnr", "ms_ssim", *PERCEPTUAL, "sqz_dist", "sqz_kid", "small_rmse", "seconds"],
+        [
+            "scale",
+            "method",
+            "images",
+            "rmse",
+            "psnr",
+            "ms_ssim",
+            *PERCEPTUAL,
+            "sqz_dist",
+            "sqz_kid",
+            "small_rmse",
+            "seconds",
+        ],
     )
 
 
@@ -108,12 +130,15 @@ def _bound(results: Path) -> pd.DataFrame:
 
 def _speed(results: Path) -> pd.DataFrame:
     return cells(
-        pd.read_csv(results / "speed.csv").fillna({"decoder": ""}), ["codec", "direction", "decoder", "threads", "seconds", "ratio_hyperprior", "peak_mb", "kmac_per_pixel"]
+        pd.read_csv(results / "speed.csv").fillna({"decoder": ""}),
+        ["codec", "direction", "decoder", "threads", "seconds", "ratio_hyperprior", "peak_mb", "kmac_per_pixel"],
     )
 
 
 def _effort(results: Path) -> pd.DataFrame:
-    return cells(pd.read_csv(results / "effort_bd.csv"), ["effort", "images", "cpu_s", "bd_rate_percent", "bpg_bd_rate_percent"])
+    return cells(
+        pd.read_csv(results / "effort_bd.csv"), ["effort", "images", "cpu_s", "bd_rate_percent", "bpg_bd_rate_percent"]
+    )
 
 
 def _ablations(results: Path) -> pd.DataFrame:
@@ -133,7 +158,11 @@ def markdown(table: pd.DataFrame) -> str:
     def text(value: object) -> str:
         return f"{value:g}" if isinstance(value, float) else str(value)
 
-    rows = [list(table.columns), ["---"] * len(table.columns), *([text(v) for v in row] for row in table.itertuples(index=False))]
+    rows = [
+        list(table.columns),
+        ["---"] * len(table.columns),
+        *([text(v) for v in row] for row in table.itertuples(index=False)),
+    ]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 
@@ -146,4 +175,6 @@ def latex(table: pd.DataFrame) -> str:
     words = [not any(str(v).lstrip("+-")[:1].isdigit() for v in table[name]) for name in table]
     rows = [" & ".join(text(v) for v in row) + r" \\" for row in (table.columns, *table.itertuples(index=False))]
     spec = "".join("l" if word else "r" for word in words)
-    return "\n".join([rf"\begin{{tabular}}{{{spec}}}", r"\hline", rows[0], r"\hline", *rows[1:], r"\hline", r"\end{tabular}", ""])
+    return "\n".join(
+        [rf"\begin{{tabular}}{{{spec}}}", r"\hline", rows[0], r"\hline", *rows[1:], r"\hline", r"\end{tabular}", ""]
+    )

@@ -89,7 +89,10 @@ def jobs(threads: int, efforts: Sequence[int], decoders: Sequence[str], quality:
     for effort in efforts:
         out.append(Job("ours", "encode", threads, quality, effort, pixels, str(folder / f"ours-{effort}"), ""))
     out += [Job(peer, "encode", threads, q, 0, pixels, str(folder / peer)) for peer, q in PEERS.items()]
-    out += [Job("ours", "decode", threads, quality, 0, pixels, str(folder / f"ours-{efforts[0]}"), decoder) for decoder in decoders]
+    out += [
+        Job("ours", "decode", threads, quality, 0, pixels, str(folder / f"ours-{efforts[0]}"), decoder)
+        for decoder in decoders
+    ]
     out += [Job(peer, "decode", threads, q, 0, pixels, str(folder / peer)) for peer, q in PEERS.items()]
     return out
 
@@ -117,10 +120,17 @@ def measure(wanted: Sequence[Job], repeats: int, slow_repeats: int, bar: tqdm) -
 
 def row(worker: Worker, peers: Mapping[str, Worker], size: tuple[int, int]) -> dict[str, object]:
     """One line of the table; ratios for our codec only."""
-    job, facts, low_high = worker.job, worker.facts, quantiles(worker.seconds, n=4) if len(worker.seconds) > 1 else [worker.seconds[0]] * 3
+    job, facts, low_high = (
+        worker.job,
+        worker.facts,
+        quantiles(worker.seconds, n=4) if len(worker.seconds) > 1 else [worker.seconds[0]] * 3,
+    )
     setting = f"quality {job.quality:g}" + (f", effort {job.effort}" if job.effort else "")
     ratios = (
-        {f"ratio_{name}": round(median(a / b for a, b in zip(worker.seconds, peer.seconds, strict=True)), 3) for name, peer in peers.items()}
+        {
+            f"ratio_{name}": round(median(a / b for a, b in zip(worker.seconds, peer.seconds, strict=True)), 3)
+            for name, peer in peers.items()
+        }
         if job.codec == "ours"
         else {}
     )
@@ -140,15 +150,25 @@ def numbers(text: str) -> list[int]:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="speed.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image", type=Path, help="picture, cut and scaled to 768x512 (default: a photograph in an installed package)")
-    parser.add_argument("--threads", type=numbers, default=[1, 2], metavar="A,B", help="numbers of threads (default 1,2)")
+    parser = argparse.ArgumentParser(
+        prog="speed.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--image", type=Path, help="picture, cut and scaled to 768x512 (default: a photograph in an installed package)"
+    )
+    parser.add_argument(
+        "--threads", type=numbers, default=[1, 2], metavar="A,B", help="numbers of threads (default 1,2)"
+    )
     parser.add_argument("--efforts", type=numbers, default=[1], metavar="A,B", help="our encoder's efforts (default 1)")
     parser.add_argument("--decoders", default="vq,ldm", metavar="A,B", help="our decoders, vq first (default vq,ldm)")
     parser.add_argument("--quality", type=float, default=50, help="ours (default 50)")
     parser.add_argument("--repeats", type=int, default=15, help="turns (default 15)")
-    parser.add_argument("--slow-repeats", type=int, default=3, help="turns of efforts above 1 and of semantic decoders (default 3)")
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "speed", help="without suffix (default results/speed)")
+    parser.add_argument(
+        "--slow-repeats", type=int, default=3, help="turns of efforts above 1 and of semantic decoders (default 3)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "results" / "speed", help="without suffix (default results/speed)"
+    )
     options = parser.parse_args(arguments)
     if min(*options.threads, *options.efforts, options.repeats, options.slow_repeats) < 1:
         parser.error("threads, efforts and repeats are at least 1")
@@ -159,18 +179,27 @@ def run(options: argparse.Namespace) -> list[dict[str, object]]:
     """Measure and write the table; returns its rows."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if max(options.threads) > cpus:
-        raise BenchmarkError(f"{max(options.threads)} threads cannot be measured on the {cpus} processor core(s) that this process may use")
+        raise BenchmarkError(
+            f"{max(options.threads)} threads cannot be measured on the {cpus} processor core(s) that this process may use"
+        )
     source = options.image or packaged_images()[0]
     picture = ImageOps.fit(Image.fromarray(read_image(source)), SIZE)
     rows, load = [], os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         np.save(Path(name) / "pixels.npy", np.asarray(picture))
-        plans = [jobs(threads, options.efforts, options.decoders.split(","), options.quality, Path(name)) for threads in options.threads]
+        plans = [
+            jobs(threads, options.efforts, options.decoders.split(","), options.quality, Path(name))
+            for threads in options.threads
+        ]
         with tqdm(total=sum(2 * len(plan) + options.repeats for plan in plans), disable=not sys.stderr.isatty()) as bar:
             for plan in plans:
                 workers = measure(plan, options.repeats, options.slow_repeats, bar)
                 for worker in workers:
-                    peers = {w.job.codec: w for w in workers if w.job.codec != "ours" and w.job.direction == worker.job.direction}
+                    peers = {
+                        w.job.codec: w
+                        for w in workers
+                        if w.job.codec != "ours" and w.job.direction == worker.job.direction
+                    }
                     rows.append(row(worker, peers, SIZE))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_rows(options.out.with_suffix(".csv"), COLUMNS, rows)

@@ -40,7 +40,9 @@ def memory(name: str) -> float:
     """VmRSS or VmHWM of this process in MB (10**6 bytes). getrusage may tell the peak of the parent, so it is only the fallback."""
     status = Path("/proc/self/status")
     if status.is_file():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(name)) * 1024 / 1e6
+        return (
+            next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(name)) * 1024 / 1e6
+        )
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
@@ -48,7 +50,9 @@ def make_ours(job: Job) -> tuple[Callable, Callable]:
     import codec
 
     one = codec.load(threads=job.threads)
-    return lambda pixels: one.encode(pixels, quality=job.quality, effort=job.effort), lambda data: one.decode_array(data, decoder=job.decoder)
+    return lambda pixels: one.encode(pixels, quality=job.quality, effort=job.effort), lambda data: one.decode_array(
+        data, decoder=job.decoder
+    )
 
 
 def make_hyperprior(job: Job) -> tuple[Callable, Callable]:

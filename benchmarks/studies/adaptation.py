@@ -23,9 +23,17 @@ def compare(runs: dict[str, Path]) -> pd.DataFrame:
     configs = [json.loads((folder / "config.json").read_text()) | {"quantizer": None} for folder in runs.values()]
     if any(config != configs[0] for config in configs):
         raise SystemExit("adaptation: the runs do not have the same settings")
-    table = pd.concat([pd.read_csv(folder / "validation.csv").drop(columns="seconds").assign(quantizer=name) for name, folder in runs.items()])
+    table = pd.concat(
+        [
+            pd.read_csv(folder / "validation.csv").drop(columns="seconds").assign(quantizer=name)
+            for name, folder in runs.items()
+        ]
+    )
     first = table[table.quantizer == next(iter(runs))]
-    found = {key: bd_rate(curve(first[first.step == key[1]]), curve(rows)) for key, rows in table.groupby(["quantizer", "step"])}
+    found = {
+        key: bd_rate(curve(first[first.step == key[1]]), curve(rows))
+        for key, rows in table.groupby(["quantizer", "step"])
+    }
     table["bd_rate_percent"] = [found[r.quantizer, r.step] for r in table.itertuples()]
     return table[["quantizer", "step", "level", "bits_per_dim", "rmse", "bd_rate_percent"]]
 

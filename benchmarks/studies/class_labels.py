@@ -72,13 +72,25 @@ def jobs(images: list[SourceImage], subjects: dict[str, str], names: tuple[str, 
     return found
 
 
-def run(images: list[SourceImage], subjects: dict[str, str], out: Path, weights: Path, processes: int, hub: Path | None = None) -> pd.DataFrame:
+def run(
+    images: list[SourceImage],
+    subjects: dict[str, str],
+    out: Path,
+    weights: Path,
+    processes: int,
+    hub: Path | None = None,
+) -> pd.DataFrame:
     """Measures what is missing, and writes both tables."""
     c = codec.load()
     measuring = f"{version()}, labels {labels_hash(manifest.read(), c.model_id)}"
-    table, store = Rows(out / "labels.csv", ["said", "quality", "image_hash"], measuring, hub), FeatureStore(out / ".features")
+    table, store = (
+        Rows(out / "labels.csv", ["said", "quality", "image_hash"], measuring, hub),
+        FeatureStore(out / ".features"),
+    )
     todo = [j for j in jobs(images, subjects, c.labels(), measuring) if not table.has("own", j.quality, j.image.digest)]
-    for rows in tqdm(measured(work, todo, weights, out / ".features", processes, hub), total=len(todo), unit="file", disable=None):
+    for rows in tqdm(
+        measured(work, todo, weights, out / ".features", processes, hub), total=len(todo), unit="file", disable=None
+    ):
         table.add(rows)
     by_digest = {image.digest: image for image in images}
     frame = table.frame
@@ -90,8 +102,14 @@ def run(images: list[SourceImage], subjects: dict[str, str], out: Path, weights:
     mean = means(frame.drop(columns="label"), ["said", "quality"], store, keys)
     plain = frame[frame.said == "none"].set_index(["quality", "image_hash"]).sqz_dist
     for k, row in mean.iterrows():
-        part = frame[(frame.said == row.said) & (frame.quality == row.quality)].set_index(["quality", "image_hash"]).sqz_dist
-        mean.loc[k, ["sqz_dist_more", "sqz_dist_more_low", "sqz_dist_more_high"]] = bootstrap(part - plain.reindex(part.index))
+        part = (
+            frame[(frame.said == row.said) & (frame.quality == row.quality)]
+            .set_index(["quality", "image_hash"])
+            .sqz_dist
+        )
+        mean.loc[k, ["sqz_dist_more", "sqz_dist_more_low", "sqz_dist_more_high"]] = bootstrap(
+            part - plain.reindex(part.index)
+        )
     mean.to_csv(out / "labels_mean.csv", index=False, float_format="%.6g", lineterminator="\n")
     return mean
 
@@ -99,15 +117,28 @@ def run(images: list[SourceImage], subjects: dict[str, str], out: Path, weights:
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.class_labels", description=__doc__.split("\n")[0])
     ap.add_argument("--images", type=Path, required=True, help="folder of pictures")
-    ap.add_argument("--subjects", type=Path, default=Path(__file__).with_name("subjects.csv"), help="CSV with image and subject")
-    ap.add_argument("--feature-weights", type=Path, required=True, help="SqueezeNet 1.1 weights for sqz_dist and sqz_kid")
-    ap.add_argument("--weights-cache", type=Path, metavar="HUB", help="folder of benchmarks.metrics.weights: LPIPS, DISTS, FID and others too")
+    ap.add_argument(
+        "--subjects", type=Path, default=Path(__file__).with_name("subjects.csv"), help="CSV with image and subject"
+    )
+    ap.add_argument(
+        "--feature-weights", type=Path, required=True, help="SqueezeNet 1.1 weights for sqz_dist and sqz_kid"
+    )
+    ap.add_argument(
+        "--weights-cache",
+        type=Path,
+        metavar="HUB",
+        help="folder of benchmarks.metrics.weights: LPIPS, DISTS, FID and others too",
+    )
     ap.add_argument("--out", type=Path, default=Path("results/semantic"))
     ap.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
     args = ap.parse_args()
     subjects = pd.read_csv(args.subjects).set_index("image").subject.to_dict()
     try:
-        print(run(pictures(args.images, None, 1), subjects, args.out, args.feature_weights, args.jobs, args.weights_cache).to_string(index=False))
+        print(
+            run(
+                pictures(args.images, None, 1), subjects, args.out, args.feature_weights, args.jobs, args.weights_cache
+            ).to_string(index=False)
+        )
     except (BenchmarkError, CodecError) as error:
         sys.exit(f"class_labels: {error}")
 

@@ -32,9 +32,17 @@ def summary(rows: pd.DataFrame, others: pd.DataFrame | None) -> pd.DataFrame:
     for effort, part in named.groupby("effort"):
         count = part.groupby("image_hash").size() + named[named.effort == 1].groupby("image_hash").size()
         whole = count.index[count == 2 * named.quality.nunique()]
-        part, pair = part[part.image_hash.isin(whole)], named[named.image_hash.isin(whole) & named.effort.isin((1, effort))]
+        part, pair = (
+            part[part.image_hash.isin(whole)],
+            named[named.image_hash.isin(whole) & named.effort.isin((1, effort))],
+        )
         columns = ["bd_rate_percent", "bd_rate_low", "bd_rate_high"]
-        row = {"effort": effort, "images": len(whole), "cpu_s": part.cpu_s.mean(), **bd_table(pair, "effort 1").set_index("codec").loc[f"effort {effort}", columns]}
+        row = {
+            "effort": effort,
+            "images": len(whole),
+            "cpu_s": part.cpu_s.mean(),
+            **bd_table(pair, "effort 1").set_index("codec").loc[f"effort {effort}", columns],
+        }
         if others is not None:
             anchor = others[(others.codec == ANCHOR) & others.image_hash.isin(whole)]
             against = bd_table(pd.concat([part, anchor]), ANCHOR).set_index("codec").loc[f"effort {effort}", columns]
@@ -59,7 +67,13 @@ def main() -> None:
     rows = [r for r in rows if r["version"] == version]
     have = {(r["image_hash"], r["effort"], r["quality"]) for r in rows}
     images = [source_image(p, p.name) for p in folder_images(args.images)[:: args.every]]
-    todo = [(i, e, q) for i in images for e in map(int, args.efforts.split(",")) for q in QUALITIES if (i.digest, e, q) not in have]
+    todo = [
+        (i, e, q)
+        for i in images
+        for e in map(int, args.efforts.split(","))
+        for q in QUALITIES
+        if (i.digest, e, q) not in have
+    ]
     for image, effort, quality in tqdm(todo, disable=None):
         x = read_image(image.path)
         start = time.process_time()
@@ -73,7 +87,13 @@ def main() -> None:
     found.to_csv(args.out / "effort_bd.csv", index=False, lineterminator="\n")
     pictures = sorted({r["image"] for r in rows})
     note = f"{len(pictures)} pictures; processor seconds of one thread beside other work"
-    facts = {"folder": args.images.resolve().name, "note": note, "pictures": pictures, "qualities": QUALITIES, "version": version}
+    facts = {
+        "folder": args.images.resolve().name,
+        "note": note,
+        "pictures": pictures,
+        "qualities": QUALITIES,
+        "version": version,
+    }
     (args.out / "effort.json").write_text(run_metadata(**facts))
     print(found.to_string(index=False))
 

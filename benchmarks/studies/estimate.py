@@ -1,6 +1,6 @@
 """File size against the estimate that training minimises (ideal code lengths under the frozen tables, plus the header):
 
-    python -m benchmarks.studies.estimate --images DIR --out results/kodak/estimate.csv
+python -m benchmarks.studies.estimate --images DIR --out results/kodak/estimate.csv
 """
 
 from __future__ import annotations

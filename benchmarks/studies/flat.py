@@ -13,7 +13,16 @@ import torch
 import codec
 from benchmarks.metrics.pictures import rmse
 
-COLOURS = {"black": (0, 0, 0), "white": (255, 255, 255), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0), "magenta": (255, 0, 255), "cyan": (0, 255, 255)}
+COLOURS = {
+    "black": (0, 0, 0),
+    "white": (255, 255, 255),
+    "red": (255, 0, 0),
+    "green": (0, 255, 0),
+    "blue": (0, 0, 255),
+    "yellow": (255, 255, 0),
+    "magenta": (255, 0, 255),
+    "cyan": (0, 255, 255),
+}
 QUALITIES = (20, 50, 80, 100)
 SIZE = (40, 50)  # rows and columns
 
@@ -26,7 +35,16 @@ def measure(c: codec.Codec) -> pd.DataFrame:
         for quality in QUALITIES:
             data = c.encode(x, quality=quality)
             x_hat = c.decode_array(data)
-            rows.append({"version": c.decoder_id("vq"), "colour": name, "quality": quality, "bytes": len(data), "max_error": int(np.abs(x_hat.astype(int) - x).max()), "rmse": round(rmse(x, x_hat), 3)})
+            rows.append(
+                {
+                    "version": c.decoder_id("vq"),
+                    "colour": name,
+                    "quality": quality,
+                    "bytes": len(data),
+                    "max_error": int(np.abs(x_hat.astype(int) - x).max()),
+                    "rmse": round(rmse(x, x_hat), 3),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -41,7 +59,9 @@ def main() -> None:
         found = pd.concat([old[~old.version.isin(found.version)], found])
     args.out.mkdir(parents=True, exist_ok=True)
     found.to_csv(path, index=False, lineterminator="\n")
-    print(found.pivot(index=["colour", "quality"], columns="version", values=["bytes", "max_error", "rmse"]).to_string())
+    print(
+        found.pivot(index=["colour", "quality"], columns="version", values=["bytes", "max_error", "rmse"]).to_string()
+    )
 
 
 if __name__ == "__main__":

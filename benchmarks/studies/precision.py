@@ -43,7 +43,9 @@ def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def measure(folder: Path, count: int, decoders: list[str]) -> pd.DataFrame:
     """One row for each picture, quality and decoder; flat colours have vq only."""
-    wide, narrow, two = (codec.load(threads=t, precision=p) for t, p in ((1, "float32"), (1, "bfloat16"), (2, "bfloat16")))
+    wide, narrow, two = (
+        codec.load(threads=t, precision=p) for t, p in ((1, "float32"), (1, "bfloat16"), (2, "bfloat16"))
+    )
     rows = []
     for name, x in pictures(folder, count):
         for quality in QUALITIES:
@@ -51,11 +53,25 @@ def measure(folder: Path, count: int, decoders: list[str]) -> pd.DataFrame:
             encoded = wide.decode_array(other)
             for decoder in decoders if min(x.shape[:2]) >= SMALLEST else decoders[:1]:
                 a, b, c = (one.decode_array(data, decoder=decoder) for one in (wide, narrow, two))
-                row = {"version": wide.decoder_id(decoder), "image": name, "decoder": decoder, "quality": quality, "bytes": len(data)}
-                row |= {"rmse_float32": rmse(x, a), "rmse_bfloat16": rmse(x, b), "rmse_difference": rmse(x, b) - rmse(x, a)}
+                row = {
+                    "version": wide.decoder_id(decoder),
+                    "image": name,
+                    "decoder": decoder,
+                    "quality": quality,
+                    "bytes": len(data),
+                }
+                row |= {
+                    "rmse_float32": rmse(x, a),
+                    "rmse_bfloat16": rmse(x, b),
+                    "rmse_difference": rmse(x, b) - rmse(x, a),
+                }
                 if min(x.shape[:2]) >= SMALLEST:
                     row |= {"ms_ssim_float32": ms_ssim(x, a), "ms_ssim_difference": ms_ssim(x, b) - ms_ssim(x, a)}
-                row |= {"max_apart": apart(a, b).max(), "mean_apart": apart(a, b).mean(), "threads_apart": apart(b, c).max()}
+                row |= {
+                    "max_apart": apart(a, b).max(),
+                    "mean_apart": apart(a, b).mean(),
+                    "threads_apart": apart(b, c).max(),
+                }
                 if decoder == decoders[0]:
                     row |= {"encoded_bytes": len(other), "encoded_rmse": rmse(x, encoded)}
                 rows.append(row)
@@ -76,7 +92,11 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     found.to_csv(path, index=False, lineterminator="\n")
     worst = found.assign(rmse_difference=found.rmse_difference.abs(), ms_ssim_difference=found.ms_ssim_difference.abs())
-    print(worst.groupby(["decoder", "quality"])[["rmse_difference", "ms_ssim_difference", "max_apart", "threads_apart"]].max().to_string())
+    print(
+        worst.groupby(["decoder", "quality"])[["rmse_difference", "ms_ssim_difference", "max_apart", "threads_apart"]]
+        .max()
+        .to_string()
+    )
 
 
 if __name__ == "__main__":

@@ -135,7 +135,9 @@ class Rows:
         return frame.sort_values(self._key, kind="stable", ignore_index=True) if len(frame) else frame
 
 
-def means(rows: pd.DataFrame, by: Sequence[str], store: FeatureStore, keys: Callable[[Any], tuple[Key, Key]]) -> pd.DataFrame:
+def means(
+    rows: pd.DataFrame, by: Sequence[str], store: FeatureStore, keys: Callable[[Any], tuple[Key, Key]]
+) -> pd.DataFrame:
     """Means over pictures, and metrics of the set with their 95 % bootstrap intervals over them.
 
     keys(row): of the features of original and result.
@@ -144,7 +146,9 @@ def means(rows: pd.DataFrame, by: Sequence[str], store: FeatureStore, keys: Call
     for values, group in rows.groupby(list(by), sort=True):
         numbers = group.drop(columns=[*by, "image", "image_hash", "version"]).mean()
         row = {**dict(zip(by, values, strict=True)), "version": group.version.iloc[0], "images": len(group), **numbers}
-        original, result = ([store.load(key) for key in side] for side in zip(*(keys(r) for r in group.itertuples()), strict=True))
+        original, result = (
+            [store.load(key) for key in side] for side in zip(*(keys(r) for r in group.itertuples()), strict=True)
+        )
         if all(original) and all(result):
             kinds = set.intersection(*(set(item) for item in (*original, *result)))
             names = [record.name for record in SETS if record.features in kinds]

@@ -102,24 +102,38 @@ def work(worker: Worker, job: Job) -> list[Row]:
     return rows
 
 
-def run(images: list[SourceImage], out: Path, weights: Path, knobs: list[str], qualities: list[float], processes: int, hub: Path | None = None) -> None:
+def run(
+    images: list[SourceImage],
+    out: Path,
+    weights: Path,
+    knobs: list[str],
+    qualities: list[float],
+    processes: int,
+    hub: Path | None = None,
+) -> None:
     """Measures what is missing, and writes both tables."""
     measuring, store = version(), FeatureStore(out / ".features")
     table = Rows(out / "sweep.csv", ["knob", "value", "quality", "image_hash"], measuring, hub)
     jobs = []
     for image in images:
         for quality in qualities:
-            missing = tuple((k, float(v)) for k in knobs for v in KNOBS[k] if not table.has(k, v, quality, image.digest))
+            missing = tuple(
+                (k, float(v)) for k in knobs for v in KNOBS[k] if not table.has(k, v, quality, image.digest)
+            )
             if missing:
                 jobs.append(Job(image, quality, missing, measuring))
-    for rows in tqdm(measured(work, jobs, weights, out / ".features", processes, hub), total=len(jobs), unit="file", disable=None):
+    for rows in tqdm(
+        measured(work, jobs, weights, out / ".features", processes, hub), total=len(jobs), unit="file", disable=None
+    ):
         table.add(rows)
     by_digest = {image.digest: image for image in images}
     frame = table.frame
     frame = frame[frame.image_hash.isin(by_digest)]
 
     def keys(row: Any) -> tuple[Key, Key]:
-        return original_key(by_digest[row.image_hash]), feature_key(row.image_hash, row.knob, row.value, row.quality, measuring)
+        return original_key(by_digest[row.image_hash]), feature_key(
+            row.image_hash, row.knob, row.value, row.quality, measuring
+        )
 
     mean = means(frame, ["knob", "value", "quality"], store, keys)
     mean.to_csv(out / "sweep_mean.csv", index=False, float_format="%.6g", lineterminator="\n")
@@ -128,8 +142,15 @@ def run(images: list[SourceImage], out: Path, weights: Path, knobs: list[str], q
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.sweep", description=__doc__.split("\n")[0])
     ap.add_argument("--images", type=Path, help="folder of pictures (default: photographs in installed packages)")
-    ap.add_argument("--feature-weights", type=Path, required=True, help="SqueezeNet 1.1 weights for sqz_dist and sqz_kid")
-    ap.add_argument("--weights-cache", type=Path, metavar="HUB", help="folder of benchmarks.metrics.weights: LPIPS, DISTS, FID and others too")
+    ap.add_argument(
+        "--feature-weights", type=Path, required=True, help="SqueezeNet 1.1 weights for sqz_dist and sqz_kid"
+    )
+    ap.add_argument(
+        "--weights-cache",
+        type=Path,
+        metavar="HUB",
+        help="folder of benchmarks.metrics.weights: LPIPS, DISTS, FID and others too",
+    )
     ap.add_argument("--out", type=Path, default=Path("results/semantic"))
     ap.add_argument("--only", default=",".join(KNOBS), help="knobs, with commas")
     ap.add_argument("--qualities", default=",".join(f"{q:g}" for q in QUALITIES))
@@ -142,7 +163,15 @@ def main() -> None:
         ap.error(f"unknown knob {sorted(unknown)[0]!r}; known: {', '.join(KNOBS)}")
     qualities = [float(q) for q in args.qualities.split(",")]
     try:
-        run(pictures(args.images, args.limit, args.every), args.out, args.feature_weights, names, qualities, args.jobs, args.weights_cache)
+        run(
+            pictures(args.images, args.limit, args.every),
+            args.out,
+            args.feature_weights,
+            names,
+            qualities,
+            args.jobs,
+            args.weights_cache,
+        )
     except BenchmarkError as error:
         sys.exit(f"sweep: {error}")
 

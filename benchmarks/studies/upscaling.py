@@ -80,16 +80,22 @@ def run(images: list[SourceImage], out: Path, weights: Path, processes: int, hub
     """Measures what is missing, and writes both tables."""
     measuring, store = version(), FeatureStore(out / ".features")
     table = Rows(out / "upscaling.csv", ["scale", "method", "image_hash"], measuring, hub)
-    missing = {image: tuple((s, m) for s in SCALES for m in METHODS if not table.has(s, m, image.digest)) for image in images}
+    missing = {
+        image: tuple((s, m) for s in SCALES for m in METHODS if not table.has(s, m, image.digest)) for image in images
+    }
     jobs = [Job(image, todo, measuring) for image, todo in missing.items() if todo]
-    for rows in tqdm(measured(work, jobs, weights, out / ".features", processes, hub), total=len(jobs), unit="picture", disable=None):
+    for rows in tqdm(
+        measured(work, jobs, weights, out / ".features", processes, hub), total=len(jobs), unit="picture", disable=None
+    ):
         table.add(rows)
     by_digest = {image.digest: image for image in images}
     frame = table.frame
     frame = frame[frame.image_hash.isin(by_digest)]
 
     def keys(row: Any) -> tuple[Key, Key]:
-        return original_key(by_digest[row.image_hash], _CROP), feature_key(row.image_hash, row.method, row.scale, measuring)
+        return original_key(by_digest[row.image_hash], _CROP), feature_key(
+            row.image_hash, row.method, row.scale, measuring
+        )
 
     mean = means(frame, ["scale", "method"], store, keys)
     mean.to_csv(out / "upscaling_mean.csv", index=False, float_format="%.6g", lineterminator="\n")
@@ -98,15 +104,24 @@ def run(images: list[SourceImage], out: Path, weights: Path, processes: int, hub
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.upscaling", description=__doc__.split("\n")[0])
     ap.add_argument("--images", type=Path, help="folder of pictures (default: photographs in installed packages)")
-    ap.add_argument("--feature-weights", type=Path, required=True, help="SqueezeNet 1.1 weights for sqz_dist and sqz_kid")
-    ap.add_argument("--weights-cache", type=Path, metavar="HUB", help="folder of benchmarks.metrics.weights: LPIPS, DISTS, FID and others too")
+    ap.add_argument(
+        "--feature-weights", type=Path, required=True, help="SqueezeNet 1.1 weights for sqz_dist and sqz_kid"
+    )
+    ap.add_argument(
+        "--weights-cache",
+        type=Path,
+        metavar="HUB",
+        help="folder of benchmarks.metrics.weights: LPIPS, DISTS, FID and others too",
+    )
     ap.add_argument("--out", type=Path, default=Path("results/semantic"))
     ap.add_argument("--every", type=int, default=1, help="only every so many pictures")
     ap.add_argument("--limit", type=int, help="at most so many pictures")
     ap.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
     args = ap.parse_args()
     try:
-        run(pictures(args.images, args.limit, args.every), args.out, args.feature_weights, args.jobs, args.weights_cache)
+        run(
+            pictures(args.images, args.limit, args.every), args.out, args.feature_weights, args.jobs, args.weights_cache
+        )
     except BenchmarkError as error:
         sys.exit(f"upscaling: {error}")
 

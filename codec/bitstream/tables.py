@@ -12,7 +12,9 @@ import numpy as np
 
 TOTAL = 1 << 16
 PER_OCTAVE = 8  # scale indices in one octave of sigma
-LOG2_SCALE_MIN = -3  # log2 of the sigma (in steps) that index 0 stands for; such latents are not coded: their symbol is 0
+LOG2_SCALE_MIN = (
+    -3
+)  # log2 of the sigma (in steps) that index 0 stands for; such latents are not coded: their symbol is 0
 SCALES = 80
 KINDS = 2  # tables of a scale: one for each sub-quantiser of the trellis
 UNIT = 256  # integer units of a step in which reconstructions are held
@@ -124,7 +126,11 @@ class TokenTables:
         return np.searchsorted(self.class_of, np.arange(len(self.within)))
 
     def flat(self) -> dict[str, np.ndarray]:
-        return {"tokens.class_of": self.class_of, "tokens.contexts": self.contexts, "tokens.within": np.concatenate(self.within)}
+        return {
+            "tokens.class_of": self.class_of,
+            "tokens.contexts": self.contexts,
+            "tokens.within": np.concatenate(self.within),
+        }
 
     @staticmethod
     def from_flat(arrays: dict[str, np.ndarray]) -> TokenTables:

@@ -118,7 +118,9 @@ def run_upscale(args: argparse.Namespace) -> int:
 
 
 def _run_jobs(
-    args: argparse.Namespace, jobs: Sequence[Job], work: Callable[[argparse.Namespace, Job, _Coder, Terminal], Report | Enlargement]
+    args: argparse.Namespace,
+    jobs: Sequence[Job],
+    work: Callable[[argparse.Namespace, Job, _Coder, Terminal], Report | Enlargement],
 ) -> int:
     """Do the work for each job, go on after failures, and return the exit code."""
     if args.json and sys.stdout is None:

@@ -37,9 +37,7 @@ class Job:
     problem: str = ""
 
 
-def plan(
-    inputs: Sequence[str], output: str | None, suffix: str, wanted: Callable[[Path], bool]
-) -> list[Job]:
+def plan(inputs: Sequence[str], output: str | None, suffix: str, wanted: Callable[[Path], bool]) -> list[Job]:
     """List the jobs for files, folders and '-', with targets that end in `suffix` unless `output` is a file.
 
     A folder stands for the files below it that are `wanted`, in sorted order, without hidden ones. Without

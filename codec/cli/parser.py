@@ -23,9 +23,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="codec", description="Compress pictures with a neural codec.", allow_abbrev=False
-    )
+    parser = _Parser(prog="codec", description="Compress pictures with a neural codec.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"codec {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_encode(commands)
@@ -37,24 +35,48 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_encode(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
-        "encode", help=f"picture files -> {SUFFIX} files", allow_abbrev=False,
+        "encode",
+        help=f"picture files -> {SUFFIX} files",
+        allow_abbrev=False,
         description="Compress pictures. Folders are searched for pictures, and their tree is made again below OUT.",
     )
     _add_paths(parser, "picture or folder; - is standard input")
     rate = parser.add_mutually_exclusive_group()
-    rate.add_argument("-q", "--quality", type=_number(0, 100), default=50.0, metavar="Q",
-                      help="0 (small) to 100 (good), fractions allowed; default 50")
-    rate.add_argument("--target-bpp", type=_number(0, 1e6, above=True), metavar="X",
-                      help="best quality that needs at most X bits per pixel")
-    rate.add_argument("--target-bytes", type=_whole(1), metavar="N",
-                      help="best quality in at most N bytes")
-    parser.add_argument("--effort", type=_whole(1, 9), default=1, metavar="E",
-                        help="1 (fast) to 9 (minutes): at 9 the picture is clearly better, and the file about a tenth larger at "
-                             "the same quality; default 1")
-    parser.add_argument("--seed", type=_whole(0, 2**32 - 1), default=0, metavar="N",
-                        help="seed of a semantic decoder's noise, kept in the file; default 0")
-    parser.add_argument("--keep-hidden", action="store_true",
-                        help="keep the colours of pixels that are fully transparent; default: smooth ones, which cost less")
+    rate.add_argument(
+        "-q",
+        "--quality",
+        type=_number(0, 100),
+        default=50.0,
+        metavar="Q",
+        help="0 (small) to 100 (good), fractions allowed; default 50",
+    )
+    rate.add_argument(
+        "--target-bpp",
+        type=_number(0, 1e6, above=True),
+        metavar="X",
+        help="best quality that needs at most X bits per pixel",
+    )
+    rate.add_argument("--target-bytes", type=_whole(1), metavar="N", help="best quality in at most N bytes")
+    parser.add_argument(
+        "--effort",
+        type=_whole(1, 9),
+        default=1,
+        metavar="E",
+        help="1 (fast) to 9 (minutes): at 9 the picture is clearly better, and the file about a tenth larger at "
+        "the same quality; default 1",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_whole(0, 2**32 - 1),
+        default=0,
+        metavar="N",
+        help="seed of a semantic decoder's noise, kept in the file; default 0",
+    )
+    parser.add_argument(
+        "--keep-hidden",
+        action="store_true",
+        help="keep the colours of pixels that are fully transparent; default: smooth ones, which cost less",
+    )
     parser.add_argument("--verify", action="store_true", help="decode the result again and tell its RMSE")
     _add_common(parser)
     _add_model(parser)
@@ -64,19 +86,31 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
 
 def _add_decode(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
-        "decode", help=f"{SUFFIX} files -> picture files", allow_abbrev=False,
+        "decode",
+        help=f"{SUFFIX} files -> picture files",
+        allow_abbrev=False,
         description="Decompress pictures. The suffix of OUT says the format (any that Pillow writes); PNG without.",
     )
     _add_paths(parser, f"{SUFFIX} file or folder; - is standard input")
-    parser.add_argument("--decoder", default="vq", metavar="NAME",
-                        help="vq: nearest to the original; ldm: generates the detail that was not sent; gan, perceptual: "
-                             "baselines; default vq")
-    parser.add_argument("--max-bytes", type=_whole(1), metavar="N",
-                        help="use the first N bytes of the file only, for a coarser picture")
-    parser.add_argument("--allow-truncated", action="store_true",
-                        help="make a coarser picture of a file that was cut short")
-    parser.add_argument("--realism", type=_number(0, 1), metavar="R",
-                        help="0 (the vq picture) to 1 (all of the other decoder's); default 1")
+    parser.add_argument(
+        "--decoder",
+        default="vq",
+        metavar="NAME",
+        help="vq: nearest to the original; ldm: generates the detail that was not sent; gan, perceptual: "
+        "baselines; default vq",
+    )
+    parser.add_argument(
+        "--max-bytes", type=_whole(1), metavar="N", help="use the first N bytes of the file only, for a coarser picture"
+    )
+    parser.add_argument(
+        "--allow-truncated", action="store_true", help="make a coarser picture of a file that was cut short"
+    )
+    parser.add_argument(
+        "--realism",
+        type=_number(0, 1),
+        metavar="R",
+        help="0 (the vq picture) to 1 (all of the other decoder's); default 1",
+    )
     _add_sampling(parser, "default: the seed in the file")
     _add_common(parser)
     _add_compute(parser)
@@ -85,7 +119,9 @@ def _add_decode(commands: argparse._SubParsersAction) -> None:
 
 def _add_upscale(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
-        "upscale", help="pictures -> larger pictures, with generated detail", allow_abbrev=False,
+        "upscale",
+        help="pictures -> larger pictures, with generated detail",
+        allow_abbrev=False,
         description="Enlarge pictures with the semantic decoder. Made smaller again, the result is the picture that was given.",
     )
     _add_paths(parser, "picture or folder; - is standard input")
@@ -98,20 +134,36 @@ def _add_upscale(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_sampling(parser: argparse.ArgumentParser, default_seed: str) -> None:
-    parser.add_argument("--steps", type=_whole(1, 1000), metavar="N", help="of the ldm decoder's sampler; more is slower")
-    parser.add_argument("--guidance", type=_number(0, 20), metavar="S",
-                        help="classifier-free guidance of the ldm decoder; default 1, none")
-    parser.add_argument("--label", metavar="WHAT",
-                        help="what the picture shows, for the ldm decoder: people, animals, plants, land, water, sky, "
-                             "buildings, vehicles, clothing, food or things; default: not said")
-    parser.add_argument("--no-consistency", dest="consistency", action="store_const", const=False,
-                        help="do not make the ldm decoder's sample agree with what is known of the picture")
+    parser.add_argument(
+        "--steps", type=_whole(1, 1000), metavar="N", help="of the ldm decoder's sampler; more is slower"
+    )
+    parser.add_argument(
+        "--guidance",
+        type=_number(0, 20),
+        metavar="S",
+        help="classifier-free guidance of the ldm decoder; default 1, none",
+    )
+    parser.add_argument(
+        "--label",
+        metavar="WHAT",
+        help="what the picture shows, for the ldm decoder: people, animals, plants, land, water, sky, "
+        "buildings, vehicles, clothing, food or things; default: not said",
+    )
+    parser.add_argument(
+        "--no-consistency",
+        dest="consistency",
+        action="store_const",
+        const=False,
+        help="do not make the ldm decoder's sample agree with what is known of the picture",
+    )
     parser.add_argument("--seed", type=_whole(0, 2**32 - 1), metavar="N", help=f"of the noise; {default_seed}")
 
 
 def _add_info(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
-        "info", help=f"what a {SUFFIX} file says about itself", allow_abbrev=False,
+        "info",
+        help=f"what a {SUFFIX} file says about itself",
+        allow_abbrev=False,
         description="Check a file and print its header.",
     )
     parser.add_argument("file", metavar="FILE", help=f"{SUFFIX} file; - is standard input")
@@ -122,8 +174,9 @@ def _add_info(commands: argparse._SubParsersAction) -> None:
 
 def _add_paths(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help=what)
-    parser.add_argument("-o", "--output", metavar="OUT",
-                        help="file, folder or - (standard output); default: beside the input")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help="file, folder or - (standard output); default: beside the input"
+    )
     parser.add_argument("-f", "--force", action="store_true", help="overwrite existing files")
 
 
@@ -134,7 +187,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=_model, default="default", metavar="ID", help="number of the model; default: the newest")
+    parser.add_argument(
+        "--model", type=_model, default="default", metavar="ID", help="number of the model; default: the newest"
+    )
 
 
 def _model(text: str) -> str | int:
@@ -146,8 +201,12 @@ def _model(text: str) -> str | int:
 def _add_compute(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="DIR", help="folder of weights to add, with its manifest.json")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default cpu")
-    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="float32",
-                        help="of the networks that make pictures; auto: bfloat16 where it is fast, never to encode; default float32")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="float32",
+        help="of the networks that make pictures; auto: bfloat16 where it is fast, never to encode; default float32",
+    )
     parser.add_argument("--threads", type=_whole(1, 1024), metavar="N", help="CPU threads; default: all")
 
 
@@ -157,8 +216,9 @@ def _number(low: float, high: float, above: bool = False) -> Callable[[str], flo
     def convert(text: str) -> float:
         value = float(text)
         if not (low < value if above else low <= value) or not value <= high:  # also for NaN
-            raise argparse.ArgumentTypeError(f"{text} is not {'above' if above else 'in'} {low:g}"
-                                             f"{'' if above else f'..{high:g}'}")
+            raise argparse.ArgumentTypeError(
+                f"{text} is not {'above' if above else 'in'} {low:g}{'' if above else f'..{high:g}'}"
+            )
         return value
 
     convert.__name__ = "number"  # argparse says "invalid number value"

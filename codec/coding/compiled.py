@@ -81,7 +81,9 @@ class Encoder:
     def _room(self, bits: int) -> None:
         need = int(self._state[2]) + bits // 32 + 4
         if need > len(self._words):
-            self._words = np.concatenate([self._words, np.zeros(max(need, 2 * len(self._words)) - len(self._words), np.uint32)])
+            self._words = np.concatenate(
+                [self._words, np.zeros(max(need, 2 * len(self._words)) - len(self._words), np.uint32)]
+            )
 
     def symbols(self, values: np.ndarray, tables: TableSet, index: int) -> None:
         cdf, first = tables.intervals
@@ -90,7 +92,9 @@ class Encoder:
         for value in values.tolist():
             self._loops.encode_symbol(self._state, self._words, cdf, a, b - a - 1, value)
 
-    def latents(self, tables: TableSet, limits: np.ndarray, places: np.ndarray, table: np.ndarray, symbols: np.ndarray) -> None:
+    def latents(
+        self, tables: TableSet, limits: np.ndarray, places: np.ndarray, table: np.ndarray, symbols: np.ndarray
+    ) -> None:
         """The symbols of a pass, in the order of codec.coding.latents; limits, table and symbols int32."""
         escapes = int(np.count_nonzero(np.abs(symbols) >= limits[table]))
         self._room(_WORST * places.size + 2 * 32 * escapes)
@@ -113,19 +117,38 @@ class Decoder:
         start = [int(w) for w in self._words[:2]] + [0, 0]
         self._state = np.array([0, _MASK, start[0] << 32 | start[1], 2], np.uint64)
 
-    def tokens(self, contexts: TableSet, within: TableSet, first: np.ndarray, class_of: np.ndarray, tokens: np.ndarray) -> None:
+    def tokens(
+        self, contexts: TableSet, within: TableSet, first: np.ndarray, class_of: np.ndarray, tokens: np.ndarray
+    ) -> None:
         """Fills tokens (h, w) int64."""
         classes = len(first)
         error = self._loops.decode_tokens(
-            self._state, self._words, *contexts.intervals, *within.intervals, first.astype(np.int64), class_of.astype(np.int64), classes, tokens
+            self._state,
+            self._words,
+            *contexts.intervals,
+            *within.intervals,
+            first.astype(np.int64),
+            class_of.astype(np.int64),
+            classes,
+            tokens,
         )
         self._check(error)
 
     def latents(
-        self, tables: TableSet, limits: np.ndarray, places: np.ndarray, scale: np.ndarray, following: np.ndarray, kinds: np.ndarray, offsets: np.ndarray, values: np.ndarray
+        self,
+        tables: TableSet,
+        limits: np.ndarray,
+        places: np.ndarray,
+        scale: np.ndarray,
+        following: np.ndarray,
+        kinds: np.ndarray,
+        offsets: np.ndarray,
+        values: np.ndarray,
     ) -> None:
         """The symbols of a pass, their residuals added to values (n,) int32; scale (n,) int16."""
-        error = self._loops.decode_pass(self._state, self._words, *tables.intervals, limits, places, scale, following, kinds, offsets, values)
+        error = self._loops.decode_pass(
+            self._state, self._words, *tables.intervals, limits, places, scale, following, kinds, offsets, values
+        )
         self._check(error)
 
     def _check(self, error: int) -> None:

@@ -94,7 +94,12 @@ def _golomb(state, words):
 def decode_pass(state, words, cdf, first, limits, places, scale, following, kind_of, offsets, values):
     """Decodes the symbols of a pass and adds their residuals to values (n,) int32, which holds the means. -> 0, INVALID or OUTSIDE."""
     steps, width = places.shape
-    walk_state, table, order, symbols = np.zeros(width, np.int64), np.empty(width, np.int64), np.empty(width, np.int64), np.empty(width, np.int64)
+    walk_state, table, order, symbols = (
+        np.zeros(width, np.int64),
+        np.empty(width, np.int64),
+        np.empty(width, np.int64),
+        np.empty(width, np.int64),
+    )
     count = np.empty(_TABLES, np.int64)
     for step in range(steps):
         n = 0
@@ -269,7 +274,11 @@ def assign(r, scale, weight, bits, fixed, limits, places, following, kind_of, ki
             source = s // 2 + way * half
             branch[way, s] = kind_of[source] * 2 + (1 if following[source, 1] == s else 0)
     cost, choice = np.zeros((4, LANES), np.float32), np.zeros((steps, 4, LANES), np.int16)
-    j, new, second = np.empty((states, LANES), np.float32), np.empty((states, LANES), np.float32), np.empty((steps, states, LANES), np.uint8)
+    j, new, second = (
+        np.empty((states, LANES), np.float32),
+        np.empty((states, LANES), np.float32),
+        np.empty((steps, states, LANES), np.uint8),
+    )
     zero, two = np.float32(0), np.float32(2)
     for start in range(0, width, LANES):
         lanes = min(LANES, width - start)
@@ -299,7 +308,9 @@ def assign(r, scale, weight, bits, fixed, limits, places, following, kind_of, ki
                             d = np.float64(a) - value
                             c = w * (d * d) + np.float64(bits[t, MAX_SYMBOL + min(m, MAX_SYMBOL)])
                             if large:
-                                more = _golomb_bits(max(m, MAX_SYMBOL) - limits[t]) - _golomb_bits(MAX_SYMBOL - limits[t])
+                                more = _golomb_bits(max(m, MAX_SYMBOL) - limits[t]) - _golomb_bits(
+                                    MAX_SYMBOL - limits[t]
+                                )
                                 c += np.float64(more)
                             if turn == 0 or c < best:
                                 best, pick = c, m

@@ -23,7 +23,9 @@ from codec.errors import CorruptError
 from codec.models.config import VQVAEConfig
 from codec.models.integer_prior import IntegerPrior, Pass
 
-MAX_ESCAPE = 1 << 15  # bound of a symbol's magnitude, so that forged files cannot leave the exact range of the arithmetic
+MAX_ESCAPE = (
+    1 << 15
+)  # bound of a symbol's magnitude, so that forged files cannot leave the exact range of the arithmetic
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,15 @@ def _runs(table: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 class LatentCoder:
     """One model's entropy coding. ``arrays`` are those of an IntegerPrior."""
 
-    def __init__(self, config: VQVAEConfig, trellis: Trellis, arrays: dict[str, np.ndarray], latent: LatentTables, token: TokenTables, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        config: VQVAEConfig,
+        trellis: Trellis,
+        arrays: dict[str, np.ndarray],
+        latent: LatentTables,
+        token: TokenTables,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.config, self.trellis, self.latent, self.token = config, trellis, latent, token
         self.prior = IntegerPrior(config, arrays, device)
         self._next, self._kind = trellis.next_array, trellis.kind_array
@@ -97,7 +107,11 @@ class LatentCoder:
             c = int(self.token.class_of[t])
             coder.symbols(np.array([c], np.int32), self._contexts, context)
             coder.symbols(np.array([t - first[c]], np.int32), self._within, c)
-            p = self.token.contexts.reshape(-1, len(first))[context, c] * float(self.token.within[c][t - first[c]]) / 2.0**32
+            p = (
+                self.token.contexts.reshape(-1, len(first))[context, c]
+                * float(self.token.within[c][t - first[c]])
+                / 2.0**32
+            )
             bits[0] -= np.log2(p)
             return t
 
@@ -121,14 +135,22 @@ class LatentCoder:
 
     # latents
 
-    def quantise(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray) -> tuple[list[Sent], np.ndarray]:
+    def quantise(
+        self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray
+    ) -> tuple[list[Sent], np.ndarray]:
         """v (C, h, w) float32 in steps, weight (C,): bits a squared step of error is worth -> what each pass sends, and v_hat (C, h, w) int32."""
         out: list[Sent] = []
         v_hat = self._quantise(v, tokens, level, weight, out.append, compiled.kernels("assign", v.size))
         return out, v_hat
 
     def _quantise(
-        self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray, send: Callable[[Sent], None], loops: ModuleType | None
+        self,
+        v: np.ndarray,
+        tokens: np.ndarray,
+        level: int,
+        weight: np.ndarray,
+        send: Callable[[Sent], None],
+        loops: ModuleType | None,
     ) -> np.ndarray:
         """Hands each pass to ``send`` when it is quantised -> v_hat."""
 
@@ -142,13 +164,26 @@ class LatentCoder:
 
         return self.prior.run(tokens, level, code)
 
-    def _assign(self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray, loops: ModuleType | None) -> tuple[np.ndarray, np.ndarray]:
+    def _assign(
+        self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray, loops: ModuleType | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         if loops is None:
             return assign(self.trellis, r, scale, weight, self._bits, self.latent.offsets)
         symbols, kinds = np.zeros(r.shape, np.int32), np.zeros(r.shape, np.int32)
         weight, many = np.ascontiguousarray(weight, np.float32), max(self.trellis.kind) + 1
         loops.assign(
-            r.ravel(), scale.ravel(), weight, self._bits, self._fixed, self._limits, walks(scale), self._next, self._kind, many, symbols.ravel(), kinds.ravel()
+            r.ravel(),
+            scale.ravel(),
+            weight,
+            self._bits,
+            self._fixed,
+            self._limits,
+            walks(scale),
+            self._next,
+            self._kind,
+            many,
+            symbols.ravel(),
+            kinds.ravel(),
         )
         return symbols, kinds
 
@@ -184,7 +219,12 @@ class LatentCoder:
 
         def send(sent: Sent) -> None:  # at once: the passes of a large picture together take much memory
             bits[sent.asked.group] += float(self._costs(sent).sum(dtype=np.float64))
-            coder, places, symbols, table = coders[sent.asked.group], walks(sent.asked.scale), sent.symbols.ravel(), sent.table.ravel()
+            coder, places, symbols, table = (
+                coders[sent.asked.group],
+                walks(sent.asked.scale),
+                sent.symbols.ravel(),
+                sent.table.ravel(),
+            )
             if loops is None:
                 self._encode_pass(coder, places, symbols, table)
             else:
@@ -213,7 +253,9 @@ class LatentCoder:
             raise CorruptError("the number of sections is not that of this model")
         loops = compiled.kernels("decode_pass", h * w * self.config.channels)
         tokens = self.decode_tokens(sections[0], h // 2, w // 2, loops)
-        coders: list = [None if s is None else Decoder(s) if loops is None else compiled.Decoder(loops, s) for s in sections[1:]]
+        coders: list = [
+            None if s is None else Decoder(s) if loops is None else compiled.Decoder(loops, s) for s in sections[1:]
+        ]
 
         def code(p: Pass) -> np.ndarray:
             coder = coders[p.group]
@@ -222,7 +264,16 @@ class LatentCoder:
             if loops is None:
                 return p.mu + self._decode_pass(coder, p.scale)
             values = p.mu.copy()
-            coder.latents(self._tables, self._limits, walks(p.scale), p.scale.ravel(), self._next, self._kind, self._offsets, values.ravel())
+            coder.latents(
+                self._tables,
+                self._limits,
+                walks(p.scale),
+                p.scale.ravel(),
+                self._next,
+                self._kind,
+                self._offsets,
+                values.ravel(),
+            )
             return values
 
         return tokens, self.prior.run(tokens, level, code)

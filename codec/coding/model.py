@@ -1,7 +1,7 @@
 """A loaded base model, and the one way from a picture to latents in steps and back.
 
-    picture - pad - analyse - gain - v, tokens          (to_steps)
-    v_hat - 1 / gain - y_hat - synthesise - picture     (from_steps)
+picture - pad - analyse - gain - v, tokens          (to_steps)
+v_hat - 1 / gain - y_hat - synthesise - picture     (from_steps)
 """
 
 from __future__ import annotations

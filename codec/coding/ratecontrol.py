@@ -41,4 +41,10 @@ def step_weight(log2_igain: torch.Tensor, lam: float | torch.Tensor, share: floa
 @torch.no_grad()
 def error_weight(model: VQVAE, position: torch.Tensor, share: float = RATE_SHARE) -> np.ndarray:
     """(C,) float32: ``step_weight`` of a model at a position (1,) among the anchors, with ``thrift``."""
-    return step_weight(model.interpolate(model.log2_igain, position), lagrangian(model.config, position), share * thrift(position))[0].cpu().numpy()
+    return (
+        step_weight(
+            model.interpolate(model.log2_igain, position), lagrangian(model.config, position), share * thrift(position)
+        )[0]
+        .cpu()
+        .numpy()
+    )

@@ -28,7 +28,15 @@ def damping(turn: int, rounds: int) -> float:
 
 
 def refine(
-    model: PerceptualModel, x: torch.Tensor, v: torch.Tensor, tokens: torch.Tensor, level: int, position: torch.Tensor, rounds: int, step: Callable[[float], None], weigh: float = RATE_SHARE
+    model: PerceptualModel,
+    x: torch.Tensor,
+    v: torch.Tensor,
+    tokens: torch.Tensor,
+    level: int,
+    position: torch.Tensor,
+    rounds: int,
+    step: Callable[[float], None],
+    weigh: float = RATE_SHARE,
 ) -> torch.Tensor:
     """Latents whose encoding costs less: v (1, C, h, w) in steps, x (1, 3, H, W) uint8, tokens (1, h/2, w/2), weigh: the share of the rate -> v of the best round.
 
@@ -57,7 +65,9 @@ def _steps(v_hat: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 @torch.enable_grad()
-def _gradient(model: PerceptualModel, x: torch.Tensor, sent: Measured, tokens: torch.Tensor, position: torch.Tensor, weigh: float) -> tuple[float, torch.Tensor]:
+def _gradient(
+    model: PerceptualModel, x: torch.Tensor, sent: Measured, tokens: torch.Tensor, position: torch.Tensor, weigh: float
+) -> tuple[float, torch.Tensor]:
     """Weighted squared error in bits, and the gradient with respect to v_hat (1, C, h, w), in steps, of that error plus the bits of what was sent as a function of
     its contexts: symbols held fixed, log sigma moves along the tables, mu's rate is that of a Gaussian (what a latent costs itself is the quantiser's business).
     Tile by tile, so that memory stays bounded."""
@@ -66,7 +76,11 @@ def _gradient(model: PerceptualModel, x: torch.Tensor, sent: Measured, tokens: t
     igain = torch.exp2(net.interpolate(net.log2_igain, position))
     spread = net.sd * torch.exp2(net.interpolate(net.log2_gain, position))
     tile = max(h, w) if h * w <= WHOLE else TILE
-    total, gradient, features = 0.0, torch.zeros(1, *sent.v_hat.shape, device=x.device), level_features(position, net.config.anchors)
+    total, gradient, features = (
+        0.0,
+        torch.zeros(1, *sent.v_hat.shape, device=x.device),
+        level_features(position, net.config.anchors),
+    )
 
     def known(part, mu, log2_sigma, group, mask):
         return part * mask
@@ -83,8 +97,12 @@ def _gradient(model: PerceptualModel, x: torch.Tensor, sent: Measured, tokens: t
             total += error.item()
             values = net.tokens.values(tokens[:, lo // 2 : hi // 2, left // 2 : right // 2], net.sd)
             out = net.prior(part, spread, values, features, known)
-            v, mu, log2_sigma = (t[:, :, a - lo : b - lo, c - left : d - left] for t in (part.detach(), out.mu, out.log2_sigma))
-            kinds, symbols = (torch.from_numpy(plane[:, a:b, c:d])[None].to(x.device) for plane in (sent.kinds, sent.symbols))
+            v, mu, log2_sigma = (
+                t[:, :, a - lo : b - lo, c - left : d - left] for t in (part.detach(), out.mu, out.log2_sigma)
+            )
+            kinds, symbols = (
+                torch.from_numpy(plane[:, a:b, c:d])[None].to(x.device) for plane in (sent.kinds, sent.symbols)
+            )
             bits = table_bits(slopes, octaves(log2_sigma), kinds, symbols) + gaussian_bits(v, mu, log2_sigma.detach())
             gradient[:, :, lo:hi, left:right] += torch.autograd.grad(bits.sum(), part)[0]
     return total, gradient

@@ -21,7 +21,9 @@ def spans(n: int, tile: int | None = None) -> Iterator[tuple[int, int, int, int]
 
 
 def analyse(
-    x: torch.Tensor, function: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]], step: Callable[[float], None]
+    x: torch.Tensor,
+    function: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    step: Callable[[float], None],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """x (1, 3, H, W), H and W multiples of 32; function(tile) -> (y, tokens) -> both for the whole picture."""
     h, w = x.shape[2] // PATCH, x.shape[3] // PATCH
@@ -33,12 +35,16 @@ def analyse(
                 y = part.new_empty(1, part.shape[1], h, w)
                 tokens = codes.new_empty(1, h // 2, w // 2)
             y[:, :, a:b, c:d] = part[:, :, a - lo : b - lo, c - left : d - left]
-            tokens[:, a // 2 : b // 2, c // 2 : d // 2] = codes[:, (a - lo) // 2 : (b - lo) // 2, (c - left) // 2 : (d - left) // 2]
+            tokens[:, a // 2 : b // 2, c // 2 : d // 2] = codes[
+                :, (a - lo) // 2 : (b - lo) // 2, (c - left) // 2 : (d - left) // 2
+            ]
             step((a * w + (b - a) * d) / (h * w))
     return y, tokens
 
 
-def synthesise(y_hat: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor], step: Callable[[float], None]) -> torch.Tensor:
+def synthesise(
+    y_hat: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor], step: Callable[[float], None]
+) -> torch.Tensor:
     """y_hat (1, C, h, w); function(tile) -> (1, 3, 16 h, 16 w) in 0..1 -> uint8 (16 h, 16 w, 3)."""
     h, w = y_hat.shape[2:]
     out = torch.empty(h * PATCH, w * PATCH, 3, dtype=torch.uint8)
@@ -46,6 +52,8 @@ def synthesise(y_hat: torch.Tensor, function: Callable[[torch.Tensor], torch.Ten
         for c, d, left, right in spans(w):
             tile = function(y_hat[:, :, lo:hi, left:right])[0]
             tile = tile[:, (a - lo) * PATCH : (b - lo) * PATCH, (c - left) * PATCH : (d - left) * PATCH]
-            out[a * PATCH : b * PATCH, c * PATCH : d * PATCH] = tile.clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu()
+            out[a * PATCH : b * PATCH, c * PATCH : d * PATCH] = (
+                tile.clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu()
+            )
             step((a * w + (b - a) * d) / (h * w))
     return out

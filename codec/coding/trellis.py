@@ -119,7 +119,9 @@ def assign(
     return symbols, kinds
 
 
-def _branches(a: np.ndarray, scale: np.ndarray, weight: np.ndarray, bits: np.ndarray, offsets: np.ndarray, kinds: int) -> tuple[np.ndarray, np.ndarray]:
+def _branches(
+    a: np.ndarray, scale: np.ndarray, weight: np.ndarray, bits: np.ndarray, offsets: np.ndarray, kinds: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Least cost and its |symbol| for every kind and parity: a, scale, weight (S, W) -> (kinds, 2, S, W) each."""
     cost = np.empty((kinds, 2, *a.shape), np.float32)
     choice = np.empty((kinds, 2, *a.shape), np.int16)
@@ -146,7 +148,9 @@ def _branches(a: np.ndarray, scale: np.ndarray, weight: np.ndarray, bits: np.nda
     return cost, choice
 
 
-def _viterbi(trellis: Trellis, cost: np.ndarray, choice: np.ndarray, coded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _viterbi(
+    trellis: Trellis, cost: np.ndarray, choice: np.ndarray, coded: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Best walks through (kinds, 2, S, W) branch costs -> |symbols| and kinds, (S, W) each; in the last step, where not coded, both are 0."""
     states, (steps, width) = len(trellis.next), coded.shape
     if states == 1:
@@ -157,7 +161,10 @@ def _viterbi(trellis: Trellis, cost: np.ndarray, choice: np.ndarray, coded: np.n
     j = np.full((states, width), 1e9, np.float32)
     j[0] = 0
     ways = np.empty((2, states, width), np.float32)
-    by_source, before = ways.reshape(2, states // 2, 2, width), j.reshape(2, states // 2, 1, width)  # views: states next to each other have the same sources
+    by_source, before = (
+        ways.reshape(2, states // 2, 2, width),
+        j.reshape(2, states // 2, 1, width),
+    )  # views: states next to each other have the same sources
     second = np.zeros((steps, states, width), bool)
     widths = [*[width] * (steps - 1), int(np.count_nonzero(coded[-1]))]
     for s, w in enumerate(widths):

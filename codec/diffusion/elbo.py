@@ -19,14 +19,18 @@ def step_bits(x0: torch.Tensor, denoised: torch.Tensor, sigma_t: float, sigma_s:
     return (sigma_s**-2 - sigma_t**-2) / (2 * math.log(2)) * (x0 - denoised).square()
 
 
-def chain(denoise: Denoiser, x0: torch.Tensor, sigmas: torch.Tensor, noise: Noise) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
+def chain(
+    denoise: Denoiser, x0: torch.Tensor, sigmas: torch.Tensor, noise: Noise
+) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
     """Progressive lossy coding of x0 (B, ...) (Ho et al. 2020, figure 5): yields (sigma, bits, denoised) for each level.
 
     sigmas (T,) fall and do not reach 0; noise(i), i = 0..T-1, is unit noise for level i. bits (B,), float64, pay for the step to this level
     from the one above, the first for prior_bits: their running sum is the rate at which a receiver can show denoised.
     """
     levels = sigmas.tolist()
-    assert levels[-1] > 0 and all(t > s for t, s in zip(levels, levels[1:], strict=False)), "sigmas must fall and stay above 0"
+    assert levels[-1] > 0 and all(t > s for t, s in zip(levels, levels[1:], strict=False)), (
+        "sigmas must fall and stay above 0"
+    )
     x = x0 + levels[0] * noise(0)
     bits, denoised = prior_bits(x0, levels[0]), x
     for i, sigma in enumerate(levels):

@@ -12,7 +12,9 @@ _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
-def philox(counter: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], key: tuple[int, int]) -> tuple[np.ndarray, ...]:
+def philox(
+    counter: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], key: tuple[int, int]
+) -> tuple[np.ndarray, ...]:
     """Philox4x32-10 (Salmon et al. 2011). counter: four uint64 arrays of 32-bit words that broadcast -> four such arrays."""
     c0, c1, c2, c3 = counter
     for i in range(10):
@@ -33,7 +35,9 @@ def unit_noise(seed: int, stream: int, channels: int, rows: tuple[int, int], col
     column = np.arange(*columns, dtype=np.uint64)[None, None, :]
     group = np.arange(-(-channels // PER_CALL), dtype=np.uint64)[:, None, None]
     words = philox((row, column, group, np.full((1, 1, 1), stream, np.uint64)), (seed & 0xFFFFFFFF, seed >> 32))
-    pieces = np.stack([part for word in words for part in (word & np.uint64(0xFFFF), word >> np.uint64(16))], 1)  # (groups, 8, h, w)
+    pieces = np.stack(
+        [part for word in words for part in (word & np.uint64(0xFFFF), word >> np.uint64(16))], 1
+    )  # (groups, 8, h, w)
     pieces = pieces.reshape(PER_CALL * len(pieces), *pieces.shape[2:])[:channels]  # (channels, h, w)
     return torch.from_numpy(quantiles()[pieces])
 

@@ -22,7 +22,11 @@ class Preconditioned:
 
     def __call__(self, x: torch.Tensor, sigma: float | torch.Tensor, **conditions: Any) -> torch.Tensor:
         """x = x0 + sigma n, of shape (B, C, h, w); sigma > 0 is one level or (B,) -> estimate of x0."""
-        s = torch.full((len(x),), sigma, dtype=torch.float64, device=x.device) if not isinstance(sigma, torch.Tensor) else sigma.double()
+        s = (
+            torch.full((len(x),), sigma, dtype=torch.float64, device=x.device)
+            if not isinstance(sigma, torch.Tensor)
+            else sigma.double()
+        )
         assert s.shape == (len(x),)
         c_in = (1 + s.square()).rsqrt()
         c_in, c_out, log_variance = (c.to(x.dtype)[:, None, None, None] for c in (c_in, s * c_in, 2 * s.log()))
@@ -35,7 +39,9 @@ def loss_weight(sigma: torch.Tensor, limit: float) -> torch.Tensor:
     return ((1 + sigma.square()) / sigma.square()).clamp(max=limit)
 
 
-def draw_sigmas(uniforms: torch.Tensor, mean: float, deviation: float, sigma_min: float, sigma_max: float) -> torch.Tensor:
+def draw_sigmas(
+    uniforms: torch.Tensor, mean: float, deviation: float, sigma_min: float, sigma_max: float
+) -> torch.Tensor:
     """uniforms (B,) in 0..1, stratified if the caller wants -> sigmas (B,) with ln sigma ~ N(mean, deviation^2), clipped into the range."""
     normal = torch.special.ndtri(uniforms.double())
     return (mean + deviation * normal).exp().clamp(sigma_min, sigma_max).to(uniforms.dtype)

@@ -29,7 +29,9 @@ def heun(denoise: Denoiser, x: torch.Tensor, sigmas: torch.Tensor, callback: Cal
     return x
 
 
-def dpmpp_2m(denoise: Denoiser, x: torch.Tensor, sigmas: torch.Tensor, callback: Callback | None = None) -> torch.Tensor:
+def dpmpp_2m(
+    denoise: Denoiser, x: torch.Tensor, sigmas: torch.Tensor, callback: Callback | None = None
+) -> torch.Tensor:
     """DPM-Solver++(2M), one evaluation a step (Lu et al. 2022, algorithm 2, with alpha = 1 and lambda = -ln sigma)."""
     before, h_before = None, 0.0
     for i, n, t, s in _steps(sigmas):
@@ -46,7 +48,9 @@ def dpmpp_2m(denoise: Denoiser, x: torch.Tensor, sigmas: torch.Tensor, callback:
     return x
 
 
-def ancestral(denoise: Denoiser, x: torch.Tensor, sigmas: torch.Tensor, noise: Noise, callback: Callback | None = None) -> torch.Tensor:
+def ancestral(
+    denoise: Denoiser, x: torch.Tensor, sigmas: torch.Tensor, noise: Noise, callback: Callback | None = None
+) -> torch.Tensor:
     """Draws each level from q(x_s | x_t, x0 = denoised) (Ho et al. 2020, eq. 6 and 7, variance exploding); noise(i) for i = 1..n-1."""
     for i, n, t, s in _steps(sigmas):
         denoised = denoise(x, t)
@@ -65,6 +69,8 @@ def posterior(x: torch.Tensor, x0: torch.Tensor, t: float, s: float, noise: torc
 def _steps(sigmas: torch.Tensor) -> Iterator[tuple[int, int, float, float]]:
     """(i, n, sigmas[i - 1], sigmas[i]) for i = 1..n."""
     levels = sigmas.tolist()
-    assert len(levels) > 1 and levels[-1] == 0 and all(t > s for t, s in zip(levels, levels[1:], strict=False)), "sigmas must fall to 0"
+    assert len(levels) > 1 and levels[-1] == 0 and all(t > s for t, s in zip(levels, levels[1:], strict=False)), (
+        "sigmas must fall to 0"
+    )
     for i in range(1, len(levels)):
         yield i, len(levels) - 1, levels[i - 1], levels[i]

@@ -24,7 +24,9 @@ def tiled(
     def denoise(x: torch.Tensor, sigma: float) -> torch.Tensor:
         assert x.shape[2:] == shape
         out = torch.zeros_like(x)
-        for done, ((a, b), down, (c, d), across) in enumerate(((*row, *column) for row in rows for column in columns), 1):
+        for done, ((a, b), down, (c, d), across) in enumerate(
+            ((*row, *column) for row in rows for column in columns), 1
+        ):
             part = denoise_window(x[:, :, a:b, c:d], sigma, rows=(a, b), columns=(c, d))
             out[:, :, a:b, c:d] += part * (down[:, None] * across).to(x)
             if callback:
@@ -50,7 +52,10 @@ def weights(n: int, tile: int, overlap: int) -> Iterator[torch.Tensor]:
     bumps = []
     for start, stop in spans:
         place = torch.arange(start, stop, dtype=torch.float64) + 0.5
-        edge = torch.minimum(place - start if start else torch.full_like(place, n), stop - place if stop < n else torch.full_like(place, n))
+        edge = torch.minimum(
+            place - start if start else torch.full_like(place, n),
+            stop - place if stop < n else torch.full_like(place, n),
+        )
         bumps.append((torch.pi / 2 * (edge / max(overlap, 1)).clamp(max=1)).sin().square())
     total = torch.zeros(n, dtype=torch.float64)
     for (start, stop), bump in zip(spans, bumps, strict=True):

@@ -123,7 +123,9 @@ def _pillow_errors() -> Iterator[None]:
     except Image.DecompressionBombError as error:
         allowed = Image.MAX_IMAGE_PIXELS
         if allowed is not None and 2 * allowed < MAX_PIXELS:
-            raise LimitError(f"the picture has more than twice the {allowed} pixels of Image.MAX_IMAGE_PIXELS") from error
+            raise LimitError(
+                f"the picture has more than twice the {allowed} pixels of Image.MAX_IMAGE_PIXELS"
+            ) from error
         raise LimitError(f"the picture has more than {MAX_PIXELS} pixels") from error
     except Exception as error:  # Pillow's readers raise many types, from OSError to SyntaxError
         # Its messages can span lines; one line is what a caller can print.
@@ -217,7 +219,9 @@ def _mend_jpeg2000(image: Image.Image, depths: tuple[int, ...]) -> None:
     depth = depths[0]
     wide = image.mode == "I;16" and depth > 8
     if len(set(depths)) > 1 or image.mode in ("P", "PA") or (depth > 8 and not wide):
-        raise PictureError(f"JPEG 2000 with {max(depths)} bits a sample is not read rightly by Pillow; convert it first")
+        raise PictureError(
+            f"JPEG 2000 with {max(depths)} bits a sample is not read rightly by Pillow; convert it first"
+        )
     image.load()
     bits = 16 if wide else 8
     top, white = ((1 << depth) - 1) << (bits - depth), (1 << bits) - 1
@@ -255,7 +259,9 @@ def _from_pil(image: Image.Image) -> Picture:
     return _from_opened(image, _Known(encoding), notes)
 
 
-def _from_opened(image: Image.Image, known: _Known, notes: list[str], again: Callable[[], ImageFile.ImageFile] | None = None) -> Picture:
+def _from_opened(
+    image: Image.Image, known: _Known, notes: list[str], again: Callable[[], ImageFile.ImageFile] | None = None
+) -> Picture:
     """Orient, split off alpha, convert colours and reduce to 8 bits, in that order."""
     if _is_sixteen_bit(image):  # asked first: what is known of the stored samples is gone after load()
         notes.append("16-bit samples were reduced to 8 bits")
@@ -399,8 +405,7 @@ def check_size(width: int, height: int) -> None:
         raise PictureError("the picture has no pixels")
     if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
         raise LimitError(
-            f"the picture is too large: {width}x{height} "
-            f"(sides of at most {MAX_SIDE}, at most {MAX_PIXELS} pixels)"
+            f"the picture is too large: {width}x{height} (sides of at most {MAX_SIDE}, at most {MAX_PIXELS} pixels)"
         )
 
 

@@ -34,7 +34,11 @@ def deep(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile]) -
         _set_rawmode(image, lambda name: "RGBA")
         image.load()
         return np.asarray(np.asarray(image).view(">u2"), np.uint16)
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and _tag(image, _PLANES, 1) == 2 and any(name[-1] == "N" for name in raw):
+    if (
+        isinstance(image, TiffImagePlugin.TiffImageFile)
+        and _tag(image, _PLANES, 1) == 2
+        and any(name[-1] == "N" for name in raw)
+    ):
         return np.asarray(np.stack(list(_planes(image)), axis=-1), np.uint16)
     other = again()
     if image.format == "TIFF":
@@ -66,7 +70,13 @@ def _planes(image: TiffImagePlugin.TiffImageFile) -> Iterator[np.ndarray]:
             file.seek(at)
             strips.append(file.read(size))
         values = {number: [int(tags[number])] for number in (256, 257, 259, 266, 278, 317, 322, 323) if number in tags}
-        values |= {_BITS: [16], _PHOTOMETRIC: [1], 277: [1], length: [len(strip) for strip in strips], start: [0] * each}
+        values |= {
+            _BITS: [16],
+            _PHOTOMETRIC: [1],
+            277: [1],
+            length: [len(strip) for strip in strips],
+            start: [0] * each,
+        }
         if 274 in tags:
             values[274] = [int(tags[274])]
         after = 8 + 2 + 12 * len(values) + 4

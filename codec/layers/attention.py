@@ -19,7 +19,9 @@ class CrossAttention(nn.Module):
         self.slope = nn.Parameter(torch.linspace(-1.0, 1.0, heads))  # of the penalty, through softplus
         nn.init.zeros_(self.out.weight), nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: torch.Tensor, places: torch.Tensor, tokens: torch.Tensor | None, positions: torch.Tensor | None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, places: torch.Tensor, tokens: torch.Tensor | None, positions: torch.Tensor | None
+    ) -> torch.Tensor:
         """places (h * w, 2): where each position of x is; tokens (B, N, D) and positions (B, N, 2), NaN for no place, or None both -> (B, h, w, C)."""
         b, h, w, c = x.shape
         null = self.null.expand(b, -1, -1)

@@ -65,7 +65,9 @@ class Denoiser(nn.Module):
         self.see8 = nn.Conv2d(256, 128, 1)
         self.body8 = ResidualBlock(128)
         self.see16 = nn.Conv2d(512, c.width, 1)
-        self.embed = nn.Sequential(nn.Linear(2 * FOURIER + c.features, c.embedding), nn.SiLU(), nn.Linear(c.embedding, c.embedding), nn.SiLU())
+        self.embed = nn.Sequential(
+            nn.Linear(2 * FOURIER + c.features, c.embedding), nn.SiLU(), nn.Linear(c.embedding, c.embedding), nn.SiLU()
+        )
         self.blocks = nn.ModuleList(ModulatedBlock(c.width, c.embedding) for _ in range(c.blocks))
         self.attention = nn.ModuleList(CrossAttention(c.width, c.context, c.heads) for _ in range(c.blocks // c.attend))
         self.head, self.spread = nn.Conv2d(c.width, c.latent, 1), nn.Conv2d(c.width, c.latent, 1)
@@ -73,7 +75,12 @@ class Denoiser(nn.Module):
             nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
 
     def forward(
-        self, x: torch.Tensor, noise_level: torch.Tensor, x_c: torch.Tensor, features: torch.Tensor, context: Context | None
+        self,
+        x: torch.Tensor,
+        noise_level: torch.Tensor,
+        x_c: torch.Tensor,
+        features: torch.Tensor,
+        context: Context | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """x (B, latent, h, w) of about unit variance; noise_level (B,): log(sigma) / 4; x_c (B, 3, 16 h, 16 w) in 0..1; features (B, F) -> value and log variance, each
         (B, latent, h, w), float32."""
@@ -86,6 +93,8 @@ class Denoiser(nn.Module):
         for k, block in enumerate(self.blocks):
             h = block(h, e)
             if (k + 1) % self.config.attend == 0:
-                h = h + self.attention[k // self.config.attend](h.permute(0, 2, 3, 1), places, tokens, positions).permute(0, 3, 1, 2)
+                h = h + self.attention[k // self.config.attend](
+                    h.permute(0, 2, 3, 1), places, tokens, positions
+                ).permute(0, 3, 1, 2)
         h = rms(h)
         return self.head(h).float(), self.spread(h).float()

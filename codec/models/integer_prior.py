@@ -50,7 +50,9 @@ def export(prior: Prior, tokens: Tokens, sd: torch.Tensor, log2_gain: torch.Tens
         weight(f"smooth.{i}.weight", conv.weight[:, 0])
     log2_sd = sd.detach().double().flatten().log2()
     out["log2_spread"] = torch.round((log2_gain.detach().double() + log2_sd) * ONE).to(torch.int32).numpy()
-    out["centroids"] = torch.round(tokens.centroids(sd).detach().double() * ONE).clamp(-CLIP, CLIP).to(torch.int32).numpy()
+    out["centroids"] = (
+        torch.round(tokens.centroids(sd).detach().double() * ONE).clamp(-CLIP, CLIP).to(torch.int32).numpy()
+    )
     out["exp2"] = np.round(np.exp2(np.arange(ONE) / ONE) * (1 << 15)).astype(np.int32)
     return out
 
@@ -63,7 +65,9 @@ def shift(x: torch.Tensor, bits: int) -> torch.Tensor:
 def squash(v: torch.Tensor) -> torch.Tensor:
     """v int32 in 1/UNIT steps -> compressed activation, int16; the integer form of codec.models.prior.squash."""
     a = v * (ONE // UNIT)
-    return (a.clamp(-2 * ONE, 2 * ONE) + (a.clamp(-16 * ONE, 16 * ONE) >> 3) + (a.clamp(-512 * ONE, 512 * ONE) >> 7)).to(torch.int16)
+    return (
+        a.clamp(-2 * ONE, 2 * ONE) + (a.clamp(-16 * ONE, 16 * ONE) >> 3) + (a.clamp(-512 * ONE, 512 * ONE) >> 7)
+    ).to(torch.int16)
 
 
 def leaky(x: torch.Tensor) -> torch.Tensor:
@@ -104,7 +108,15 @@ class _Net:
         self.blocks, self.reach = [], blocks
         for k in range(blocks):
             w, bias = layer(f"body.{k}.d")
-            self.blocks.append((dense(f"body.{k}.a"), (w.permute(1, 2, 0).contiguous(), bias), dense(f"body.{k}.b"), dense(f"body.{k}.f"), dense(f"body.{k}.g")))
+            self.blocks.append(
+                (
+                    dense(f"body.{k}.a"),
+                    (w.permute(1, 2, 0).contiguous(), bias),
+                    dense(f"body.{k}.b"),
+                    dense(f"body.{k}.f"),
+                    dense(f"body.{k}.g"),
+                )
+            )
 
     @staticmethod
     def _dense(x: torch.Tensor, layer: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -145,10 +157,16 @@ class IntegerPrior:
         count = sum(g.passes for g in config.groups)
         self.nets = [_Net(arrays, f"nets.{i}.", config.prior_blocks, self.device) for i in range(count)]
         self.smooth = [
-            torch.from_numpy(arrays[f"smooth.{i}.weight"].astype(np.float64)).permute(1, 2, 0).contiguous().to(self.device)
+            torch.from_numpy(arrays[f"smooth.{i}.weight"].astype(np.float64))
+            .permute(1, 2, 0)
+            .contiguous()
+            .to(self.device)
             for i in range(config.groups[0].passes - 1)
         ]
-        self.log2_spread, self.centroids = arrays["log2_spread"].astype(np.int64), arrays["centroids"].astype(np.float64)
+        self.log2_spread, self.centroids = (
+            arrays["log2_spread"].astype(np.int64),
+            arrays["centroids"].astype(np.float64),
+        )
         self.exp2 = arrays["exp2"].astype(np.int64)
 
     def spread(self, level: int) -> np.ndarray:
@@ -167,11 +185,15 @@ class IntegerPrior:
         spread_int = (self.exp2[wide & (ONE - 1)] << 16) >> (21 - (wide >> FRACTION))  # FRACTION fractional bits
         spread = torch.from_numpy(spread_int.astype(np.float64)).to(self.device)
         log2_spread_t = torch.from_numpy(log2_spread.astype(np.float64)).to(self.device)
-        values = torch.from_numpy(self.centroids).to(self.device)[torch.from_numpy(tokens.astype(np.int64)).to(self.device)]
+        values = torch.from_numpy(self.centroids).to(self.device)[
+            torch.from_numpy(tokens.astype(np.int64)).to(self.device)
+        ]
         # (h/2, w/2, ct * 4) with (channel, row, column) -> (h, w, ct)
         values = values.view(h // 2, w // 2, ct, 2, 2).permute(0, 3, 1, 4, 2).reshape(h, w, ct)
         u = level * 2 * ONE // MAX_LEVEL - ONE
-        level_features = torch.tensor([u, u * u // ONE, u**3 // ONE**2], dtype=torch.float64, device=self.device).expand(h, w, 3)
+        level_features = torch.tensor(
+            [u, u * u // ONE, u**3 // ONE**2], dtype=torch.float64, device=self.device
+        ).expand(h, w, 3)
         nets, seen = iter(self.nets), []
         v_hat = torch.zeros(h, w, self.config.channels, dtype=torch.int32, device=self.device)
         for number, g in enumerate(self.config.groups):
@@ -187,13 +209,22 @@ class IntegerPrior:
                 rows, columns = np.nonzero(mask[0, 0].numpy())
                 mu, scale = self._expect(next(nets), features, base, rows, columns, spread[part], log2_spread_t[part])
                 at = torch.from_numpy(rows).to(self.device), torch.from_numpy(columns).to(self.device)
-                cur[at] = torch.from_numpy(code(Pass(number, i, rows, columns, mu, scale)).astype(np.int32)).to(self.device)
+                cur[at] = torch.from_numpy(code(Pass(number, i, rows, columns, mu, scale)).astype(np.int32)).to(
+                    self.device
+                )
                 done[at] = 1
             seen.append(squash(cur))
         return v_hat.permute(2, 0, 1).cpu().numpy()
 
     def _expect(
-        self, net: _Net, features: Sequence[torch.Tensor], base: torch.Tensor | None, rows: np.ndarray, columns: np.ndarray, spread: torch.Tensor, log2_spread: torch.Tensor
+        self,
+        net: _Net,
+        features: Sequence[torch.Tensor],
+        base: torch.Tensor | None,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        spread: torch.Tensor,
+        log2_spread: torch.Tensor,
     ) -> tuple[np.ndarray, np.ndarray]:
         """mu and scale of a Pass at rows, columns (in raster order), band by band. features: (H, W, ...) each; base (H, W, C): added to mu."""
         h, w = features[0].shape[:2]

@@ -73,19 +73,26 @@ class Prior(nn.Module):
                 self.nets.append(ContextNet(inputs, g.stop - g.start, config.prior_width, config.prior_blocks))
         first = config.groups[0]
         self.smooth = nn.ModuleList(
-            nn.Conv2d(first.stop, first.stop, 3, padding=1, groups=first.stop, bias=False) for _ in range(first.passes - 1)
+            nn.Conv2d(first.stop, first.stop, 3, padding=1, groups=first.stop, bias=False)
+            for _ in range(first.passes - 1)
         )
-        for conv in self.smooth:  # linear prediction of a residual from decoded neighbours, strong for the means of blocks
+        for (
+            conv
+        ) in self.smooth:  # linear prediction of a residual from decoded neighbours, strong for the means of blocks
             nn.init.constant_(conv.weight, 0.03)
             nn.init.constant_(conv.weight[:3], 0.2)
 
-    def features(self, groups: list[torch.Tensor], token_values: torch.Tensor, level: torch.Tensor, done: torch.Tensor) -> torch.Tensor:
+    def features(
+        self, groups: list[torch.Tensor], token_values: torch.Tensor, level: torch.Tensor, done: torch.Tensor
+    ) -> torch.Tensor:
         b, _, h, w = token_values.shape
         parts = [squash(g) for g in groups]
         parts += [token_values, level.expand(-1, -1, h, w), done.expand(b, 1, h, w)]
         return torch.cat(parts, 1)
 
-    def forward(self, v: torch.Tensor, spread: torch.Tensor, token_values: torch.Tensor, level: torch.Tensor, quantize) -> PriorOutput:
+    def forward(
+        self, v: torch.Tensor, spread: torch.Tensor, token_values: torch.Tensor, level: torch.Tensor, quantize
+    ) -> PriorOutput:
         """v (B, C, h, w) in steps; spread (B, C, 1, 1): standard deviation of each channel in steps; token_values (B, Ct, h, w)
         in standard deviations; level (B, 3, 1, 1); quantize(v, mu, log2_sigma, group, mask) -> v_hat of the pass, 0 outside its mask."""
         h, w = v.shape[2:]

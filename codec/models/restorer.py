@@ -69,14 +69,19 @@ class Restorer(nn.Module):
 
     def encode(self, x: torch.Tensor, condition: Condition) -> torch.Tensor:
         """x (B, 3, H, W) in 0..1 -> s in patches, in standard deviations."""
-        return F.pixel_unshuffle(self.encoder(x, condition.x_c, self.size(condition.task)).float(), 2) / self.scale[:, None, None]
+        return (
+            F.pixel_unshuffle(self.encoder(x, condition.x_c, self.size(condition.task)).float(), 2)
+            / self.scale[:, None, None]
+        )
 
     def paint(self, s: torch.Tensor, condition: Condition) -> torch.Tensor:
         """s in patches -> x_hat (B, 3, H, W), not clipped."""
         planes = F.pixel_shuffle(s * self.scale[:, None, None], 2).contiguous(memory_format=torch.channels_last)
         return self.painter(condition.x_c, planes, self.features(condition.task), self.size(condition.task))
 
-    def forward(self, x: torch.Tensor, noise_level: torch.Tensor, condition: Condition) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, x: torch.Tensor, noise_level: torch.Tensor, condition: Condition
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """x: noisy s over sqrt(1 + sigma^2); noise_level (B,): log(sigma) / 4 -> value and log variance, for codec.diffusion.precondition."""
         return self._denoiser(x, noise_level, condition, 0.0)
 
@@ -84,6 +89,8 @@ class Restorer(nn.Module):
         """One step: noise z (unit, or zeros) -> s."""
         return self._denoiser(z, z.new_zeros(len(z)), condition, 1.0)[0]
 
-    def _denoiser(self, x: torch.Tensor, noise_level: torch.Tensor, condition: Condition, at_once: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def _denoiser(
+        self, x: torch.Tensor, noise_level: torch.Tensor, condition: Condition, at_once: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         features = F.pad(self.features(condition.task), (0, 1), value=at_once)
         return self.denoiser(x, noise_level, condition.x_c, features, condition.context)

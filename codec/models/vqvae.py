@@ -31,7 +31,9 @@ class VQVAE(nn.Module):
         self.g_a, self.g_s = Analysis(config), Synthesis(config)
         self.tokens, self.prior = Tokens(config), Prior(config)
         lam = torch.tensor(config.lambdas())
-        step = torch.sqrt(26 / lam) / 255  # optimum of a uniform quantiser at high rate: lambda = 12 * 3 / (2 ln 2 step^2)
+        step = (
+            torch.sqrt(26 / lam) / 255
+        )  # optimum of a uniform quantiser at high rate: lambda = 12 * 3 / (2 ln 2 step^2)
         log2_gain = -torch.log2(step)[:, None].repeat(1, config.channels)
         self.log2_gain = nn.Parameter(log2_gain)
         self.log2_igain = nn.Parameter(-log2_gain)
@@ -82,8 +84,12 @@ class VQVAE(nn.Module):
             return (part + (d.round() - d).detach()) * mask
 
         spread = self.sd * gain
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would blur mu, which is as large as the latents, by more than a step
-            out = self.prior(v, spread, self.tokens.values(tokens, self.sd), level_features(level, self.config.anchors), quantize)
+        with torch.autocast(
+            x.device.type, enabled=False
+        ):  # bfloat16 would blur mu, which is as large as the latents, by more than a step
+            out = self.prior(
+                v, spread, self.tokens.values(tokens, self.sd), level_features(level, self.config.anchors), quantize
+            )
         noisy = v + torch.rand_like(v) - 0.5 if self.training else out.v_hat
         bits = gaussian_bits(noisy, out.mu, out.log2_sigma).sum((1, 2, 3))
         y_hat = self.from_steps(out.v_hat, level)

@@ -23,7 +23,10 @@ PATCH = 16  # pixels a side that one position of s in patches stands for
 SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
 TILE, OVERLAP = 64, 16  # positions of a window of the denoiser, and of the blend between two
 EMPHASIS = 1.3  # of what is painted into a decoded picture: a network that is not sure paints too faintly (results/emphasis.csv)
-PAINT_TILE, PAINT_HALO = 64, 12  # positions that the painter makes at once, and what it sees beyond them: more than its receptive field of 10
+PAINT_TILE, PAINT_HALO = (
+    64,
+    12,
+)  # positions that the painter makes at once, and what it sees beyond them: more than its receptive field of 10
 
 
 SAMPLERS = ("dpmpp_2m", "heun", "ancestral")
@@ -47,7 +50,9 @@ class Options:
         """dim: size of a context token. Raises CodecError with one sentence for what codec.options cannot know."""
         if self.sampler not in SAMPLERS:
             raise CodecError(f"there is no sampler {self.sampler!r} (there is: {', '.join(SAMPLERS)})")
-        if self.context is not None and (self.context.ndim != 2 or self.context.shape[1] != dim or not len(self.context)):
+        if self.context is not None and (
+            self.context.ndim != 2 or self.context.shape[1] != dim or not len(self.context)
+        ):
             raise CodecError(f"a context has shape (tokens, {dim}), not {tuple(self.context.shape)}")
 
 
@@ -59,7 +64,14 @@ class Known:
     agree: Agree | None
 
 
-def conditioned(net: Restorer, x_c: torch.Tensor, task: float, codewords: torch.Tensor | None, options: Options, label: torch.Tensor | None = None) -> Condition:
+def conditioned(
+    net: Restorer,
+    x_c: torch.Tensor,
+    task: float,
+    codewords: torch.Tensor | None,
+    options: Options,
+    label: torch.Tensor | None = None,
+) -> Condition:
     """x_c (1, 3, H, W) in 0..1; codewords (1, D, H/32, W/32) of the hyper tokens of a stream, None for an enlargement; label (N, D): tokens of the label."""
     if options.context is not None:
         context = everywhere(options.context.to(x_c)[None])
@@ -77,7 +89,9 @@ def upscale_task(net: Restorer, factor: int) -> int:
     return net.anchors + UPSCALES.index(factor)
 
 
-def restore(name: str, net: Restorer, known: Known, options: Options, seed: int, step: Callable[[float], None]) -> torch.Tensor:
+def restore(
+    name: str, net: Restorer, known: Known, options: Options, seed: int, step: Callable[[float], None]
+) -> torch.Tensor:
     """name: ldm, gan or perceptual -> x_hat (1, 3, H, W), float in 0..1. step: called with 0..1."""
     s = generate(name, net, known.condition, options, seed, lambda done: step(0.5 * done))
     x_hat = paint(net, s, known.condition, lambda done: step(0.5 + 0.4 * done))
@@ -89,7 +103,9 @@ def restore(name: str, net: Restorer, known: Known, options: Options, seed: int,
     return x_hat.clamp(0, 1)
 
 
-def generate(name: str, net: Restorer, condition: Condition, options: Options, seed: int, step: Callable[[float], None]) -> torch.Tensor:
+def generate(
+    name: str, net: Restorer, condition: Condition, options: Options, seed: int, step: Callable[[float], None]
+) -> torch.Tensor:
     """-> s in patches, (1, 4 * latent, H/16, W/16)."""
     x_c = condition.x_c
     h, w = (n // PATCH for n in x_c.shape[2:])
@@ -98,7 +114,9 @@ def generate(name: str, net: Restorer, condition: Condition, options: Options, s
     def noise(stream: int) -> torch.Tensor:
         return unit_noise(seed, stream, channels, (0, h), (0, w))[None].to(x_c.device)
 
-    def over_tiles(function: Callable[[torch.Tensor, float, Condition], torch.Tensor], with_context: bool = True) -> sample.Denoiser:
+    def over_tiles(
+        function: Callable[[torch.Tensor, float, Condition], torch.Tensor], with_context: bool = True
+    ) -> sample.Denoiser:
         def window(x: torch.Tensor, sigma: float, rows: tuple[int, int], columns: tuple[int, int]) -> torch.Tensor:
             return function(x, sigma, cut(condition, rows, columns, with_context))
 
@@ -139,7 +157,9 @@ def paint(net: Restorer, s: torch.Tensor, condition: Condition, step: Callable[[
             rows, columns = (top, min(h, b + PAINT_HALO)), (left, min(w, d + PAINT_HALO))
             tile = net.paint(s[:, :, slice(*rows), slice(*columns)], cut(condition, rows, columns, with_context=False))
             i, j = PATCH * (a - top), PATCH * (c - left)
-            out[:, :, PATCH * a : PATCH * b, PATCH * c : PATCH * d] = tile[:, :, i : i + PATCH * (b - a), j : j + PATCH * (d - c)]
+            out[:, :, PATCH * a : PATCH * b, PATCH * c : PATCH * d] = tile[
+                :, :, i : i + PATCH * (b - a), j : j + PATCH * (d - c)
+            ]
             step((a * w + (b - a) * d) / (h * w))
     return out
 

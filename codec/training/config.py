@@ -75,7 +75,9 @@ def _value(text: str) -> Any:
 def options(command: str, description: str) -> argparse.ArgumentParser:
     """Parser with what all trainings have."""
     ap = argparse.ArgumentParser(prog=f"codec.training.{command}", description=description.split("\n")[0])
-    ap.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed")
+    ap.add_argument(
+        "--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed"
+    )
     ap.add_argument("--config", type=Path, help="TOML file with settings")
     ap.add_argument("--stop-at", type=int, help="stop after this step (the schedule stays that of the whole run)")
     ap.add_argument("--threads", type=int, default=1)

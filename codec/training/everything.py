@@ -22,7 +22,12 @@ from codec.training.shipping.manifest import check_id
 
 RECIPE = Path(__file__).with_name("recipe")
 DECODERS = ("ldm", "perceptual", "gan")
-BEGIN = {"autoencoder": None, "ldm": "autoencoder", "perceptual": "autoencoder", "gan": "perceptual"}  # what each network begins with
+BEGIN = {
+    "autoencoder": None,
+    "ldm": "autoencoder",
+    "perceptual": "autoencoder",
+    "gan": "perceptual",
+}  # what each network begins with
 END = "part-0.safetensors"  # written when a run of the semantic stage ends
 
 
@@ -36,17 +41,28 @@ class Stage:
     source: Path | None = None
 
     def finished(self) -> bool:
-        return self.target is not None and self.target.exists() and self.target.stat().st_mtime >= self.source.stat().st_mtime
+        return (
+            self.target is not None
+            and self.target.exists()
+            and self.target.stat().st_mtime >= self.source.stat().st_mtime
+        )
 
     def run(self) -> None:
         if not self.finished():
             print(f"codec.training.{self.command}", *self.arguments, file=sys.stderr, flush=True)
-            subprocess.run([sys.executable, "-m", f"codec.training.{self.command}", *map(str, self.arguments)], check=True)
+            subprocess.run(
+                [sys.executable, "-m", f"codec.training.{self.command}", *map(str, self.arguments)], check=True
+            )
 
 
 def stages(args: argparse.Namespace) -> list[Stage]:
     """All of a recipe, in order."""
-    runs, base, crops, adapted = args.runs, args.weights / f"vqvae-{args.id}.safetensors", args.runs / "crops", args.runs / "adapted" / "last.pt"
+    runs, base, crops, adapted = (
+        args.runs,
+        args.weights / f"vqvae-{args.id}.safetensors",
+        args.runs / "crops",
+        args.runs / "adapted" / "last.pt",
+    )
     data, threads = ("--data", args.data, "--cache", args.cache or args.runs / "cache"), ("--threads", args.threads)
     networks = ("--vgg", args.vgg, "--heads", args.heads)
 
@@ -59,20 +75,80 @@ def stages(args: argparse.Namespace) -> list[Stage]:
         return Stage("restoration.train", (name, "--crops", crops, "--out", out, *more), out / END, base)
 
     found = [
-        Stage("base.train", (*data, "--out", runs / "base", *config("train"), *threads, *(("--begin", args.begin) if args.begin else ()))),
-        Stage("base.adapt", (*data, "--base", runs / "base" / "last.pt", "--out", runs / "adapted", *config("adapt"), *threads)),
-        Stage("shipping.ship", (*data, "--base", runs / "base", "--adapted", adapted, "--out", base, "--id", args.id, "--crops", args.crops, "--photographs", args.photographs), base, adapted),
-        Stage("restoration.crops", ("--data", args.data, "--out", crops, "--model", base, "--density", args.density), crops / "validation.safetensors", base),
+        Stage(
+            "base.train",
+            (
+                *data,
+                "--out",
+                runs / "base",
+                *config("train"),
+                *threads,
+                *(("--begin", args.begin) if args.begin else ()),
+            ),
+        ),
+        Stage(
+            "base.adapt",
+            (*data, "--base", runs / "base" / "last.pt", "--out", runs / "adapted", *config("adapt"), *threads),
+        ),
+        Stage(
+            "shipping.ship",
+            (
+                *data,
+                "--base",
+                runs / "base",
+                "--adapted",
+                adapted,
+                "--out",
+                base,
+                "--id",
+                args.id,
+                "--crops",
+                args.crops,
+                "--photographs",
+                args.photographs,
+            ),
+            base,
+            adapted,
+        ),
+        Stage(
+            "restoration.crops",
+            ("--data", args.data, "--out", crops, "--model", base, "--density", args.density),
+            crops / "validation.safetensors",
+            base,
+        ),
         *(network(name, begin) for name, begin in BEGIN.items()),
     ]
     for name in DECODERS:
         out, runs_of = args.weights / f"{name}-{args.id}.safetensors", [name]
         while (before := BEGIN[runs_of[0]]) is not None:
             runs_of.insert(0, before)
-        found.append(Stage("restoration.ship", ("--runs", *(runs / r for r in runs_of), "--out", out, "--photographs", args.photographs), out, runs / name / END))
+        found.append(
+            Stage(
+                "restoration.ship",
+                ("--runs", *(runs / r for r in runs_of), "--out", out, "--photographs", args.photographs),
+                out,
+                runs / name / END,
+            )
+        )
     if args.subjects:
-        weights, out, run = args.weights / f"ldm-{args.id}.safetensors", args.weights / f"label-{args.id}.safetensors", runs / "label"
-        more = ("--crops", crops, "--weights", weights, "--model", base, "--subjects", args.subjects, *networks, *config("label"), *threads)
+        weights, out, run = (
+            args.weights / f"ldm-{args.id}.safetensors",
+            args.weights / f"label-{args.id}.safetensors",
+            runs / "label",
+        )
+        more = (
+            "--crops",
+            crops,
+            "--weights",
+            weights,
+            "--model",
+            base,
+            "--subjects",
+            args.subjects,
+            *networks,
+            *config("label"),
+            *threads,
+        )
         found += [
             Stage("restoration.labels", ("--data", args.data, "--out", run, *more), run / END, weights),
             Stage("restoration.ship", ("--runs", run, "--out", out), out, run / END),
@@ -83,18 +159,41 @@ def stages(args: argparse.Namespace) -> list[Stage]:
 def arguments() -> argparse.Namespace:
     ap = argparse.ArgumentParser(prog="codec.training", description=__doc__.split("\n")[0])
     data_options(ap, "RUNS/cache")
-    ap.add_argument("--runs", type=Path, required=True, help="folder for checkpoints, logs and latents; what is found there is resumed")
-    ap.add_argument("--weights", type=Path, required=True, help="folder for weights and manifest, for --weights of encode and decode")
+    ap.add_argument(
+        "--runs",
+        type=Path,
+        required=True,
+        help="folder for checkpoints, logs and latents; what is found there is resumed",
+    )
+    ap.add_argument(
+        "--weights",
+        type=Path,
+        required=True,
+        help="folder for weights and manifest, for --weights of encode and decode",
+    )
     ap.add_argument("--id", type=int, required=True, help="model id of the weights, 1000 or more")
     ap.add_argument("--vgg", type=Path, required=True, help="safetensors file with VGG16's features, for the losses")
-    ap.add_argument("--alex", type=Path, required=True, help="safetensors file with AlexNet's features, to validate with")
+    ap.add_argument(
+        "--alex", type=Path, required=True, help="safetensors file with AlexNet's features, to validate with"
+    )
     ap.add_argument("--heads", type=Path, required=True, help="safetensors file with the heads of LPIPS")
-    ap.add_argument("--recipe", type=Path, default=RECIPE, help="folder with train, adapt, autoencoder, ldm, perceptual, gan and label.toml")
-    ap.add_argument("--subjects", type=Path, help="CSV with photograph and subject, for class labels (the shipped ones: recipe/subjects.csv)")
+    ap.add_argument(
+        "--recipe",
+        type=Path,
+        default=RECIPE,
+        help="folder with train, adapt, autoencoder, ldm, perceptual, gan and label.toml",
+    )
+    ap.add_argument(
+        "--subjects",
+        type=Path,
+        help="CSV with photograph and subject, for class labels (the shipped ones: recipe/subjects.csv)",
+    )
     ap.add_argument("--begin", type=Path, help="weights file to start from, whose shape the model then has")
     ap.add_argument("--density", type=float, default=11.0, help="crops for each megapixel, for the semantic stage")
     ap.add_argument("--crops", type=int, default=200, help="crops that the tables are counted on")
-    ap.add_argument("--photographs", default="", metavar="TEXT", help="where they are from and under which licences, for the record")
+    ap.add_argument(
+        "--photographs", default="", metavar="TEXT", help="where they are from and under which licences, for the record"
+    )
     ap.add_argument("--threads", type=int, default=1)
     return ap.parse_args()
 

@@ -48,8 +48,13 @@ class Run:
 
     def keep(self, model: torch.nn.Module, step: int, seconds: float) -> None:
         """Weights of a moment, in half precision, for ``base.train.load_kept``."""
-        weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
-        torch.save({"config": dataclasses.asdict(model.config), "step": step, "seconds": seconds, "model": weights}, self.folder / f"step-{step:06d}.pt")
+        weights = {
+            name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()
+        }
+        torch.save(
+            {"config": dataclasses.asdict(model.config), "step": step, "seconds": seconds, "model": weights},
+            self.folder / f"step-{step:06d}.pt",
+        )
 
     def load(self) -> dict | None:
         path = self.folder / "last.pt"

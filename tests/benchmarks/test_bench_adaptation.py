@@ -13,7 +13,10 @@ def test_a_tenth_fewer_bits_is_ten_percent(tmp_path, monkeypatch, capsys):
     level, rate = np.arange(4), np.array([0.01, 0.03, 0.1, 0.3])
     for name, factors in (("a", (1.0, 0.8)), ("b", (0.9, 0.88))):
         (tmp_path / name).mkdir()
-        rows = [pd.DataFrame({"step": s, "level": level, "bits_per_dim": f * rate, "rmse": 20 - 5 * level, "seconds": 1.0}) for s, f in zip((10, 20), factors, strict=True)]
+        rows = [
+            pd.DataFrame({"step": s, "level": level, "bits_per_dim": f * rate, "rmse": 20 - 5 * level, "seconds": 1.0})
+            for s, f in zip((10, 20), factors, strict=True)
+        ]
         pd.concat(rows).to_csv(tmp_path / name / "validation.csv", index=False)
         (tmp_path / name / "config.json").write_text(json.dumps({"steps": 20, "quantizer": name}))
     command = ["adaptation", f"a={tmp_path / 'a'}", f"b={tmp_path / 'b'}", "--results", str(tmp_path)]

@@ -36,7 +36,13 @@ def test_two_straight_lines_by_hand() -> None:
 def test_agrees_with_the_bjontegaard_package() -> None:
     anchor = Curve(RATE, RMSE)
     theirs = bjontegaard.bd_rate(
-        anchor.rate, anchor.quality, OTHER.rate, OTHER.quality, method="pchip", min_overlap=0, require_matching_points=False
+        anchor.rate,
+        anchor.quality,
+        OTHER.rate,
+        OTHER.quality,
+        method="pchip",
+        min_overlap=0,
+        require_matching_points=False,
     )
     assert bd_rate(anchor, OTHER) == pytest.approx(theirs, abs=1e-6)
     # their bd_psnr is the mean vertical gap over log10 rate: the same integral with RMSE as the "PSNR"
@@ -95,12 +101,22 @@ def test_table_against_an_anchor() -> None:
 def test_ms_ssim_has_a_rate_of_its_own() -> None:
     rows = table()
     assert np.isnan(bd_table(rows, "anchor").ms_ssim_rate_percent).all()  # it was not measured
-    with_structure = rows.assign(ms_ssim=1 - rows.rmse**2 / 1e4).assign(bits_per_dim=lambda t: t.bits_per_dim.where(t.codec == "anchor", 1.5 * t.bits_per_dim))
+    with_structure = rows.assign(ms_ssim=1 - rows.rmse**2 / 1e4).assign(
+        bits_per_dim=lambda t: t.bits_per_dim.where(t.codec == "anchor", 1.5 * t.bits_per_dim)
+    )
     result = bd_table(with_structure, "anchor").set_index("codec")
-    assert result.loc["better", "ms_ssim_rate_percent"] == pytest.approx(result.loc["better", "bd_rate_percent"]) == pytest.approx(20)
-    worse = with_structure.assign(ms_ssim=with_structure.ms_ssim.where(with_structure.codec == "anchor", with_structure.ms_ssim - 0.01))
+    assert (
+        result.loc["better", "ms_ssim_rate_percent"]
+        == pytest.approx(result.loc["better", "bd_rate_percent"])
+        == pytest.approx(20)
+    )
+    worse = with_structure.assign(
+        ms_ssim=with_structure.ms_ssim.where(with_structure.codec == "anchor", with_structure.ms_ssim - 0.01)
+    )
     changed = bd_table(worse, "anchor").set_index("codec")
-    assert changed.loc["better", "ms_ssim_rate_low"] > 20 and changed.loc["better", "bd_rate_percent"] == pytest.approx(20)
+    assert changed.loc["better", "ms_ssim_rate_low"] > 20 and changed.loc["better", "bd_rate_percent"] == pytest.approx(
+        20
+    )
 
 
 def test_unknown_anchor_is_one_sentence() -> None:

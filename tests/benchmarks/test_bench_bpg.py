@@ -95,7 +95,9 @@ def test_chroma_siting_does_not_shift(pixel_format: PixelFormat) -> None:
 
 @pytest.mark.parametrize("pixel_format", [PixelFormat.YUV420_COSITED, PixelFormat.YUV422_COSITED])
 def test_cosited_chroma_keeps_even_columns(pixel_format: PixelFormat) -> None:
-    half = np.tile((10 + 4 * np.arange(32)).astype(np.uint8), (64 if pixel_format is PixelFormat.YUV422_COSITED else 32, 1))
+    half = np.tile(
+        (10 + 4 * np.arange(32)).astype(np.uint8), (64 if pixel_format is PixelFormat.YUV422_COSITED else 32, 1)
+    )
     full = interpolate(half, pixel_format, 64, 64)
     assert np.array_equal(full[:, ::2], np.tile(half[:1], (64, 1)))
     assert np.abs(full[:, 9:-9:2].astype(int) - (full[:, 8:-10:2].astype(int) + 2)).max() <= 1

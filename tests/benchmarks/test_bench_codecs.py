@@ -105,14 +105,18 @@ def test_bpgenc_on_the_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("import sys; open(sys.argv[6], 'wb').write(b'junk')", "not a BPG file"),
     ],
 )
-def test_a_broken_bpgenc_is_told_not_replaced(body: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_bpgenc_is_told_not_replaced(
+    body: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script(tmp_path, "bpgenc", body)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(CodecBroken, match=words):
         make_codec("bpg-420", OPTIONS)
 
 
-def test_vvc_runs_the_tools_on_padded_planes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: np.ndarray) -> None:
+def test_vvc_runs_the_tools_on_padded_planes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: np.ndarray
+) -> None:
     """Stand-ins for vvencapp and vvdecapp: zlib on the planes, 10-bit output as the real decoder gives."""
     script(
         tmp_path,
@@ -216,7 +220,9 @@ def test_compressai_without_checkpoints_is_absent_and_says_how_to_get_them(empty
 
 
 @pytest.mark.parametrize("architecture", ["bmshj2018-factorized", "bmshj2018-hyperprior"])
-def test_compressai_codes_real_bytes_with_a_random_checkpoint(empty_hub: Path, photo: np.ndarray, architecture: str) -> None:
+def test_compressai_codes_real_bytes_with_a_random_checkpoint(
+    empty_hub: Path, photo: np.ndarray, architecture: str
+) -> None:
     import torch
 
     from codec._compat import import_torchvision

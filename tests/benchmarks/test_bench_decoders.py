@@ -115,10 +115,23 @@ def codec(monkeypatch: pytest.MonkeyPatch) -> TwoDecoders:
 
 
 def arguments(folder, out) -> list[str]:
-    return ["--images", str(folder), "--qualities", "20,50", "--metrics", "gmsd,lpips", "--out", str(out), "--jobs", "1"]
+    return [
+        "--images",
+        str(folder),
+        "--qualities",
+        "20,50",
+        "--metrics",
+        "gmsd,lpips",
+        "--out",
+        str(out),
+        "--jobs",
+        "1",
+    ]
 
 
-def test_every_decoder_reads_the_same_file_and_a_second_run_measures_nothing(codec: TwoDecoders, folder, tmp_path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_decoder_reads_the_same_file_and_a_second_run_measures_nothing(
+    codec: TwoDecoders, folder, tmp_path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
@@ -140,10 +153,15 @@ def test_every_decoder_reads_the_same_file_and_a_second_run_measures_nothing(cod
     codec.weights = "2"
     assert study.main(arguments(folder, tmp_path)) == 0
     assert codec.decoded[8:] == ["painter"] * 4  # vq is as it was
-    assert set(pd.read_csv(tmp_path / "decoders.csv").version) == {"codec 0.1.0, vq 0, effort 1", "codec 0.1.0, painter 2, effort 1"}
+    assert set(pd.read_csv(tmp_path / "decoders.csv").version) == {
+        "codec 0.1.0, vq 0, effort 1",
+        "codec 0.1.0, painter 2, effort 1",
+    }
 
 
-def test_a_decoder_that_fails_ends_neither_the_run_nor_the_table(codec: TwoDecoders, folder, tmp_path, capsys: pytest.CaptureFixture) -> None:
+def test_a_decoder_that_fails_ends_neither_the_run_nor_the_table(
+    codec: TwoDecoders, folder, tmp_path, capsys: pytest.CaptureFixture
+) -> None:
     codec.fails = "painter"
     with pytest.raises(SystemExit) as caught:
         study.main(arguments(folder, tmp_path))
@@ -156,7 +174,10 @@ def test_a_decoder_that_fails_ends_neither_the_run_nor_the_table(codec: TwoDecod
 def test_an_unknown_decoder_is_one_sentence(codec: TwoDecoders, folder, tmp_path) -> None:
     with pytest.raises(SystemExit) as caught:
         study.main([*arguments(folder, tmp_path), "--decoders", "vq,wizard"])
-    assert str(caught.value) == "benchmarks.studies.decoders: there are no weights for the decoder 'wizard' (there are: vq, painter)"
+    assert (
+        str(caught.value)
+        == "benchmarks.studies.decoders: there are no weights for the decoder 'wizard' (there are: vq, painter)"
+    )
 
 
 def test_fid_and_kid_are_there_when_the_features_are(tmp_path) -> None:
@@ -168,11 +189,28 @@ def test_fid_and_kid_are_there_when_the_features_are(tmp_path) -> None:
         patch = own[k] + rng.normal(0, 1, (6, 20))
         store.save((f"i{k}", "original", "", ""), {"inception": patch.astype(np.float32)})
         for name, share in (("vq", 0.6), ("ldm", 0.65)):
-            store.save((f"i{k}", f"ours-{name}", "20", "v"), {"inception": (share * patch + rng.normal(0, 0.05, patch.shape)).astype(np.float32)})
-            rows.append({"codec": f"ours-{name}", "setting": "20", "version": "v", "image_hash": f"i{k}", "bytes": 100, "bits_per_dim": 0.01, "rmse": 10.0, "decode_s": 1.0})
+            store.save(
+                (f"i{k}", f"ours-{name}", "20", "v"),
+                {"inception": (share * patch + rng.normal(0, 0.05, patch.shape)).astype(np.float32)},
+            )
+            rows.append(
+                {
+                    "codec": f"ours-{name}",
+                    "setting": "20",
+                    "version": "v",
+                    "image_hash": f"i{k}",
+                    "bytes": 100,
+                    "bits_per_dim": 0.01,
+                    "rmse": 10.0,
+                    "decode_s": 1.0,
+                }
+            )
     found = decoders.table(pd.DataFrame(rows), store).set_index("decoder").loc["ldm"]
     for metric in ("fid", "kid"):
         assert found[f"{metric}_low"] < found[metric] < found[f"{metric}_high"]
         assert found[f"{metric}_minus_vq_high"] < 0
-        assert found[f"{metric}_minus_vq_high"] - found[f"{metric}_minus_vq_low"] < found[f"{metric}_high"] - found[f"{metric}_low"]
+        assert (
+            found[f"{metric}_minus_vq_high"] - found[f"{metric}_minus_vq_low"]
+            < found[f"{metric}_high"] - found[f"{metric}_low"]
+        )
     assert "sqz_kid" not in found and "is" not in found

@@ -37,15 +37,39 @@ def made_up(results: Path) -> None:
     points = pd.DataFrame(keys, columns=["image", "quality", "part", "step"]).assign(sigma=0.0)
     points["bits_per_dim"] = np.sort(rng.uniform(0.01, 2, len(points)).reshape(4, 10), 1).ravel()
     points["rmse"] = rng.uniform(5, 20, len(points))
-    ablations = pd.DataFrame({"factor": ["prior", "prior", "transform"], "variant": ["one pass", "no tokens", "no lapping"]})
+    ablations = pd.DataFrame(
+        {"factor": ["prior", "prior", "transform"], "variant": ["one pass", "no tokens", "no lapping"]}
+    )
     ablations = ablations.assign(bd_rate_percent=[9.0, 4.0, -1.0], low=[8.0, 3.5, -1.2], high=[9.5, 4.2, -0.5])
-    upscaling = pd.DataFrame({"scale": [2, 2], "method": ["bicubic", "ours"], "images": 2, "rmse": [8.0, 7.0], "sqz_kid": [100.0, 50.0]})
+    upscaling = pd.DataFrame(
+        {"scale": [2, 2], "method": ["bicubic", "ours"], "images": 2, "rmse": [8.0, 7.0], "sqz_kid": [100.0, 50.0]}
+    )
     bound = pd.DataFrame(
-        {"image": ["a", "b"], "quality": 20.0, "stream": [0.01, 0.03], "latents": 2.0, "pixels": 4.0, "total": [6.01, 6.03]}
+        {
+            "image": ["a", "b"],
+            "quality": 20.0,
+            "stream": [0.01, 0.03],
+            "latents": 2.0,
+            "pixels": 4.0,
+            "total": [6.01, 6.03],
+        }
     )
     semantic = {"sweep_mean": sweep, "progressive": points, "upscaling_mean": upscaling, "nll": bound}
-    hours = pd.DataFrame({"step": [10, 20], "hours": [0.5, 1.0], "held_out_percent": [0.0, -3.0], "kodak_percent": [20.0, 17.0], "kodak_low": [15.0, 12.0], "kodak_high": [25.0, 22.0]})
-    for name, table in {"ablations": ablations, "training": hours, **{f"semantic/{n}": t for n, t in semantic.items()}}.items():
+    hours = pd.DataFrame(
+        {
+            "step": [10, 20],
+            "hours": [0.5, 1.0],
+            "held_out_percent": [0.0, -3.0],
+            "kodak_percent": [20.0, 17.0],
+            "kodak_low": [15.0, 12.0],
+            "kodak_high": [25.0, 22.0],
+        }
+    )
+    for name, table in {
+        "ablations": ablations,
+        "training": hours,
+        **{f"semantic/{n}": t for n, t in semantic.items()},
+    }.items():
         if not (results / f"{name}.csv").is_file():
             table.to_csv(results / f"{name}.csv", index=False)
 
@@ -92,7 +116,9 @@ def test_everything_is_written(built) -> None:
     _, out, kept = built
     names = [*figures.FIGURES, "quantizers", *RATES]
     assert sorted(kept) == sorted(names)
-    wanted = {f"{n}.{s}" for n in names for s in ("pdf", "png")} | {f"{n}.{s}" for n in tables.TABLES for s in ("md", "tex")}
+    wanted = {f"{n}.{s}" for n in names for s in ("pdf", "png")} | {
+        f"{n}.{s}" for n in tables.TABLES for s in ("md", "tex")
+    }
     assert {path.name for path in out.iterdir()} == wanted
 
 
@@ -108,7 +134,9 @@ def test_decoders(built) -> None:
             same(above[name], rows.bits_per_dim, rows[metric])
             np.testing.assert_allclose(below[name][1], rows[f"{metric}_minus_vq"])
         bars = np.concatenate([np.array(c.get_segments())[:, :, 1] for c in axes[len(metrics) + k].collections])
-        expected = np.concatenate([table[table.decoder == n][[f"{metric}_minus_vq_low", f"{metric}_minus_vq_high"]] for n in above])
+        expected = np.concatenate(
+            [table[table.decoder == n][[f"{metric}_minus_vq_low", f"{metric}_minus_vq_high"]] for n in above]
+        )
         np.testing.assert_allclose(bars, expected, atol=1e-9)
 
 
@@ -123,7 +151,11 @@ def published_metrics(tmp_path: Path) -> Path:
             for metric, level in (("rmse", 5.0), ("lpips", 0.15), ("dists", 0.1), ("fid", 80)):
                 row[metric] = level * (0.11 / rate) ** 0.4 * (1.4 - 0.1 * k)
                 less = -0.1 * k * level * (0.11 / rate) ** 0.4
-                row |= {f"{metric}_minus_vq": less, f"{metric}_minus_vq_low": 1.1 * less, f"{metric}_minus_vq_high": 0.9 * less}
+                row |= {
+                    f"{metric}_minus_vq": less,
+                    f"{metric}_minus_vq_low": 1.1 * less,
+                    f"{metric}_minus_vq_high": 0.9 * less,
+                }
             rows.append(row)
     pd.DataFrame(rows).to_csv(tmp_path / "kodak" / "decoders.csv", index=False)
     return tmp_path
@@ -193,17 +225,38 @@ def test_compute_is_set_against_the_anchor_and_the_first_point(built, tmp_path, 
         for run, rows in table.dropna(subset=column).groupby("run"):
             same(curves(axes)[run], rows.megapixels, rows[column])
     levels, rate = np.arange(4), np.array([0.01, 0.03, 0.1, 0.3])
-    validation = pd.concat([pd.DataFrame({"step": s, "level": levels, "bits_per_dim": f * rate, "rmse": 20 - 5 * levels, "seconds": 36 * s}) for s, f in ((50, 1.0), (100, 0.9))])
+    validation = pd.concat(
+        [
+            pd.DataFrame(
+                {"step": s, "level": levels, "bits_per_dim": f * rate, "rmse": 20 - 5 * levels, "seconds": 36 * s}
+            )
+            for s, f in ((50, 1.0), (100, 0.9))
+        ]
+    )
     points = pd.concat([validation.assign(image=name) for name in ("a.png", "b.png")])
-    anchor = points[points.step == 50].assign(codec="bpg-444", setting=lambda t: t.level.astype(str), image_hash="x", bits_per_dim=lambda t: t.bits_per_dim / 1.25)
+    anchor = points[points.step == 50].assign(
+        codec="bpg-444",
+        setting=lambda t: t.level.astype(str),
+        image_hash="x",
+        bits_per_dim=lambda t: t.bits_per_dim / 1.25,
+    )
     (tmp_path / "kodak").mkdir()
     anchor.to_csv(tmp_path / "kodak" / "rd.csv", index=False)
     for k, name in enumerate(("first", "second")):
         (tmp_path / name).mkdir()
-        validation.assign(bits_per_dim=validation.bits_per_dim * 0.8**k).to_csv(tmp_path / name / "validation.csv", index=False)
+        validation.assign(bits_per_dim=validation.bits_per_dim * 0.8**k).to_csv(
+            tmp_path / name / "validation.csv", index=False
+        )
         points.assign(bits_per_dim=points.bits_per_dim * 0.8**k).to_csv(tmp_path / f"{name}.csv", index=False)
-        (tmp_path / name / "config.json").write_text(json.dumps({"steps": 100, "batch": 8, "crop": 100, "crop_late": 200, "late": 0.75 if k else 1.0}))
-    command = ["training_curve", *(f"{name}={tmp_path / name}={name}.csv" for name in ("first", "second")), "--results", str(tmp_path)]
+        (tmp_path / name / "config.json").write_text(
+            json.dumps({"steps": 100, "batch": 8, "crop": 100, "crop_late": 200, "late": 0.75 if k else 1.0})
+        )
+    command = [
+        "training_curve",
+        *(f"{name}={tmp_path / name}={name}.csv" for name in ("first", "second")),
+        "--results",
+        str(tmp_path),
+    ]
     monkeypatch.setattr("sys.argv", command)
     training_curve.main()
     found = pd.read_csv(tmp_path / "training.csv").set_index(["run", "step"])
@@ -211,7 +264,10 @@ def test_compute_is_set_against_the_anchor_and_the_first_point(built, tmp_path, 
     np.testing.assert_allclose(found.megapixels, [4, 8, 12, 16])  # 8 crops of 100 pixels or 2 of 200
     np.testing.assert_allclose(found.held_out_percent, [0, -10, -20, -28], atol=1e-3)
     np.testing.assert_allclose(found.kodak_percent, [25, 12.5, 0, -10], atol=1e-3)
-    monkeypatch.setattr("sys.argv", ["training_curve", f"third={tmp_path / 'second'}=second.csv", "--append", "--results", str(tmp_path)])
+    monkeypatch.setattr(
+        "sys.argv",
+        ["training_curve", f"third={tmp_path / 'second'}=second.csv", "--append", "--results", str(tmp_path)],
+    )
     for _ in range(2):  # a second time it is put in the place of what was appended
         training_curve.main()
         longer = pd.read_csv(tmp_path / "training.csv").set_index(["run", "step"])
@@ -252,7 +308,9 @@ def test_training_curves_and_quantisers_and_rates(built) -> None:
         found = list(curves(axes).values())
         assert len(found) == len(entry["stages"])
         same(found[0], *np.array(entry["stages"][0]["loss_curve"]).T)
-        assert found[-1][0][-1] == pytest.approx(sum(s["steps"] for s in entry["stages"][:-1]) + entry["stages"][-1]["loss_curve"][-1][0])
+        assert found[-1][0][-1] == pytest.approx(
+            sum(s["steps"] for s in entry["stages"][:-1]) + entry["stages"][-1]["loss_curve"][-1][0]
+        )
     table = quantizers.read(results / "quantizers.csv")
     found = curves(kept["quantizers"].axes[0])
     for name, rows in table[table.weights == table.weights[0]].groupby("codec"):
@@ -278,7 +336,9 @@ def test_words_stay_apart_and_inside(built, name: str) -> None:
     boxes = [Text.get_window_extent(w) if isinstance(w, Annotation) else w.get_window_extent() for w in words]
     for k, (word, box) in enumerate(zip(words, boxes, strict=True)):
         page = figure.bbox.padded(1)
-        assert page.x0 <= box.x0 and page.y0 <= box.y0 and box.x1 <= page.x1 and box.y1 <= page.y1, f"{word.get_text()!r} is cut off"
+        assert page.x0 <= box.x0 and page.y0 <= box.y0 and box.x1 <= page.x1 and box.y1 <= page.y1, (
+            f"{word.get_text()!r} is cut off"
+        )
         for other, taken in zip(words[:k], boxes[:k], strict=True):
             assert not box.padded(-1).overlaps(taken), f"{word.get_text()!r} covers {other.get_text()!r}"
 
@@ -298,7 +358,9 @@ def test_tables_are_set_with_their_numbers(built) -> None:
     assert f"{bound[bound.quality == bound.quality.min()].total.mean():.3f}" in (out / "nll.md").read_text()
 
 
-def test_what_has_no_table_is_said_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_what_has_no_table_is_said_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.setattr("sys.argv", ["figures", "--results", str(tmp_path), "--out", str(tmp_path / "out")])
     figures.main()
     said = capsys.readouterr().err.splitlines()

@@ -34,7 +34,10 @@ def test_rows_of_other_weights_stay(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(codec, "load", lambda threads, version=version: Dim(version))
         flat.main()
     rows = pd.read_csv(tmp_path / "flat.csv")
-    assert len(rows) == 2 * len(flat.COLOURS) * len(flat.QUALITIES) and set(rows.version) == {"model 1, vq", "model 2, vq"}
+    assert len(rows) == 2 * len(flat.COLOURS) * len(flat.QUALITIES) and set(rows.version) == {
+        "model 1, vq",
+        "model 2, vq",
+    }
     assert (rows.bytes == rows.quality).all()
     white, red, black = (rows[rows.colour == name].iloc[0] for name in ("white", "red", "black"))
     assert white.max_error == red.max_error == 3 and black.max_error == 0

@@ -44,20 +44,33 @@ def test_rates_and_psnr_follow_from_bytes_and_rmse(table: pd.DataFrame) -> None:
 
 
 def test_every_picture_gets_larger_and_better_with_quality(table: pd.DataFrame) -> None:
-    rows = table[table.codec == "ours-vq"].assign(quality=lambda t: t.setting.astype(float)).sort_values(["image", "quality"])
+    rows = (
+        table[table.codec == "ours-vq"]
+        .assign(quality=lambda t: t.setting.astype(float))
+        .sort_values(["image", "quality"])
+    )
     for _, picture in rows.groupby("image"):
         assert (np.diff(picture.bytes) > 0).all() and (np.diff(picture.rmse) < 0).all()
     means = rows.groupby("quality")[["bits_per_dim", "rmse"]].mean()
     assert means.bits_per_dim.iloc[0] < 0.006 and means.bits_per_dim.iloc[-1] > 0.5
-    steps = np.diff(np.log(means.rmse)) / np.diff(np.log(means.bits_per_dim))  # slope of the curve: it changes gradually
+    steps = np.diff(np.log(means.rmse)) / np.diff(
+        np.log(means.bits_per_dim)
+    )  # slope of the curve: it changes gradually
     assert (np.abs(np.diff(steps)) < 0.15).all(), steps
 
 
 @pytest.mark.parametrize(
     ("codec", "setting", "rmse", "rate"),
-    [("jpeg", "10", 12.08, 0.0852), ("jpeg", "30", 7.833, 0.2034), ("jpeg", "50", 6.451, 0.2897), ("webp", "30", 7.114, 0.1587)],
+    [
+        ("jpeg", "10", 12.08, 0.0852),
+        ("jpeg", "30", 7.833, 0.2034),
+        ("jpeg", "50", 6.451, 0.2897),
+        ("webp", "30", 7.114, 0.1587),
+    ],
 )
-def test_known_points_are_reproduced_within_half_a_percent(table: pd.DataFrame, codec: str, setting: str, rmse: float, rate: float) -> None:
+def test_known_points_are_reproduced_within_half_a_percent(
+    table: pd.DataFrame, codec: str, setting: str, rmse: float, rate: float
+) -> None:
     rows = table[(table.codec == codec) & (table.setting == setting)]
     assert rows.rmse.mean() == pytest.approx(rmse, rel=0.005)
     assert rows.bits_per_dim.mean() == pytest.approx(rate, rel=0.005)
@@ -84,11 +97,18 @@ def test_what_a_decoder_costs_is_in_the_manifest_of_its_weights(folder: str) -> 
             assert row.parameters == row.training_steps == 0
         else:
             entry = entries[f"{row.decoder}-{row.version.split('model ')[1].split(',')[0]}"]
-            assert row.parameters == entry["parameters"] > 5e6 and row.training_steps == sum(s["steps"] for s in entry["stages"]) > 2000
+            assert (
+                row.parameters == entry["parameters"] > 5e6
+                and row.training_steps == sum(s["steps"] for s in entry["stages"]) > 2000
+            )
 
 
 def test_only_numbers_and_plots_are_committed() -> None:
-    pictures = {path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*") if path.suffix in (".png", ".jpg", ".webp", ".bpg")}
+    pictures = {
+        path.relative_to(RESULTS).as_posix()
+        for path in RESULTS.rglob("*")
+        if path.suffix in (".png", ".jpg", ".webp", ".bpg")
+    }
     assert all(name.startswith("figures/rate_") for name in pictures - {"contact_sheet.png"})
     assert "kodim" not in (RESULTS / "report.html").read_text()
 

@@ -111,7 +111,9 @@ def test_sqz_dist_is_the_documented_formula(squeeze: MetricOptions, photo: np.nd
 def test_metrics_without_weights_are_left_out_with_one_sentence_each(hub: Path) -> None:
     usable, sentences = usable_metrics(IMAGE_METRICS, NOTHING)
     assert set(DEFAULT_METRICS) <= set(usable) and not {"sqz_dist", *NETWORK_METRICS} & set(usable)
-    assert len(sentences) == 1 + len(NETWORK_METRICS) == 6 and all("left out" in sentence and "\n" not in sentence for sentence in sentences)
+    assert len(sentences) == 1 + len(NETWORK_METRICS) == 6 and all(
+        "left out" in sentence and "\n" not in sentence for sentence in sentences
+    )
     usable, sentences = usable_sets(["sqz_kid", "fid", "kid", "is"], NOTHING)
     assert usable == () and len(sentences) == 4
     assert "pt_inception-2015-12-05-6726825d.pth" in sentences[1]
@@ -129,7 +131,9 @@ def test_a_wrong_weight_file_is_one_sentence(tmp_path: Path, content: bytes | No
     assert "does not hold SqueezeNet 1.1 weights" in sentence
 
 
-def test_lpips_runs_with_a_trunk_from_the_cache(hub: Path, monkeypatch: pytest.MonkeyPatch, photo: np.ndarray, noisy: np.ndarray) -> None:
+def test_lpips_runs_with_a_trunk_from_the_cache(
+    hub: Path, monkeypatch: pytest.MonkeyPatch, photo: np.ndarray, noisy: np.ndarray
+) -> None:
     """The real `lpips` package with its own heads; AlexNet's convolutions are random, its big classifier is left away."""
     import lpips
 
@@ -146,7 +150,9 @@ def test_lpips_runs_with_a_trunk_from_the_cache(hub: Path, monkeypatch: pytest.M
     assert scorer.score(photo)["lpips"] == pytest.approx(0, abs=1e-6)
 
 
-def test_dists_runs_with_weights_from_the_cache(hub: Path, monkeypatch: pytest.MonkeyPatch, photo: np.ndarray, noisy: np.ndarray) -> None:
+def test_dists_runs_with_weights_from_the_cache(
+    hub: Path, monkeypatch: pytest.MonkeyPatch, photo: np.ndarray, noisy: np.ndarray
+) -> None:
     """piq's DISTS with a random VGG16 trunk; its own alpha and beta come from a file in the cache."""
     import piq.perceptual
     from torchvision.models.vgg import cfgs, make_layers
@@ -181,7 +187,9 @@ class TinyInception(torch.nn.Module):
         return self.fc(self.avgpool(self.conv(x).relu()).flatten(1))
 
 
-def test_fid_kid_and_is_from_inception_features(hub: Path, monkeypatch: pytest.MonkeyPatch, photo: np.ndarray, noisy: np.ndarray) -> None:
+def test_fid_kid_and_is_from_inception_features(
+    hub: Path, monkeypatch: pytest.MonkeyPatch, photo: np.ndarray, noisy: np.ndarray
+) -> None:
     from piq.feature_extractors import InceptionV3
 
     torch.manual_seed(0)

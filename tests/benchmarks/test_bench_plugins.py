@@ -28,8 +28,29 @@ def test_the_example_is_short(example: Path) -> None:
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_the_example_is_measured_beside_the_others(example: Path, folder: Path, tmp_path: Path, jobs: str) -> None:
-    arguments = ["--images", str(folder), "--plugin", str(example), "--codecs", "jpeg,palette-png", "--settings", "palette-png=8,64"]
-    more = ["--points", "2", "--metrics", "", "--rate-axis", "log", "--no-report", "--jobs", jobs, "--out", str(tmp_path / "out")]
+    arguments = [
+        "--images",
+        str(folder),
+        "--plugin",
+        str(example),
+        "--codecs",
+        "jpeg,palette-png",
+        "--settings",
+        "palette-png=8,64",
+    ]
+    more = [
+        "--points",
+        "2",
+        "--metrics",
+        "",
+        "--rate-axis",
+        "log",
+        "--no-report",
+        "--jobs",
+        jobs,
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main([*arguments, *more]) == 0
     rows = pd.read_csv(tmp_path / "out" / "rd.csv")
     own = rows[rows.codec == "palette-png"]
@@ -51,7 +72,11 @@ def test_entry_points_are_codecs_too(example: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     "text, said",
-    [("1 / 0", "cannot be loaded"), ("x = 1", "no dictionary CODECS"), ("CODECS = {'jpeg': print}", "'jpeg' of a codec from outside is taken")],
+    [
+        ("1 / 0", "cannot be loaded"),
+        ("x = 1", "no dictionary CODECS"),
+        ("CODECS = {'jpeg': print}", "'jpeg' of a codec from outside is taken"),
+    ],
 )
 def test_what_is_no_plugin(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "bad.py").write_text(text)

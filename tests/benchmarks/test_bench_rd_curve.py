@@ -50,8 +50,19 @@ def test_a_run_writes_table_means_bjontegaard_figures_and_metadata(folder: Path,
     assert facts["this_run"]["rows"] == 12 and set(facts["codecs"]) == {"jpeg", "bpg-444"} and facts["machine"]["cpu"]
     run = facts["this_run"]
     harness_s = run["start_s"] + run["harness_share"] * run["measuring_s"] + run["outputs_s"]
-    assert run["outputs_s"] > 0 and abs(run["harness_share_of_all"] - harness_s / (harness_s + (1 - run["harness_share"]) * run["measuring_s"] + run["showcase_s"])) < 0.02
-    assert {path.name for path in (out / "figures").iterdir()} >= {"rate_rmse_log.pdf", "rate_rmse_log.png", "rate_gmsd_log.png"}
+    assert (
+        run["outputs_s"] > 0
+        and abs(
+            run["harness_share_of_all"]
+            - harness_s / (harness_s + (1 - run["harness_share"]) * run["measuring_s"] + run["showcase_s"])
+        )
+        < 0.02
+    )
+    assert {path.name for path in (out / "figures").iterdir()} >= {
+        "rate_rmse_log.pdf",
+        "rate_rmse_log.png",
+        "rate_gmsd_log.png",
+    }
     assert str(folder) not in (out / "run.json").read_text() + (out / "rd.csv").read_text()
 
     before = (out / "rd.csv").read_bytes()
@@ -70,7 +81,9 @@ def test_a_run_writes_table_means_bjontegaard_figures_and_metadata(folder: Path,
 def test_two_runs_agree_apart_from_times_with_any_number_of_jobs(folder: Path, tmp_path: Path) -> None:
     common = ["--images", str(folder), "--codecs", "webp,bpg-420", "--points", "2", "--rate-axis", "log", "--no-report"]
     assert main([*common, "--jobs", "1", "--out", str(tmp_path / "one")]) == 0
-    done = subprocess.run([*SCRIPT, *common, "--jobs", "2", "--out", str(tmp_path / "two")], capture_output=True, cwd=tmp_path)
+    done = subprocess.run(
+        [*SCRIPT, *common, "--jobs", "2", "--out", str(tmp_path / "two")], capture_output=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     one, two = (read(tmp_path / name).drop(columns=TIMES) for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two)
@@ -86,7 +99,9 @@ def test_killed_and_run_again_the_table_is_complete_without_doubles(folder: Path
     rows = []
     for wanted in (3, 17):  # killed when this many rows are there
         process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True)
-        while process.poll() is None and (not (out / "rd.csv").is_file() or (out / "rd.csv").read_bytes().count(b"\n") <= wanted):
+        while process.poll() is None and (
+            not (out / "rd.csv").is_file() or (out / "rd.csv").read_bytes().count(b"\n") <= wanted
+        ):
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -123,7 +138,24 @@ def test_interrupted_from_the_keyboard_it_says_so(folder: Path, tmp_path: Path) 
 
 def test_without_arguments_the_settings_are_few_and_the_photographs_come_from_packages(tmp_path: Path) -> None:
     """The defaults themselves, on one cheap codec."""
-    assert main(["--codecs", "jpeg", "--metrics", "", "--jobs", "1", "--no-report", "--rate-axis", "linear", "--out", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "--codecs",
+                "jpeg",
+                "--metrics",
+                "",
+                "--jobs",
+                "1",
+                "--no-report",
+                "--rate-axis",
+                "linear",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     table = read(tmp_path)
     assert "grace_hopper.jpg" in set(table.image) and table.groupby("image").size().eq(5).all()
 
@@ -134,7 +166,9 @@ def sentences(capsys: pytest.CaptureFixture[str]) -> str:
     return text
 
 
-def test_bad_images_are_told_and_the_good_ones_measured(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_images_are_told_and_the_good_ones_measured(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:300])
     (folder / "text.jpg").write_text("no picture")
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
@@ -159,7 +193,9 @@ def test_a_codec_that_fails_on_one_picture_loses_no_other_row(
 
     real = WebP.encode
     monkeypatch.setattr(
-        WebP, "encode", lambda self, image, setting: 1 / 0 if image.shape[0] == 96 and setting else real(self, image, setting)
+        WebP,
+        "encode",
+        lambda self, image, setting: 1 / 0 if image.shape[0] == 96 and setting else real(self, image, setting),
     )
     out = tmp_path / "out"
     assert main(["--images", str(folder), "--codecs", "jpeg,webp", "--points", "3", "--out", str(out), *FAST]) == 1
@@ -230,7 +266,9 @@ def test_an_unwritable_folder_is_one_sentence(folder: Path, tmp_path: Path) -> N
         text=True,
         cwd=tmp_path,
     )
-    assert done.returncode == 1 and "cannot write to the output folder" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 1 and "cannot write to the output folder" in done.stderr and "Traceback" not in done.stderr
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--metrics", "beauty"], ["--jobs", "0"], ["--no-such-option"]])
@@ -241,7 +279,9 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.Capture
     assert "usage:" in capsys.readouterr().err
 
 
-def test_missing_weights_leave_the_column_out_with_a_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_weights_leave_the_column_out_with_a_sentence(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import torch
 
     before = torch.hub.get_dir()
@@ -260,7 +300,9 @@ def test_missing_weights_leave_the_column_out_with_a_sentence(folder: Path, tmp_
 
 
 def test_the_module_form_shows_help() -> None:
-    done = subprocess.run([sys.executable, "-m", "benchmarks.rd_curve", "--help"], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.rd_curve", "--help"], capture_output=True, text=True, cwd=ROOT
+    )
     assert done.returncode == 0 and "--images" in done.stdout
 
 
@@ -274,7 +316,19 @@ def test_set_metrics_survive_in_a_checkout_without_features(folder: Path, tmp_pa
     weights = tmp_path / "squeeze.safetensors"
     save_file(import_torchvision().models.squeezenet1_1().state_dict(), weights)
     out = tmp_path / "out"
-    common = ["--images", str(folder), "--points", "2", "--out", str(out), "--jobs", "1", "--no-report", "--rate-axis", "log"]
+    common = [
+        "--images",
+        str(folder),
+        "--points",
+        "2",
+        "--out",
+        str(out),
+        "--jobs",
+        "1",
+        "--no-report",
+        "--rate-axis",
+        "log",
+    ]
     common += ["--metrics", "sqz_kid,sqz_dist", "--feature-weights", str(weights)]
     assert main([*common, "--codecs", "jpeg"]) == 0
     first = pd.read_csv(out / "sets.csv")

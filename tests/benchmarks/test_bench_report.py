@@ -17,7 +17,9 @@ from benchmarks.report.html import write_report
 from benchmarks.report.outputs import _shown
 from benchmarks.report.showcase import Showcase, Shown, contact_sheet, fit_bytes, make_showcases
 
-BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (path := shutil.which(name))), None)
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (path := shutil.which(name))), None
+)
 
 DRIVE = """
 <script>
@@ -65,7 +67,9 @@ def report(tmp_path: Path, photo: np.ndarray) -> Path:
     bd = pd.DataFrame(
         [
             {"codec": codec, "anchor": "jpeg", "images": 2, "bd_rate_of_means_percent": np.nan}
-            | dict.fromkeys(("bd_rate_percent", "bd_rate_low", "bd_rate_high", "bd_rmse", "bd_rmse_low", "bd_rmse_high"), value)
+            | dict.fromkeys(
+                ("bd_rate_percent", "bd_rate_low", "bd_rate_high", "bd_rmse", "bd_rmse_low", "bd_rmse_high"), value
+            )
             for codec, value in (("jpeg", 0.0), ("webp", -12.3))
         ]
     )
@@ -143,7 +147,9 @@ def test_fit_bytes_finds_the_best_setting_below_the_target(name: str, photo: np.
     assert worst == codec.search.worst and len(smallest) > 1
 
 
-def test_the_contact_sheet_shows_a_packaged_photograph_at_equal_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_contact_sheet_shows_a_packaged_photograph_at_equal_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Failing:
         name, search = "failing", make_codec("jpeg", CodecOptions()).search
 
@@ -166,5 +172,7 @@ def test_the_contact_sheet_shows_a_packaged_photograph_at_equal_bytes(tmp_path: 
 def test_codecs_of_earlier_runs_are_shown_too() -> None:
     """A codec of this run is there in any version, the others in the version that was measured."""
     jpeg, webp, bpg = (make_codec(name, CodecOptions()) for name in ("jpeg", "webp", "bpg-444"))
-    rows = pd.DataFrame({"codec": ["jpeg", "webp", "bpg-444", "gone"], "version": [jpeg.version, "an older one", bpg.version, "1"]})
+    rows = pd.DataFrame(
+        {"codec": ["jpeg", "webp", "bpg-444", "gone"], "version": [jpeg.version, "an older one", bpg.version, "1"]}
+    )
     assert [codec.name for codec in _shown(rows, {"webp": webp}, CodecOptions())] == ["webp", "jpeg", "bpg-444"]

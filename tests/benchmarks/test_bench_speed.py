@@ -15,7 +15,9 @@ from benchmarks.speed.worker import Job
 def webp(tmp_path) -> tuple[Job, Job]:
     pixels = tmp_path / "pixels.npy"
     np.save(pixels, np.arange(48 * 32 * 3, dtype=np.uint8).reshape(32, 48, 3))
-    return tuple(Job("webp", direction, 1, 80, 0, str(pixels), str(tmp_path / "file")) for direction in ("encode", "decode"))
+    return tuple(
+        Job("webp", direction, 1, 80, 0, str(pixels), str(tmp_path / "file")) for direction in ("encode", "decode")
+    )
 
 
 def test_workers_measure_both_directions(webp):

@@ -54,7 +54,9 @@ def test_sweep(images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.
     assert len(rows) == 2 * 6 and not rows.duplicated(["knob", "value", "quality", "image_hash"]).any()
     assert rows.groupby("image").bytes.nunique().eq(1).all()  # one file for all values
     one = rows[rows.image == "a.png"].set_index(["knob", "value"])
-    assert one.rmse[("steps", float(STEPS))] == one.rmse[("realism", 1.0)] == one.rmse[("consistency", 1.0)]  # the defaults
+    assert (
+        one.rmse[("steps", float(STEPS))] == one.rmse[("realism", 1.0)] == one.rmse[("consistency", 1.0)]
+    )  # the defaults
     assert one.rmse[("steps", 1.0)] != one.rmse[("steps", float(STEPS))]
     x = np.asarray(Image.open(images[0].path))
     c = codec.load(threads=1)
@@ -62,7 +64,9 @@ def test_sweep(images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.
     assert one.in_cell.notna().sum() == 3  # consistency, and realism 0
     mean = pd.read_csv(tmp_path / "sweep_mean.csv").set_index(["knob", "value"])
     assert mean.images.eq(2).all() and mean.sqz_kid.notna().all()
-    assert mean.rmse[("steps", 1.0)] == pytest.approx(rows[(rows.knob == "steps") & (rows.value == 1)].rmse.mean(), rel=1e-5)
+    assert mean.rmse[("steps", 1.0)] == pytest.approx(
+        rows[(rows.knob == "steps") & (rows.value == 1)].rmse.mean(), rel=1e-5
+    )
     monkeypatch.setattr(sweep, "work", refuse)
     sweep.run(images, tmp_path, weights, names, [20.0], 1)
     with monkeypatch.context() as patch:
@@ -77,13 +81,19 @@ def test_class_labels(images: list, weights: Path, tmp_path: Path, monkeypatch: 
     class_labels.run(images[:1], subjects, tmp_path, weights, 1)
     mean = class_labels.run(images, subjects, tmp_path, weights, 1).set_index("said")  # goes on
     rows = pd.read_csv(tmp_path / "labels.csv", keep_default_na=False)
-    assert rows[rows.said == "own"].set_index("image").label.to_dict() == subjects and set(rows[rows.said == "none"].label) == {""}
+    assert rows[rows.said == "own"].set_index("image").label.to_dict() == subjects and set(
+        rows[rows.said == "none"].label
+    ) == {""}
     assert not set(rows[rows.said == "other"].label) - set(codec.load().labels())
     picked = rows.set_index(["said", "image"])
     x, c = np.asarray(Image.open(images[0].path)), codec.load(threads=1)
-    assert picked.rmse[("own", "a.png")] == pytest.approx(rmse(x, c.decode_array(c.encode(x, quality=20), decoder="ldm", label="people")), rel=1e-5)
+    assert picked.rmse[("own", "a.png")] == pytest.approx(
+        rmse(x, c.decode_array(c.encode(x, quality=20), decoder="ldm", label="people")), rel=1e-5
+    )
     by_said = rows.groupby("said").sqz_dist.mean()
-    assert mean.sqz_dist_more["none"] == 0 and mean.sqz_dist_more["own"] == pytest.approx(by_said["own"] - by_said["none"], abs=1e-4)
+    assert mean.sqz_dist_more["none"] == 0 and mean.sqz_dist_more["own"] == pytest.approx(
+        by_said["own"] - by_said["none"], abs=1e-4
+    )
     monkeypatch.setattr(class_labels, "work", refuse)
     class_labels.run(images, subjects, tmp_path, weights, 1)
     with pytest.raises(BenchmarkError, match="b.png has no subject"):
@@ -96,7 +106,9 @@ def test_subjects_of_kodak_are_labels() -> None:
 
 
 def test_codes_that_come_back(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "TOLERANCE", 0.75)  # a little more than half a cell to each side: the vq picture keeps to it
+    monkeypatch.setattr(
+        sweep, "TOLERANCE", 0.75
+    )  # a little more than half a cell to each side: the vq picture keeps to it
     c = codec.load(threads=1)
     data = c.encode(photo, quality=50)
     own = sweep.agreement(c, data, photo)
@@ -117,7 +129,9 @@ def test_upscaling(images: list, weights: Path, tmp_path: Path, monkeypatch: pyt
     big = np.asarray(small.resize((x.shape[1], x.shape[0]), Image.Resampling.LANCZOS), float)
     assert rows.rmse[("lanczos", 4)] == pytest.approx(np.sqrt(np.square(big - x).mean()), rel=1e-5)
     mean = pd.read_csv(tmp_path / "upscaling_mean.csv")
-    assert set(zip(mean.scale, mean.method, strict=True)) == {(s, m) for s in upscaling.SCALES for m in upscaling.METHODS}
+    assert set(zip(mean.scale, mean.method, strict=True)) == {
+        (s, m) for s in upscaling.SCALES for m in upscaling.METHODS
+    }
     monkeypatch.setattr(upscaling, "work", refuse)
     upscaling.run(images[1:], tmp_path, weights, 1)
 
@@ -179,7 +193,10 @@ def test_contact_sheet_shows_pixels_as_they_are(tmp_path: Path) -> None:
     for k, crop in enumerate((contact.cut("coffee", contact.photograph("coffee")), 123, 126)):
         left = contact.GAP + k * (contact.SIDE + contact.GAP)
         assert (sheet[top : top + contact.SIDE, left : left + contact.SIDE] == crop).all()
-    assert (sheet[contact.GAP : top].min(), sheet[:, : contact.GAP].min()) == (0, 255)  # labels above, none in the margin
+    assert (sheet[contact.GAP : top].min(), sheet[:, : contact.GAP].min()) == (
+        0,
+        255,
+    )  # labels above, none in the margin
 
 
 def test_every_crop_is_inside_its_photograph() -> None:

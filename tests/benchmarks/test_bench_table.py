@@ -8,7 +8,9 @@ from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.table import Table, row_key
 
 
-def row(image: str = "aa", codec: str = "jpeg", setting: str = "10", version: str = "v1", **values: object) -> dict[str, object]:
+def row(
+    image: str = "aa", codec: str = "jpeg", setting: str = "10", version: str = "v1", **values: object
+) -> dict[str, object]:
     base = {
         "codec": codec, "setting": setting, "version": version, "image": f'{image}, "x".png', "image_hash": image,
         "width": 8, "height": 4, "bytes": 12, "bits_per_dim": 1.0, "bpp": 3.0, "rmse": 2.5, "psnr": 40.1, "ms_ssim": 0.9,

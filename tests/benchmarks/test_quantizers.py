@@ -93,7 +93,10 @@ def test_granular_gain_of_lattices(which, gain):
     assert 10 * np.log10(1 / 12 / mse) == pytest.approx(gain, abs=0.03)
 
 
-@pytest.mark.parametrize("trellis, low, high", [(SCALAR, -0.02, 0.02), (TCQ4, 0.9, 1.05), (TCQ8, 1.0, 1.15), (TCQ32, 1.15, 1.25), (TCQ128, 1.2, 1.33)])
+@pytest.mark.parametrize(
+    "trellis, low, high",
+    [(SCALAR, -0.02, 0.02), (TCQ4, 0.9, 1.05), (TCQ8, 1.0, 1.15), (TCQ32, 1.15, 1.25), (TCQ128, 1.2, 1.33)],
+)
 def test_granular_gain_of_trellises(trellis, low, high):
     r = np.random.default_rng(4).uniform(-30, 30, (300, 256)).astype(np.float32)
     sent = Trellised(trellis, False, Counts, FIRST).send(r, np.full(r.shape, 64, np.int32), np.ones(256, np.float32))
@@ -261,7 +264,9 @@ def test_codebooks_escape_from_what_they_do_not_know():
 def small_model() -> VQVAE:
     """Untrained, of the real structure."""
     torch.manual_seed(0)
-    config = VQVAEConfig(width8=16, width16=16, enc8=1, enc16=1, dec8=1, dec16=1, prior_width=16, prior_blocks=1, tokens=8)
+    config = VQVAEConfig(
+        width8=16, width16=16, enc8=1, enc16=1, dec8=1, dec16=1, prior_width=16, prior_blocks=1, tokens=8
+    )
     model = VQVAE(config)
     model.tokens.codebook.normal_()
     model.tokens.bits.fill_(3.0)
@@ -287,7 +292,9 @@ def test_the_closed_loop_is_that_of_the_encoder(small_model):
 
 
 def test_merge_replaces_the_rows_of_the_same_weights(tmp_path):
-    row = dict.fromkeys(("quantizer", "rate_aware", "quality", "crop", "bits_per_dim", "token_bits_per_dim", "rmse", "seconds"), 1)
+    row = dict.fromkeys(
+        ("quantizer", "rate_aware", "quality", "crop", "bits_per_dim", "token_bits_per_dim", "rmse", "seconds"), 1
+    )
     path = tmp_path / "t.csv"
     merge(path, [{"weights": w, **row} for w in ("base", "adapted", "base")])
     merge(path, [{"weights": "base", **row, "rmse": 2}])
@@ -302,7 +309,17 @@ def synthetic_table() -> pd.DataFrame:
         for crop in range(3):
             for k, quality in enumerate((40, 60, 80, 95)):
                 rows.append(
-                    ("base", name, False, quality, crop, factor * 0.05 * 2**k * (1 + crop / 10), 0.002, 16.0 / 1.5**k, 0.1 / factor)
+                    (
+                        "base",
+                        name,
+                        False,
+                        quality,
+                        crop,
+                        factor * 0.05 * 2**k * (1 + crop / 10),
+                        0.002,
+                        16.0 / 1.5**k,
+                        0.1 / factor,
+                    )
                 )
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -27,7 +27,21 @@ def test_a_search_is_measured_as_the_codec_does_it(shipped, photo, tmp_path, mon
     monkeypatch.setattr(search_share, "LEVELS", (2880,))
     monkeypatch.setattr(search_share, "SHARES", (0.6,))
     monkeypatch.setattr(refine, "ROUNDS", (0, 1, 1, 1, 1, 1, 1, 1, 1))
-    monkeypatch.setattr(sys, "argv", ["search_share", "--data", str(tmp_path / "photos"), "--cache", str(tmp_path / "cache"), "--count", "1", "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "search_share",
+            "--data",
+            str(tmp_path / "photos"),
+            "--cache",
+            str(tmp_path / "cache"),
+            "--count",
+            "1",
+            "--out",
+            str(tmp_path / "out"),
+        ],
+    )
     search_share.main()
     rows = pd.read_csv(tmp_path / "out" / "search_share.csv")
     assert len(rows) == 2 and set(rows.search) == {"effort 1", "share 0.6"}
@@ -35,7 +49,9 @@ def test_a_search_is_measured_as_the_codec_does_it(shipped, photo, tmp_path, mon
     data = shipped.encode(crop, quality=45)
     own = rows[rows.search == "effort 1"].iloc[0]
     assert own.bits_per_dim == pytest.approx(8 * len(data) / crop.size, rel=0.04)
-    assert own.rmse == pytest.approx(np.sqrt(np.square(shipped.decode_array(data).astype(float) - crop).mean()), rel=1e-3)
+    assert own.rmse == pytest.approx(
+        np.sqrt(np.square(shipped.decode_array(data).astype(float) - crop).mean()), rel=1e-3
+    )
     before = (tmp_path / "out" / "search_share.csv").read_bytes()
     monkeypatch.setattr(search_share, "measure", lambda *_: pytest.fail("this was measured already"))
     search_share.main()

@@ -194,9 +194,7 @@ def test_trailing_bytes_are_refused():
             parse(data + b"\0", allow_truncated=truncated)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\x8aLD", b"GIF89a", b"\x89PNG\r\n\x1a\n" + bytes(200), bytes(500)], ids=repr
-)
+@pytest.mark.parametrize("data", [b"", b"\x8aLD", b"GIF89a", b"\x89PNG\r\n\x1a\n" + bytes(200), bytes(500)], ids=repr)
 def test_other_files_are_named_as_such(data):
     for call in (parse, read_header):
         with pytest.raises(FormatError, match="not an LDC file"):

@@ -88,8 +88,14 @@ def test_existing_output_is_refused_without_force(photo, ldc, fake, capfd):
 
 def test_options_reach_the_codec(photo, fake, tmp_path):
     assert run("encode", photo, "-o", tmp_path / "a.ldc", "-q", "12.5", "--effort", "9", "--seed", "4294967295") == 0
-    assert fake.calls[-1] == {"quality": 12.5, "target_bpp": None, "target_bytes": None, "effort": 9,
-                              "seed": 2**32 - 1, "keep_hidden": False}
+    assert fake.calls[-1] == {
+        "quality": 12.5,
+        "target_bpp": None,
+        "target_bytes": None,
+        "effort": 9,
+        "seed": 2**32 - 1,
+        "keep_hidden": False,
+    }
     assert run("encode", photo, "-f", "--target-bpp", "0.25", "--device", "auto", "--threads", "2") == 0
     assert fake.calls[-1]["target_bpp"] == 0.25
     assert (fake.loads[-1].device, fake.loads[-1].threads) == ("auto", 2)
@@ -198,8 +204,37 @@ def test_unknown_decoder_and_model(ldc, fake, capfd, tmp_path):
 
 def test_options_of_the_semantic_decoders(ldc, fake, capfd, tmp_path):
     out = tmp_path / "a.png"
-    assert run("decode", ldc, "-o", out, "--decoder", "ldm", "--realism", "0.5", "--steps", 3, "--guidance", "1.5", "--seed", 9, "--label", "food", "--no-consistency") == 0
-    wanted = {"decoder": "ldm", "realism": 0.5, "steps": 3, "guidance": 1.5, "seed": 9, "consistency": False, "label": "food"}
+    assert (
+        run(
+            "decode",
+            ldc,
+            "-o",
+            out,
+            "--decoder",
+            "ldm",
+            "--realism",
+            "0.5",
+            "--steps",
+            3,
+            "--guidance",
+            "1.5",
+            "--seed",
+            9,
+            "--label",
+            "food",
+            "--no-consistency",
+        )
+        == 0
+    )
+    wanted = {
+        "decoder": "ldm",
+        "realism": 0.5,
+        "steps": 3,
+        "guidance": 1.5,
+        "seed": 9,
+        "consistency": False,
+        "label": "food",
+    }
     assert fake.calls[-1] == wanted
     assert run("decode", ldc, "-o", out, "-f", "--decoder", "ldm") == 0
     assert fake.calls[-1] == {"decoder": "ldm"}
@@ -208,12 +243,15 @@ def test_options_of_the_semantic_decoders(ldc, fake, capfd, tmp_path):
     assert len(errors(capfd)) == 4
 
 
-@pytest.mark.parametrize("wrong, said", [
-    (["--steps", 50], "steps has no effect with the decoder vq"),
-    (["--seed", 3], "seed has no effect with the decoder vq"),
-    (["--decoder", "gan", "--guidance", 5], "guidance has no effect with the decoder gan"),
-    (["--decoder", "perceptual", "--no-consistency"], "consistency has no effect with the decoder perceptual"),
-])
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (["--steps", 50], "steps has no effect with the decoder vq"),
+        (["--seed", 3], "seed has no effect with the decoder vq"),
+        (["--decoder", "gan", "--guidance", 5], "guidance has no effect with the decoder gan"),
+        (["--decoder", "perceptual", "--no-consistency"], "consistency has no effect with the decoder perceptual"),
+    ],
+)
 def test_an_option_without_effect_is_refused_before_anything_is_loaded(ldc, fake, capfd, tmp_path, wrong, said):
     fake.loads.clear()
     assert run("decode", ldc, "-o", tmp_path / "a.png", *wrong) == 2
@@ -326,8 +364,19 @@ def test_verify_and_notes_are_said_and_quiet_is_quiet(fake, capfd, tmp_path):
     assert output.err == "" and output.out == ""
 
 
-@pytest.mark.parametrize("suffix, mode", [(".png", "RGBA"), (".webp", "RGBA"), (".tif", "RGBA"), (".jpg", "RGB"),
-                                          (".bmp", "RGB"), (".ppm", "RGB"), (".jp2", "RGBA"), (".avif", "RGBA")])
+@pytest.mark.parametrize(
+    "suffix, mode",
+    [
+        (".png", "RGBA"),
+        (".webp", "RGBA"),
+        (".tif", "RGBA"),
+        (".jpg", "RGB"),
+        (".bmp", "RGB"),
+        (".ppm", "RGB"),
+        (".jp2", "RGBA"),
+        (".avif", "RGBA"),
+    ],
+)
 def test_output_format_follows_the_suffix(suffix, mode, fake, capfd, tmp_path):
     image = Image.new("RGBA", (8, 8), (200, 0, 0, 0))
     image.paste((0, 0, 200, 255), (0, 0, 4, 8))
@@ -477,8 +526,9 @@ def test_plan_refuses_two_sources_for_one_target():
 
 
 def codec_process(*args: object, code: int = 0, **options) -> subprocess.CompletedProcess:
-    result = subprocess.run([sys.executable, "-m", "codec", *map(str, args)], capture_output=True, cwd=ROOT,
-                            check=False, **options)
+    result = subprocess.run(
+        [sys.executable, "-m", "codec", *map(str, args)], capture_output=True, cwd=ROOT, check=False, **options
+    )
     assert result.returncode == code, result.stderr.decode()
     assert b"Traceback" not in result.stderr
     return result
@@ -491,8 +541,9 @@ def loaded_modules(*args: object) -> set[str]:
         "heavy = {'torch', 'compressai', 'torchvision', 'pandas', 'matplotlib', 'scipy', 'PIL', 'numpy'}\n"
         "print('loaded:', *sorted(heavy & set(sys.modules)))"
     )
-    result = subprocess.run([sys.executable, "-c", program, *map(str, args)], capture_output=True, text=True,
-                            cwd=ROOT, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program, *map(str, args)], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     return set(result.stdout.splitlines()[-1].split()[1:])
 
 
@@ -517,8 +568,13 @@ def test_refusals_do_not_load_torch(tmp_path):
 
 def test_closed_pipe():
     program = f"{sys.executable} -m codec info --json /dev/stdin | true"
-    result = subprocess.run(["bash", "-c", program], input=container.pack(container.Header(4, 4, 1, 1, 1), [b"abc"]),
-                            capture_output=True, cwd=ROOT, check=True)
+    result = subprocess.run(
+        ["bash", "-c", program],
+        input=container.pack(container.Header(4, 4, 1, 1, 1), [b"abc"]),
+        capture_output=True,
+        cwd=ROOT,
+        check=True,
+    )
     assert b"Traceback" not in result.stderr and b"Exception" not in result.stderr
 
 

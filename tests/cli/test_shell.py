@@ -34,7 +34,9 @@ def shell(line: str, folder: Path, code: int = 0) -> subprocess.CompletedProcess
     """Run a line of bash in which CODEC is the command line over a codec without a network."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     start = f"CODEC() {{ '{sys.executable}' -c '{PROGRAM}' \"$@\"; }}\n"
-    result = subprocess.run(["bash", "-c", start + line], capture_output=True, cwd=folder, env=env, check=False, stdin=subprocess.DEVNULL)
+    result = subprocess.run(
+        ["bash", "-c", start + line], capture_output=True, cwd=folder, env=env, check=False, stdin=subprocess.DEVNULL
+    )
     assert result.returncode == code, result
     assert b"Traceback" not in result.stderr and b"internal error" not in result.stderr
     return result

@@ -80,7 +80,9 @@ def test_same_bytes_and_codes(loops, coder, monkeypatch, level, h, w):
     a, b = both(monkeypatch, lambda: coder.encode(v, tokens, level, weight))
     assert a.sections == b.sections and (a.v_hat == b.v_hat).all() and a.bits == b.bits
     a, b = both(monkeypatch, lambda: coder.measure(v, tokens, level, weight))
-    assert a.bits == b.bits and all((getattr(a, name) == getattr(b, name)).all() for name in ("v_hat", "symbols", "kinds"))
+    assert a.bits == b.bits and all(
+        (getattr(a, name) == getattr(b, name)).all() for name in ("v_hat", "symbols", "kinds")
+    )
     sections = tuple(coder.encode(v, tokens, level, weight).sections)
     for given in (sections, (sections[0], sections[1], None)):
         a, b = both(monkeypatch, lambda given=given: coder.decode(given, h, w, level))
@@ -90,7 +92,9 @@ def test_same_bytes_and_codes(loops, coder, monkeypatch, level, h, w):
 def test_forged_sections_get_the_same_answer(loops, coder, monkeypatch):
     rng, refused = np.random.default_rng(7), 0
     for n in range(60):
-        sections = tuple(rng.bytes(int(rng.integers(0, 90))) if n % 3 else bytes([255] * int(rng.integers(0, 40))) for _ in range(3))
+        sections = tuple(
+            rng.bytes(int(rng.integers(0, 90))) if n % 3 else bytes([255] * int(rng.integers(0, 40))) for _ in range(3)
+        )
         a, b = both(monkeypatch, lambda sections=sections: coder.decode(sections, 6, 4, 6000))
         assert a == b if isinstance(a, str) else (a[0] == b[0]).all() and (a[1] == b[1]).all()
         refused += isinstance(a, str)
@@ -107,7 +111,9 @@ def test_same_bytes_of_the_range_coder(loops):
         for _ in range(int(rng.integers(0, 60))):
             k = int(rng.integers(n))
             size = len(tables.intervals[0][tables.intervals[1][k] : tables.intervals[1][k + 1]]) - 1
-            values = np.where(rng.random(int(rng.integers(1, 30))) < 0.7, size - 1, rng.integers(0, size)).astype(np.int32)
+            values = np.where(rng.random(int(rng.integers(1, 30))) < 0.7, size - 1, rng.integers(0, size)).astype(
+                np.int32
+            )
             sent.append((k, values))
             for e in (plain, fast):
                 e.symbols(values, tables, k)
@@ -118,7 +124,10 @@ def test_same_bytes_of_the_range_coder(loops):
 
 
 def test_carry_through_full_words(loops):
-    state, words = np.array([(1 << 64) - 5, (1 << 64) - 1, 3], np.uint64), np.array([7, 0xFFFFFFFF, 0xFFFFFFFF, 0, 0], np.uint32)
+    state, words = (
+        np.array([(1 << 64) - 5, (1 << 64) - 1, 3], np.uint64),
+        np.array([7, 0xFFFFFFFF, 0xFFFFFFFF, 0, 0], np.uint32),
+    )
     loops.encode_symbol(state, words, np.array([0, 1 << 23, 1 << 24], np.uint32), 0, 2, 1)
     assert words[:3].tolist() == [8, 0, 0]
 
@@ -160,11 +169,16 @@ def test_the_setting_wins(monkeypatch):
 
 
 def test_one_small_picture_does_not_import_numba():
-    program = (
-        "import sys, numpy as np, codec\nx = np.zeros((40, 50, 3), np.uint8)\ncodec.decode(codec.encode(x))\nprint('numba' in sys.modules)"
-    )
+    program = "import sys, numpy as np, codec\nx = np.zeros((40, 50, 3), np.uint8)\ncodec.decode(codec.encode(x))\nprint('numba' in sys.modules)"
     env = {k: v for k, v in os.environ.items() if k != VARIABLE}
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(codec.__file__).parent.parent, env=env)
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(codec.__file__).parent.parent,
+        env=env,
+    )
     assert ran.stdout.strip() == "False"
 
 

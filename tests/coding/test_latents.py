@@ -52,9 +52,15 @@ def test_measured_planes_say_what_is_sent_and_what_it_costs(coder):
         g, p = CONFIG.groups[s.asked.group], s.asked
         symbols, kinds = (plane[g.start : g.stop, p.rows, p.columns].T for plane in (measured.symbols, measured.kinds))
         assert (symbols == s.symbols).all() and (p.scale * KINDS + kinds == s.table).all()
-        bits = table_bits(slopes, torch.from_numpy(p.scale).float(), torch.from_numpy(kinds), torch.from_numpy(symbols)).numpy()
+        bits = table_bits(
+            slopes, torch.from_numpy(p.scale).float(), torch.from_numpy(kinds), torch.from_numpy(symbols)
+        ).numpy()
         inside = (p.scale > 0) & (np.abs(symbols) <= MAX_SYMBOL)
-        np.testing.assert_allclose(bits[inside], coder.latent.bits()[s.table, symbols.clip(-MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL][inside], rtol=1e-6)
+        np.testing.assert_allclose(
+            bits[inside],
+            coder.latent.bits()[s.table, symbols.clip(-MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL][inside],
+            rtol=1e-6,
+        )
     assert measured.kinds.any() and np.abs(measured.symbols).max() > MAX_SYMBOL
 
 

@@ -28,7 +28,10 @@ def test_steps_are_gained_latents(net, level):
     y, tokens = net.analyse(x.float() / 255, asked.position)
     low = min(int(asked.position), last - 1)
     t = asked.position.item() - low
-    gain, igain = (2 ** ((1 - t) * table[low] + t * table[low + 1])[None, :, None, None] for table in (net.log2_gain, net.log2_igain))
+    gain, igain = (
+        2 ** ((1 - t) * table[low] + t * table[low + 1])[None, :, None, None]
+        for table in (net.log2_gain, net.log2_igain)
+    )
     torch.testing.assert_close(asked.v, y * gain, rtol=1e-5, atol=1e-6)
     assert torch.equal(asked.tokens, tokens)
     assert torch.equal(to_steps(net, x.float() / 255, level).v, asked.v)

@@ -8,7 +8,9 @@ from codec.coding.ratecontrol import RATE_SHARE, THRIFT, error_weight, lagrangia
 from tests.support.small import small_model
 
 
-@pytest.mark.parametrize(("position", "factor"), [(0.0, 1 + THRIFT), (0.5, 1 + THRIFT / 2), (1.0, 1.0), (4.3, 1.0), (7.0, 1.0)])
+@pytest.mark.parametrize(
+    ("position", "factor"), [(0.0, 1 + THRIFT), (0.5, 1 + THRIFT / 2), (1.0, 1.0), (4.3, 1.0), (7.0, 1.0)]
+)
 def test_below_the_second_anchor_errors_are_worth_less(position, factor):
     net, at = small_model(), torch.tensor([position])
     assert thrift(at) == pytest.approx(factor)

@@ -12,7 +12,9 @@ from codec.models.transforms import level_features
 from tests.support.small import CONFIG, small_coder, small_model
 
 POSITION, LEVEL = torch.tensor([3.5]), 3200
-SHARES = pytest.mark.parametrize("share", [RATE_SHARE, 1e6], ids=["all", "contexts"])  # a large share leaves nothing of the error
+SHARES = pytest.mark.parametrize(
+    "share", [RATE_SHARE, 1e6], ids=["all", "contexts"]
+)  # a large share leaves nothing of the error
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +31,37 @@ def example():
 @SHARES
 def test_gradient_is_that_of_error_and_bits_along_the_tables(example, share):
     model, x, sent, tokens = example
-    net, slopes, at = model.vqvae, torch.from_numpy(model.coder.latent.slopes()), torch.from_numpy(sent.v_hat)[None] / 256
+    net, slopes, at = (
+        model.vqvae,
+        torch.from_numpy(model.coder.latent.slopes()),
+        torch.from_numpy(sent.v_hat)[None] / 256,
+    )
     gain, igain = (torch.exp2(net.interpolate(t, POSITION)) for t in (net.log2_gain, net.log2_igain))
     kinds, symbols = (torch.from_numpy(plane)[None] for plane in (sent.kinds, sent.symbols))
 
     def prior(v_hat):
-        return net.prior(v_hat, net.sd * gain, net.tokens.values(tokens, net.sd), level_features(POSITION, CONFIG.anchors), lambda part, mu, ls, group, mask: part * mask)
+        return net.prior(
+            v_hat,
+            net.sd * gain,
+            net.tokens.values(tokens, net.sd),
+            level_features(POSITION, CONFIG.anchors),
+            lambda part, mu, ls, group, mask: part * mask,
+        )
 
     sigma = prior(at).log2_sigma
 
     def cost(v_hat):
-        error = lagrangian(CONFIG, POSITION) / (3 * share * thrift(POSITION)) * (net.synthesise(v_hat * igain, POSITION) * 255 - x).double().square().sum()
+        error = (
+            lagrangian(CONFIG, POSITION)
+            / (3 * share * thrift(POSITION))
+            * (net.synthesise(v_hat * igain, POSITION) * 255 - x).double().square().sum()
+        )
         out = prior(v_hat)
-        return (error + table_bits(slopes, octaves(out.log2_sigma), kinds, symbols).double().sum() + gaussian_bits(at, out.mu, sigma).double().sum()).item()
+        return (
+            error
+            + table_bits(slopes, octaves(out.log2_sigma), kinds, symbols).double().sum()
+            + gaussian_bits(at, out.mu, sigma).double().sum()
+        ).item()
 
     _, gradient = search._gradient(model, x, sent, tokens, POSITION, share)
     for seed in range(3):

@@ -92,7 +92,11 @@ def test_walks_are_searched_apart(monkeypatch):
     assert all((a == b).all() for a, b in zip(whole, parts, strict=True))
 
 
-@pytest.mark.parametrize(("trellis", "gain"), [(SCALAR, 0.0), (TCQ4, 0.95), (TCQ8, 1.04), (TCQ32, 1.18), (TCQ128, 1.23)], ids=lambda t: getattr(t, "name", t))
+@pytest.mark.parametrize(
+    ("trellis", "gain"),
+    [(SCALAR, 0.0), (TCQ4, 0.95), (TCQ8, 1.04), (TCQ32, 1.18), (TCQ128, 1.23)],
+    ids=lambda t: getattr(t, "name", t),
+)
 def test_granular_gain(trellis, gain):
     """dB below 1/12 at the same rate (a large weight and flat costs make it a pure distance search)."""
     rng = np.random.default_rng(4)
@@ -126,5 +130,7 @@ def test_cost_of_an_escape_goes_on_where_the_tables_end():
     limit = np.array([symbol_limit(79), symbol_limit(30)])
     bits = analytic_tables().bits()[table, -1]  # of MAX_SYMBOL
     for m in (256, 300, 5000):
-        assert bits + excess_bits(table, np.full(2, m)) == pytest.approx(bits - golomb_bits(MAX_SYMBOL - limit) + golomb_bits(m - limit))
+        assert bits + excess_bits(table, np.full(2, m)) == pytest.approx(
+            bits - golomb_bits(MAX_SYMBOL - limit) + golomb_bits(m - limit)
+        )
     assert (excess_bits(table, np.array([3, MAX_SYMBOL])) == 0).all()

@@ -51,8 +51,14 @@ def test_schedules_fall_from_end_to_end(n, low, high, rho):
 
 
 def test_karras_is_even_in_the_seventh_root_and_log_uniform_in_the_logarithm():
-    assert torch.allclose((schedule.karras(9, 0.01, 50)[:-1].double() ** (1 / 7)).diff(n=2), torch.zeros(7, dtype=torch.float64), atol=1e-6)
-    assert torch.allclose(schedule.log_uniform(9, 0.01, 50)[:-1].double().log().diff(n=2), torch.zeros(7, dtype=torch.float64), atol=1e-6)
+    assert torch.allclose(
+        (schedule.karras(9, 0.01, 50)[:-1].double() ** (1 / 7)).diff(n=2),
+        torch.zeros(7, dtype=torch.float64),
+        atol=1e-6,
+    )
+    assert torch.allclose(
+        schedule.log_uniform(9, 0.01, 50)[:-1].double().log().diff(n=2), torch.zeros(7, dtype=torch.float64), atol=1e-6
+    )
 
 
 # preconditioning
@@ -207,7 +213,10 @@ def test_dpmpp_2m_is_that_of_diffusers(n, name):
     seen, theirs = [], []
     out = dpmpp_2m(recorded(seen), x, sigmas)
     scheduler = diffusers.EDMDPMSolverMultistepScheduler(
-        sigma_min=0.02, sigma_max=40.0, sigma_data=1.0, sigma_schedule={"karras": "karras", "log_uniform": "exponential"}[name]
+        sigma_min=0.02,
+        sigma_max=40.0,
+        sigma_data=1.0,
+        sigma_schedule={"karras": "karras", "log_uniform": "exponential"}[name],
     )
     scheduler.set_timesteps(n)
     if n > 1:  # theirs of one exponential step begins at sigma_min
@@ -216,7 +225,9 @@ def test_dpmpp_2m_is_that_of_diffusers(n, name):
     scheduler.set_begin_index(0)
     for i, sigma in enumerate(sigmas[:-1].tolist()):
         theirs.append(x)
-        output = (curved(x, sigma) - x / (1 + sigma**2)) * math.hypot(1, sigma) / sigma  # their network's: D = c_skip x + c_out F
+        output = (
+            (curved(x, sigma) - x / (1 + sigma**2)) * math.hypot(1, sigma) / sigma
+        )  # their network's: D = c_skip x + c_out F
         x = scheduler.step(output, scheduler.timesteps[i], x).prev_sample
     same([*seen, out], [*theirs, x])
 
@@ -252,7 +263,10 @@ def test_ancestral_is_that_of_diffusers(n):
 )
 def test_philox_known_answers(counter, key, answer):
     """The vectors of Random123's tests/kat_vectors."""
-    words = philox(tuple(np.array([int(word, 16)], np.uint64) for word in counter.split()), tuple(int(word, 16) for word in key.split()))
+    words = philox(
+        tuple(np.array([int(word, 16)], np.uint64) for word in counter.split()),
+        tuple(int(word, 16) for word in key.split()),
+    )
     assert " ".join(f"{int(word[0]):08x}" for word in words) == answer
 
 
@@ -262,7 +276,9 @@ def test_noise_known_answer():
     noise = unit_noise(seed, stream, 0x15, (1000, 1001), (7, 8)).flatten()
     words = philox(tuple(np.array([word], np.uint64) for word in (1000, 7, 2, stream)), (0xA4093822, 0x299F31D0))
     pieces = [part for word in words for part in (int(word[0]) & 0xFFFF, int(word[0]) >> 16)][: 0x15 - 16]
-    assert noise[16:].tolist() == [pytest.approx(NormalDist().inv_cdf((piece + 0.5) / 65536), abs=2**-13 + 1e-9) for piece in pieces]
+    assert noise[16:].tolist() == [
+        pytest.approx(NormalDist().inv_cdf((piece + 0.5) / 65536), abs=2**-13 + 1e-9) for piece in pieces
+    ]
     # key 0, counter 0: quantiles of e8d5 6627 c58d e169 ac4c bc57 dbd8 9b00, in units of 2^-12
     first = unit_noise(0, 0, 8, (0, 1), (0, 1)).flatten() * 4096
     assert first.tolist() == [5479, -1048, 3049, 4823, 1836, 2581, 4402, 1096]
@@ -284,7 +300,9 @@ def test_noise_is_normal_and_uncorrelated():
     limit = 4 / math.sqrt(z.numel())
     for plane in planes.values():
         moments = [plane.pow(k).mean().item() for k in (1, 2, 3, 4)]
-        assert moments == [pytest.approx(m, abs=limit * s) for m, s in zip([0, 1, 0, 3], [1, 1.42, 3.9, 9.8], strict=True)]
+        assert moments == [
+            pytest.approx(m, abs=limit * s) for m, s in zip([0, 1, 0, 3], [1, 1.42, 3.9, 9.8], strict=True)
+        ]
     others = [*list(planes.values())[1:], z.roll(1, 0), z.roll(1, 1), z.roll(1, 2), z.transpose(1, 2)]
     for other in others:
         assert abs((z * other).mean().item()) < 1.5 * limit
@@ -326,7 +344,9 @@ def test_bits_are_divergences_of_gaussians():
     def divergence(mean, variance, other_mean, other_variance):
         """In bits."""
         p = torch.distributions.Normal(mean, variance**0.5)
-        return torch.distributions.kl_divergence(p, torch.distributions.Normal(other_mean, other_variance**0.5)) / math.log(2)
+        return torch.distributions.kl_divergence(
+            p, torch.distributions.Normal(other_mean, other_variance**0.5)
+        ) / math.log(2)
 
     x0, denoised, x = (normal(50, seed=seed, dtype=torch.float64) for seed in range(3))
     t, s = 2.0, 1.3
@@ -352,7 +372,8 @@ def test_chain_costs_the_information_it_gives():
         assert bits.shape == (count, 2) and bits.dtype == torch.float64
         mse = [t**2 / (1 + t**2) for t in sigmas.tolist()]  # of the optimal denoiser
         expected = 0.5 * math.log2(1 + first**-2) + sum(
-            0.5 * (s**-2 - t**-2) * m / math.log(2) for t, s, m in zip(sigmas.tolist(), sigmas.tolist()[1:], mse, strict=False)
+            0.5 * (s**-2 - t**-2) * m / math.log(2)
+            for t, s, m in zip(sigmas.tolist(), sigmas.tolist()[1:], mse, strict=False)
         )
         total = (bits.sum() / x0.numel()).item()
         assert total == pytest.approx(expected, rel=0.02)
@@ -368,7 +389,9 @@ def test_chain_visits_the_marginals_and_begins_with_the_prior():
     assert torch.allclose(found[0][1], elbo.prior_bits(x0, 20.0).double().sum(1))
     assert torch.allclose(found[2][1], elbo.step_bits(x0, found[1][2], 4.0, 0.5).double().sum(1))
     for x, sigma in zip(seen, sigmas.tolist(), strict=True):
-        assert (x - x0).std().item() == pytest.approx(sigma, rel=0.02) and (x - x0).mean().item() == pytest.approx(0, abs=0.02 * sigma)
+        assert (x - x0).std().item() == pytest.approx(sigma, rel=0.02) and (x - x0).mean().item() == pytest.approx(
+            0, abs=0.02 * sigma
+        )
 
 
 def test_chain_levels_stay_above_zero():
@@ -388,7 +411,9 @@ def test_windows_cover_and_weights_sum_to_one(n, tile, data):
     spans, total = windows(n, tile, overlap), torch.zeros(n, dtype=torch.float64)
     assert spans[0][0] == 0 and spans[-1][1] == n
     assert all(start % 2 == 0 and stop - start == min(n, tile) for start, stop in spans)
-    assert all(before[1] - after[0] >= overlap and before < after for before, after in zip(spans, spans[1:], strict=False))
+    assert all(
+        before[1] - after[0] >= overlap and before < after for before, after in zip(spans, spans[1:], strict=False)
+    )
     for (start, stop), weight in zip(spans, weights(n, tile, overlap), strict=True):
         assert (weight > 0).all()
         total[start:stop] += weight
@@ -399,12 +424,18 @@ def test_weights_ramp_across_the_overlap():
     """Two windows of 12 that share 4 of 20 positions."""
     first, second = weights(20, 12, 4)
     ramp = [math.sin(math.pi / 2 * (k + 0.5) / 4) ** 2 for k in range(4)]
-    assert second.tolist() == pytest.approx(ramp + [1.0] * 8) and first.tolist() == pytest.approx([1.0] * 8 + ramp[::-1])
+    assert second.tolist() == pytest.approx(ramp + [1.0] * 8) and first.tolist() == pytest.approx(
+        [1.0] * 8 + ramp[::-1]
+    )
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (34, 80), (62, 18), (100, 32)])
 def test_tiles_of_a_pointwise_denoiser_are_the_plain_call(shape):
-    x, done, places = normal(2, 3, *shape), [], torch.stack(torch.meshgrid(*(torch.arange(n) for n in shape), indexing="ij")).float()
+    x, done, places = (
+        normal(2, 3, *shape),
+        [],
+        torch.stack(torch.meshgrid(*(torch.arange(n) for n in shape), indexing="ij")).float(),
+    )
 
     def denoise_window(x, sigma, rows, columns):
         assert x.shape[2:] == (rows[1] - rows[0], columns[1] - columns[0]) and max(x.shape[2:]) <= 32
@@ -427,5 +458,7 @@ def test_what_fits_is_one_call():
 
 def test_seams_are_blended():
     """Windows that disagree by a constant: no step between neighbours larger than the ramp's."""
-    out = tiled(lambda x, sigma, rows, columns: torch.full_like(x, rows[0]), (56, 8), 32, 8)(torch.zeros(1, 1, 56, 8), 1.0)[0, 0, :, 0]
+    out = tiled(lambda x, sigma, rows, columns: torch.full_like(x, rows[0]), (56, 8), 32, 8)(
+        torch.zeros(1, 1, 56, 8), 1.0
+    )[0, 0, :, 0]
     assert out[0] == 0 and out[-1] == 24 and (out.diff() >= 0).all() and out.diff().max() < 24 * 0.2

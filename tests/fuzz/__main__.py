@@ -10,7 +10,9 @@ from tests.support.fuzzer import fuzz
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Coverage-guided fuzzing of all that reads foreign bytes.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description="Coverage-guided fuzzing of all that reads foreign bytes."
+    )
     parser.add_argument("--minutes", type=float, default=10, help="for all targets together; default 10")
     parser.add_argument("--seed", type=int, default=0, help="of the mutations; default 0")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write the cases that failed there")
@@ -20,7 +22,10 @@ def main() -> int:
         result = fuzz(target, seconds=args.minutes * 60 / len(targets), seed=args.seed)
         total += result.cases
         bad += len(result.faults)
-        print(f"{target.name}: {result.cases} cases, {result.accepted} accepted, slowest {result.slowest:.2f} s, {len(result.faults)} faults", flush=True)
+        print(
+            f"{target.name}: {result.cases} cases, {result.accepted} accepted, slowest {result.slowest:.2f} s, {len(result.faults)} faults",
+            flush=True,
+        )
         for reason, case in result.faults[:10]:
             print(f"  {reason.splitlines()[0][:200]}: {case[:24].hex()}... ({len(case)} bytes)")
             if args.keep is not None:

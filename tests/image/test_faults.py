@@ -98,7 +98,9 @@ def test_white_is_zero_in_sixteen_bits(order, deflate):
 @pytest.mark.parametrize("channels", [3, 4])
 def test_sixteen_bit_colour_tiff(order, planes, deflate, channels):
     samples = RANDOM[..., :channels]
-    picture = read.load(tiff(samples, 16, 2, order=order, planes=planes, deflate=deflate, extra=2 if channels == 4 else None))
+    picture = read.load(
+        tiff(samples, 16, 2, order=order, planes=planes, deflate=deflate, extra=2 if channels == 4 else None)
+    )
     got = picture.rgb if channels == 3 else np.dstack([picture.rgb, picture.alpha])
     assert (got == rounded(samples)).all() and picture.notes == (REDUCED,)
 
@@ -107,7 +109,9 @@ def test_premultiplied_sixteen_bit_tiff():
     colour, alpha = RANDOM[..., :3] // 2 + 9000, RANDOM[..., 3:] // 2 + 30000
     stored = np.concatenate([colour * alpha // 65535, alpha], axis=2)
     picture = read.load(tiff(stored, 16, 2, extra=1))
-    assert np.abs(picture.rgb.astype(int) - rounded(colour)).max() <= 1 and (picture.alpha == rounded(alpha[..., 0])).all()
+    assert (
+        np.abs(picture.rgb.astype(int) - rounded(colour)).max() <= 1 and (picture.alpha == rounded(alpha[..., 0])).all()
+    )
 
 
 def test_sixteen_bit_cmyk_is_said():
@@ -229,7 +233,9 @@ def with_codes(data: bytes, primaries: int, transfer: int) -> bytes:
     return data[:at] + struct.pack(">HH", primaries, transfer) + data[at + 4 :]
 
 
-@pytest.mark.parametrize("codes, note", [((1, 13), None), ((2, 2), None), ((12, 13), "Display P3"), ((9, 16), "PQ"), ((9, 18), "HLG")])
+@pytest.mark.parametrize(
+    "codes, note", [((1, 13), None), ((2, 2), None), ((12, 13), "Display P3"), ((9, 16), "PQ"), ((9, 18), "HLG")]
+)
 def test_avif_colours(codes, note):
     out = io.BytesIO()
     Image.new("RGB", (16, 16), (200, 100, 50)).save(out, "AVIF", quality=100, subsampling="4:4:4")
@@ -437,12 +443,18 @@ def test_what_a_format_cannot_hold_is_said_or_refused(kind, mode):
 def test_icons_and_gif():
     image = Image.fromarray(RANDOM.astype(np.uint8))
     saved = to_bytes(image, "ICO")
-    assert saved.notes == () and read_again(saved).size == (7, 5) and (np.asarray(read_again(saved)) == np.asarray(image)).all()
+    assert (
+        saved.notes == ()
+        and read_again(saved).size == (7, 5)
+        and (np.asarray(read_again(saved)) == np.asarray(image)).all()
+    )
     with pytest.raises(PictureError, match="at most 256x256"):
         to_bytes(Image.new("RGB", (300, 200)), "ICO")
     with pytest.raises(PictureError, match="squares"):
         to_bytes(image, "ICNS")
-    assert to_bytes(Image.new("RGBA", (64, 64), (1, 2, 3, 4)), "ICNS").notes == ("ICNS holds the picture in other sizes as well",)
+    assert to_bytes(Image.new("RGBA", (64, 64), (1, 2, 3, 4)), "ICNS").notes == (
+        "ICNS holds the picture in other sizes as well",
+    )
     assert to_bytes(Image.new("RGB", (9, 9), (1, 2, 3)), "GIF").notes == ()
     many = np.random.default_rng(1).integers(0, 256, (40, 40, 3)).astype(np.uint8)
     assert "GIF cannot hold all of these colours" in to_bytes(Image.fromarray(many), "GIF").notes[0]
@@ -475,5 +487,10 @@ def test_unusual_arrays_and_tensors_are_read():
     pixels = np.arange(20, dtype=np.uint8).reshape(4, 5)
     assert (read.load(np.matrix(pixels)).rgb == pixels[..., None]).all()
     tensor = torch.arange(60).reshape(3, 4, 5) / 255
-    for same in (tensor.to_sparse(), torch._neg_view(-tensor), tensor.half().float(), tensor.permute(2, 1, 0).contiguous().permute(2, 1, 0)):
+    for same in (
+        tensor.to_sparse(),
+        torch._neg_view(-tensor),
+        tensor.half().float(),
+        tensor.permute(2, 1, 0).contiguous().permute(2, 1, 0),
+    ):
         assert (read.load(same).rgb == read.load(tensor).rgb).all()

@@ -29,7 +29,9 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """As a viewer shows stored pixels, from the words of the EXIF standard: where row 0 and column 0 are."""
     if orientation > 4:
         pixels = np.swapaxes(pixels, 0, 1)  # row 0 is at the left or right
-    upside_down, mirrored = {1: (0, 0), 2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (0, 1), 7: (1, 1), 8: (1, 0)}[orientation]
+    upside_down, mirrored = {1: (0, 0), 2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (0, 1), 7: (1, 1), 8: (1, 0)}[
+        orientation
+    ]
     return pixels[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
 
 
@@ -126,11 +128,19 @@ def png_cells(colours: str) -> Iterator[Cell]:
             turn = exif(orientation) if orientation > 1 else b""
             name = f"png {colour=} {depth=} {key=} {orientation=}"
             seen = None if alpha is None else turned(alpha, orientation)
-            yield Cell(name, png(samples, depth, colour, before + turn), turned(shown(values), orientation), seen, colour in (0, 4))
+            yield Cell(
+                name,
+                png(samples, depth, colour, before + turn),
+                turned(shown(values), orientation),
+                seen,
+                colour in (0, 4),
+            )
 
 
 def tiff_cells(profile: bool) -> Iterator[Cell]:
-    kinds = [(1, 1, depth, None) for depth in (1, 2, 4, 8, 12, 16)] + [(0, 1, depth, None) for depth in (1, 2, 4, 8, 16)]
+    kinds = [(1, 1, depth, None) for depth in (1, 2, 4, 8, 12, 16)] + [
+        (0, 1, depth, None) for depth in (1, 2, 4, 8, 16)
+    ]
     kinds += [(2, 3, 8, None), (2, 3, 16, None), (2, 4, 8, 2), (2, 4, 16, 2), (2, 4, 8, 0), (2, 4, 16, 0)]
     for photometric, channels, depth, extra in kinds:
         for order in "<>":
@@ -147,10 +157,21 @@ def tiff_cells(profile: bool) -> Iterator[Cell]:
                     alpha = np.floor(samples[..., 3] * 255 / top + 0.5) if extra == 2 else None
                     for orientation in ORIENTATIONS:
                         tags = {274: (3, [orientation])} | ({34675: (7, PROFILE)} if profile else {})
-                        data = tiff(samples, depth, photometric, order=order, planes=planes, deflate=deflate, extra=extra, tags=tags)
+                        data = tiff(
+                            samples,
+                            depth,
+                            photometric,
+                            order=order,
+                            planes=planes,
+                            deflate=deflate,
+                            extra=extra,
+                            tags=tags,
+                        )
                         name = f"tiff {photometric=} {channels=} {depth=} {extra=} {order=} {planes=} {deflate=} {orientation=}"
                         shown = turned(srgb(values) if profile else values, orientation)
-                        yield Cell(name, data, shown, None if alpha is None else turned(alpha, orientation), channels == 1)
+                        yield Cell(
+                            name, data, shown, None if alpha is None else turned(alpha, orientation), channels == 1
+                        )
 
 
 def check(cells: Iterator[Cell], slack: float) -> int:
@@ -162,7 +183,9 @@ def check(cells: Iterator[Cell], slack: float) -> int:
         except Exception as error:
             wrong.append(f"{cell.name}: {error}")
             continue
-        wanted = np.broadcast_to(cell.rgb * 255, picture.rgb.shape) if cell.rgb.shape[:2] == picture.rgb.shape[:2] else None
+        wanted = (
+            np.broadcast_to(cell.rgb * 255, picture.rgb.shape) if cell.rgb.shape[:2] == picture.rgb.shape[:2] else None
+        )
         if wanted is None or np.abs(picture.rgb - wanted).max() > slack:
             wrong.append(f"{cell.name}: {'size' if wanted is None else np.abs(picture.rgb - wanted).max()}")
         opaque = cell.alpha is None or (cell.alpha == 255).all()

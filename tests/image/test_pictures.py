@@ -151,7 +151,14 @@ def test_exif_orientation(kind, orientation):
     exif[0x0112] = orientation
     picture = read.load(saved(Image.fromarray(corners), kind, exif=exif))
     red_is_at = {  # (lower?, right?)
-        2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (0, 1), 7: (1, 1), 8: (1, 0)}[orientation]
+        2: (0, 1),
+        3: (1, 1),
+        4: (1, 0),
+        5: (0, 0),
+        6: (0, 1),
+        7: (1, 1),
+        8: (1, 0),
+    }[orientation]
     assert picture.rgb.shape == ((48, 32, 3) if orientation > 4 else (32, 48, 3))
     row, column = (-4 if last else 4 for last in red_is_at)
     assert picture.rgb[row, column, 0] > 200

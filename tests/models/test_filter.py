@@ -128,7 +128,9 @@ def test_killed_and_resumed_gives_the_same_weights(folder, tmp_path):
 
 def test_it_learns(folder, tmp_path):
     store = Store(folder)
-    store.validation = Decoded.join([Decoded.load(p) for p in sorted(folder.glob("shard-*"))])  # ten crops teach nothing of others
+    store.validation = Decoded.join(
+        [Decoded.load(p) for p in sorted(folder.glob("shard-*"))]
+    )  # ten crops teach nothing of others
     train_filter.train(replace(SHORT, steps=80, warmup=5, batch=4, validate=80), store, CONFIG.anchors, tmp_path)
     with open(tmp_path / "validation.csv", newline="") as f:
         rows = list(csv.DictReader(f))
@@ -140,21 +142,64 @@ def test_commands_make_pictures_then_weights(weights, folder, tmp_path, monkeypa
     (tmp_path / "photos").mkdir()
     for k in range(2):
         photo.crop((0, 0, 400, 400)).rotate(90 * k).save(tmp_path / "photos" / f"{k}.png")
-    monkeypatch.setattr(sys, "argv", ["decoded", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run" / "decoded"), "--model", str(weights), "--shards", "1", "--size", "1"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "decoded",
+            "--data",
+            str(tmp_path / "photos"),
+            "--out",
+            str(tmp_path / "run" / "decoded"),
+            "--model",
+            str(weights),
+            "--shards",
+            "1",
+            "--size",
+            "1",
+        ],
+    )
     monkeypatch.setattr(decoded, "CROP", 256)
     decoded.main()
-    assert sorted(p.name for p in (tmp_path / "run" / "decoded").iterdir()) == ["cache", "shard-000.safetensors", "validation.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "run" / "decoded").iterdir()) == [
+        "cache",
+        "shard-000.safetensors",
+        "validation.safetensors",
+    ]
     out = tmp_path / "with.safetensors"
     settings = ["steps=2", "crop=32", "batch=1", "width=16", "blocks=1", "validate=2"]
-    monkeypatch.setattr(sys, "argv", ["train_filter", "--decoded", str(folder), "--out", str(tmp_path / "filter"), "--model", str(weights), "--weights", str(out), *settings])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "train_filter",
+            "--decoded",
+            str(folder),
+            "--out",
+            str(tmp_path / "filter"),
+            "--model",
+            str(weights),
+            "--weights",
+            str(out),
+            *settings,
+        ],
+    )
     train_filter.main()
     assert zoo.load(str(out)).config.filter_blocks == 1
-    (tmp_path / "manifest.json").write_text(json.dumps({"models": {"7": {"file": "", "sha256": "", "data": "photographs", "stages": [{"command": "before"}]}}}))
-    monkeypatch.setattr(sys, "argv", [*sys.argv[:-len(settings)], "--id", "7", *settings])
+    (tmp_path / "manifest.json").write_text(
+        json.dumps(
+            {"models": {"7": {"file": "", "sha256": "", "data": "photographs", "stages": [{"command": "before"}]}}}
+        )
+    )
+    monkeypatch.setattr(sys, "argv", [*sys.argv[: -len(settings)], "--id", "7", *settings])
     for _ in range(2):  # a stage is recorded once
         train_filter.main()
     found = json.loads((tmp_path / "manifest.json").read_text())["models"]["7"]
-    assert found["file"] == out.name and found["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest() and found["data"] == "photographs"
+    assert (
+        found["file"] == out.name
+        and found["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+        and found["data"] == "photographs"
+    )
     assert [s["command"] for s in found["stages"]] == ["before", "python -m codec.training.base.train_filter"]
     assert found["stages"][1]["steps"] == 2 and len(found["stages"][1]["hardware"]) == 1
     with pytest.raises(SystemExit, match="codec.training.base.decoded"):

@@ -116,7 +116,10 @@ def test_close_to_the_floating_point_prior(model, example):
     values = model.tokens.values(torch.from_numpy(tokens)[None], model.sd)
     with torch.no_grad():
         out = model.prior(
-            torch.from_numpy(v / 256.0).float()[None], spread, values, level_features(position, CONFIG.anchors),
+            torch.from_numpy(v / 256.0).float()[None],
+            spread,
+            values,
+            level_features(position, CONFIG.anchors),
             lambda part, mu, ls, group, mask: part * mask,
         )
     for p in seen:

@@ -28,7 +28,10 @@ def test_no_realism_is_exactly_the_vq_picture(small_codec, sent):
 
 
 def test_realism_is_the_straight_line(small_codec, sent):
-    vq, ldm = small_codec.decode_array(sent).astype(float), small_codec.decode_array(sent, decoder="ldm", steps=2).astype(float)
+    vq, ldm = (
+        small_codec.decode_array(sent).astype(float),
+        small_codec.decode_array(sent, decoder="ldm", steps=2).astype(float),
+    )
     assert np.abs(ldm - vq).max() > 2
     half = small_codec.decode_array(sent, decoder="ldm", steps=2, realism=0.5)
     assert np.abs(half - (vq + ldm) / 2).max() <= 0.5
@@ -59,8 +62,12 @@ def test_threads_change_nothing_but_rounding(small_codec, sent):
 
 def test_guidance_moves_the_sample_and_1_is_none(small_codec, sent):
     plain = small_codec.decode_array(sent, decoder="ldm", steps=2, consistency=False)
-    assert np.array_equal(plain, small_codec.decode_array(sent, decoder="ldm", steps=2, consistency=False, guidance=1.0))
-    assert not np.array_equal(plain, small_codec.decode_array(sent, decoder="ldm", steps=2, consistency=False, guidance=3.0))
+    assert np.array_equal(
+        plain, small_codec.decode_array(sent, decoder="ldm", steps=2, consistency=False, guidance=1.0)
+    )
+    assert not np.array_equal(
+        plain, small_codec.decode_array(sent, decoder="ldm", steps=2, consistency=False, guidance=3.0)
+    )
 
 
 def test_a_context_of_the_caller_replaces_the_hyper_tokens(small_codec, sent):
@@ -75,10 +82,18 @@ def test_a_label_speaks_beside_the_hyper_tokens(small_codec, sent):
     plain, cats, dogs = (small_codec.decode_array(sent, **options, label=label) for label in (None, "cats", "dogs"))
     assert not np.array_equal(plain, dogs) and not np.array_equal(cats, dogs)
     assert np.array_equal(dogs, small_codec.decode_array(sent, **options, label="dogs"))
-    tokens = torch.cat([torch.zeros(3, 8), small_codec._labels.conditioner.tokens[1]])  # a context of the caller and the label: both are there
-    assert np.array_equal(small_codec.decode_array(sent, **options, context=tokens), small_codec.decode_array(sent, **options, context=torch.zeros(3, 8), label="dogs"))
+    tokens = torch.cat(
+        [torch.zeros(3, 8), small_codec._labels.conditioner.tokens[1]]
+    )  # a context of the caller and the label: both are there
+    assert np.array_equal(
+        small_codec.decode_array(sent, **options, context=tokens),
+        small_codec.decode_array(sent, **options, context=torch.zeros(3, 8), label="dogs"),
+    )
     small = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
-    assert small_codec.upscale(small, 2, steps=1, consistency=False).tobytes() != small_codec.upscale(small, 2, steps=1, consistency=False, label="dogs").tobytes()
+    assert (
+        small_codec.upscale(small, 2, steps=1, consistency=False).tobytes()
+        != small_codec.upscale(small, 2, steps=1, consistency=False, label="dogs").tobytes()
+    )
 
 
 def test_labels_that_cannot_be(small_codec, sent, tmp_path):
@@ -96,8 +111,16 @@ def test_labels_that_cannot_be(small_codec, sent, tmp_path):
 @pytest.mark.parametrize(
     "options, word",
     [
-        ({"steps": 0}, "steps"), ({"realism": 1.1}, "realism"), ({"guidance": -1}, "guidance"), ({"sampler": "magic", "steps": 2}, "magic"), ({"sampler": "heun"}, "one step"), ({"sampler": "heun", "steps": 1}, "one step"), ({"seed": -1}, "seed"),
-        ({"context": torch.zeros(3, 9)}, "context"), ({"context": torch.zeros(0, 8)}, "context"), ({"context": torch.zeros(8)}, "context"),
+        ({"steps": 0}, "steps"),
+        ({"realism": 1.1}, "realism"),
+        ({"guidance": -1}, "guidance"),
+        ({"sampler": "magic", "steps": 2}, "magic"),
+        ({"sampler": "heun"}, "one step"),
+        ({"sampler": "heun", "steps": 1}, "one step"),
+        ({"seed": -1}, "seed"),
+        ({"context": torch.zeros(3, 9)}, "context"),
+        ({"context": torch.zeros(0, 8)}, "context"),
+        ({"context": torch.zeros(8)}, "context"),
     ],
 )
 def test_options_that_cannot_be(small_codec, sent, options, word):
@@ -229,7 +252,10 @@ def test_window_of_a_context():
     assert part.values.flatten().tolist() == [6, 7, 10, 11]
     assert torch.equal(part.positions, grid(2, 2, 2.0)[None])
     both = context.joined(everywhere(torch.tensor([[[20.0], [21.0]]]))).window((2, 6), (4, 8))
-    assert both.values.flatten().tolist() == [6, 7, 10, 11, 20, 21] and both.positions.isnan().all(-1)[0].tolist() == [False] * 4 + [True] * 2
+    assert (
+        both.values.flatten().tolist() == [6, 7, 10, 11, 20, 21]
+        and both.positions.isnan().all(-1)[0].tolist() == [False] * 4 + [True] * 2
+    )
 
 
 def test_condition_without_context_runs():

@@ -186,8 +186,13 @@ def _other_size(rng: random.Random, data: bytes, _: bytes) -> bytes:
 
 def _other_header(rng: random.Random, data: bytes, _: bytes) -> bytes:
     header = read_header(data).header
-    changes = {"level": rng.randrange(MAX_LEVEL + 1), "gray": not header.gray, "seed": rng.randrange(2**32),
-               "model_id": rng.randrange(2**32), "table_hash": rng.randrange(2**32)}
+    changes = {
+        "level": rng.randrange(MAX_LEVEL + 1),
+        "gray": not header.gray,
+        "seed": rng.randrange(2**32),
+        "model_id": rng.randrange(2**32),
+        "table_hash": rng.randrange(2**32),
+    }
     name = rng.choice(list(changes))
     return _repack(data, header=replace(header, **{name: changes[name]}))
 
@@ -225,8 +230,17 @@ def _other_section_bytes(rng: random.Random, data: bytes, _: bytes) -> bytes:
         size = rng.choice((len(old), rng.randrange(2 * len(old) + 2)))
         flipped = bytearray(old or b"\0")
         flipped[rng.randrange(len(flipped))] ^= 1 << rng.randrange(8)
-        sections[index] = rng.choice((rng.randbytes(size), bytes(size), b"\xff" * size, b"", old[: len(old) // 2],
-                                      old + rng.randbytes(4), bytes(flipped)))
+        sections[index] = rng.choice(
+            (
+                rng.randbytes(size),
+                bytes(size),
+                b"\xff" * size,
+                b"",
+                old[: len(old) // 2],
+                old + rng.randbytes(4),
+                bytes(flipped),
+            )
+        )
 
     return _change_sections(data, change)
 
@@ -242,11 +256,33 @@ def _other_alpha(rng: random.Random, data: bytes, _: bytes) -> bytes:
 
 
 _RECIPES: tuple[Callable[[random.Random, bytes, bytes], bytes], ...] = (
-    _flip_bits, _flip_bits_of_the_header, _cut_the_end, _cut_the_beginning, _cut_a_piece, _insert, _overwrite,
-    _splice, _join, _noise_after_the_magic, _extreme_field, _extreme_field_with_right_checksums, _flip_bits,
-    _cut_the_end, _other_size, _splice, _other_header, _extreme_field, _swap_sections, _flip_bits_of_the_header,
-    _sections_of_another_file, _extreme_field_with_right_checksums, _other_number_of_sections,
-    _flip_bits, _other_section_bytes, _cut_the_end, _other_alpha,
+    _flip_bits,
+    _flip_bits_of_the_header,
+    _cut_the_end,
+    _cut_the_beginning,
+    _cut_a_piece,
+    _insert,
+    _overwrite,
+    _splice,
+    _join,
+    _noise_after_the_magic,
+    _extreme_field,
+    _extreme_field_with_right_checksums,
+    _flip_bits,
+    _cut_the_end,
+    _other_size,
+    _splice,
+    _other_header,
+    _extreme_field,
+    _swap_sections,
+    _flip_bits_of_the_header,
+    _sections_of_another_file,
+    _extreme_field_with_right_checksums,
+    _other_number_of_sections,
+    _flip_bits,
+    _other_section_bytes,
+    _cut_the_end,
+    _other_alpha,
 )
 
 
@@ -321,7 +357,9 @@ def _peak_mb() -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.support.damage", description="Decode damaged and forged files.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.support.damage", description="Decode damaged and forged files."
+    )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="sound compressed files")
     parser.add_argument("--count", type=int, default=1000, help="how many damaged files; default 1000")
     parser.add_argument("--seed", type=int, default=0)

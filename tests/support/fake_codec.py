@@ -45,15 +45,22 @@ class FakeCodec:
         keep_hidden: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> bytes:
-        self.calls.append({"quality": quality, "target_bpp": target_bpp, "target_bytes": target_bytes,
-                           "effort": effort, "seed": seed, "keep_hidden": keep_hidden})
+        self.calls.append(
+            {
+                "quality": quality,
+                "target_bpp": target_bpp,
+                "target_bytes": target_bytes,
+                "effort": effort,
+                "seed": seed,
+                "keep_hidden": keep_hidden,
+            }
+        )
         picture = read.load(image)
         if progress is not None:
             progress(0.5)
         small = np.ascontiguousarray(picture.rgb[::4, ::4])
         mean = picture.rgb.mean(axis=(0, 1)).round().astype(np.uint8)
-        header = Header(picture.width, picture.height, self.model_id, TABLE_HASH, level_of(quality),
-                        picture.gray, seed)
+        header = Header(picture.width, picture.height, self.model_id, TABLE_HASH, level_of(quality), picture.gray, seed)
         alpha = b"" if picture.alpha is None else pack_alpha(picture.alpha)
         data = pack(header, [mean.tobytes(), zlib.compress(small.tobytes())], alpha)
         if target_bytes is not None and len(data) > target_bytes:
@@ -100,7 +107,9 @@ class FakeCodec:
             progress(1.0)
         return assemble(rgb, header.gray, alpha)
 
-    def upscale(self, image: object, scale: int, *, progress: Callable[[float], None] | None = None, **semantic: object) -> Image.Image:
+    def upscale(
+        self, image: object, scale: int, *, progress: Callable[[float], None] | None = None, **semantic: object
+    ) -> Image.Image:
         self.calls.append({"scale": scale, **given(semantic)})
         picture = read.load(image)
         return Image.fromarray(picture.rgb).resize((picture.width * scale, picture.height * scale))

@@ -39,12 +39,23 @@ def pictures() -> list[bytes]:
     ]
     deep = PIXELS * 257
     files = [png(deep[..., :3], 16, 2, extra) for extra in colours] + [png(deep[..., :2], 16, 4), png(deep, 16, 6)]
-    files += [png(PIXELS[..., :1] % 4, 2, 0, chunk(b"tRNS", b"\0\1")), png(PIXELS[..., :1] % 2, 1, 3, chunk(b"PLTE", bytes(6)))]
+    files += [
+        png(PIXELS[..., :1] % 4, 2, 0, chunk(b"tRNS", b"\0\1")),
+        png(PIXELS[..., :1] % 2, 1, 3, chunk(b"PLTE", bytes(6))),
+    ]
     for planes in (False, True):
         for deflate in (False, True):
             files.append(tiff(deep[..., :3], 16, 2, planes=planes, deflate=deflate, tags={34675: (7, profile)}))
-    files += [tiff(deep, 16, 2, extra=1), tiff(PIXELS[..., :1] * 16, 12, 1), tiff(deep[..., :1], 16, 0), psd(PIXELS[..., :3].astype(np.uint8), 2)]
-    files += [saved(kind) for kind in ("JPEG", "GIF", "AVIF", "WEBP", "JPEG2000", "BMP", "PPM", "ICO", "TGA", "QOI", "SGI", "PCX", "DDS")]
+    files += [
+        tiff(deep, 16, 2, extra=1),
+        tiff(PIXELS[..., :1] * 16, 12, 1),
+        tiff(deep[..., :1], 16, 0),
+        psd(PIXELS[..., :3].astype(np.uint8), 2),
+    ]
+    files += [
+        saved(kind)
+        for kind in ("JPEG", "GIF", "AVIF", "WEBP", "JPEG2000", "BMP", "PPM", "ICO", "TGA", "QOI", "SGI", "PCX", "DDS")
+    ]
     return files
 
 
@@ -63,7 +74,10 @@ def mended_png(data: bytes) -> bytes:
 
 def containers() -> list[bytes]:
     header = container.Header(16, 12, 5, 123, 900, False, 7)
-    return [container.pack(header, [b"abc", b"defgh" * 9]), container.pack(header, [b"x" * 40], pack_alpha(np.zeros((12, 16), np.uint8)))]
+    return [
+        container.pack(header, [b"abc", b"defgh" * 9]),
+        container.pack(header, [b"x" * 40], pack_alpha(np.zeros((12, 16), np.uint8))),
+    ]
 
 
 def resealed(data: bytes) -> bytes:
@@ -116,6 +130,8 @@ def all_targets() -> list[Target]:
         Target("pictures", read.load, pictures(), mended_png),
         Target("containers, checksums mended", parsed, sound, resealed),
         Target("containers", parsed, sound, unchanged=lambda case, made: case in sound),
-        Target("alpha", lambda case: unpack_alpha(case, 5, 4), [pack_alpha(PIXELS[..., 0].astype(np.uint8))], mended_png),
+        Target(
+            "alpha", lambda case: unpack_alpha(case, 5, 4), [pack_alpha(PIXELS[..., 0].astype(np.uint8))], mended_png
+        ),
         entropy(),
     ]

@@ -85,7 +85,9 @@ def mutate(data: bytes, corpus: list[bytes], rng: random.Random) -> bytes:
             out[at] = rng.choice(INTERESTING)
         elif kind == 3:
             size = rng.choice((1, 2, 4))
-            out[at : at + size] = rng.choice((0, 1, 2**31, 2 ** (8 * size) - 1, rng.getrandbits(31))).to_bytes(8, "big")[-size:]
+            out[at : at + size] = rng.choice((0, 1, 2**31, 2 ** (8 * size) - 1, rng.getrandbits(31))).to_bytes(
+                8, "big"
+            )[-size:]
         elif kind == 4:
             del out[at : at + rng.randint(1, 16)]
         elif kind == 5:

@@ -58,7 +58,9 @@ def main(folder: Path, name: str) -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     found = {
-        f"{name}-{configuration}": {path.stem: digest(*decoded_codes(one, path.read_bytes())) for path in sorted(folder.glob("*.ldc"))}
+        f"{name}-{configuration}": {
+            path.stem: digest(*decoded_codes(one, path.read_bytes())) for path in sorted(folder.glob("*.ldc"))
+        }
         for configuration, one in configurations()
     }
     print(json.dumps({"capability": torch.backends.cpu.get_cpu_capability(), "found": found}))

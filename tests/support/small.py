@@ -18,8 +18,17 @@ from codec.models.vqvae import VQVAE
 from codec.training.base.tables import analytic_tables, token_classes, token_tables
 
 CONFIG = VQVAEConfig(
-    channels=24, groups=(Group(0, 16, 3), Group(16, 24, 2)), width8=16, width16=16, enc8=1, enc16=1, dec8=1, dec16=1,
-    prior_width=16, prior_blocks=1, tokens=32,
+    channels=24,
+    groups=(Group(0, 16, 3), Group(16, 24, 2)),
+    width8=16,
+    width16=16,
+    enc8=1,
+    enc16=1,
+    dec8=1,
+    dec16=1,
+    prior_width=16,
+    prior_blocks=1,
+    tokens=32,
 )
 PAINTER = PainterConfig(latent=4, width4=8, blocks4=1, width8=8, blocks8=1, encoder8=1)
 SHAPE = DenoiserConfig(latent=16, width=16, blocks=2, attend=1, heads=2, context=8, embedding=16)

@@ -49,10 +49,14 @@ def feature_networks(folder: Path) -> None:
         for width, kernel, _ in trunk.layers:
             if width:
                 scale = (2 / (last * kernel * kernel)) ** 0.5
-                state[f"features.{number}.weight"] = (torch.randn(width, last, kernel, kernel, generator=g) * scale).half()
+                state[f"features.{number}.weight"] = (
+                    torch.randn(width, last, kernel, kernel, generator=g) * scale
+                ).half()
                 state[f"features.{number}.bias"] = torch.zeros(width).half()
                 last = width
             number += 2 if width else 1
         save_file(state, folder / f"{trunk.name}.safetensors")
-        heads |= {f"{trunk.name}.lin{k}.weight": torch.rand(1, c, 1, 1, generator=g) for k, c in enumerate(trunk.channels)}
+        heads |= {
+            f"{trunk.name}.lin{k}.weight": torch.rand(1, c, 1, 1, generator=g) for k, c in enumerate(trunk.channels)
+        }
     save_file(heads, folder / "heads.safetensors")

@@ -23,12 +23,22 @@ COMMANDS = {
     "ship": "codec.training.shipping.ship",
     "everything": "codec.training.everything",
 }
-NEIGHBOURS = ("data/index.json", "run/notes.txt", "photos/photos.u8.mine", "manifest.json", "ablate-reference/thesis.tex", "cache/cat.txt")
+NEIGHBOURS = (
+    "data/index.json",
+    "run/notes.txt",
+    "photos/photos.u8.mine",
+    "manifest.json",
+    "ablate-reference/thesis.tex",
+    "cache/cat.txt",
+)
 
 
 def listing(folder: Path) -> dict[str, str]:
     """Every path below a folder with the hash of what it holds."""
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else "" for p in folder.rglob("*")}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else ""
+        for p in folder.rglob("*")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +100,15 @@ def test_every_command_leaves_the_photographs_and_their_neighbours_as_they_are(h
     monkeypatch.setattr(search_share, "LEVELS", search_share.LEVELS[:1])
     monkeypatch.setattr(search_share, "SHARES", ())
     monkeypatch.chdir(work)
-    monkeypatch.setattr(everything.subprocess, "run", lambda command, check: call(monkeypatch, command[2].removeprefix("codec.training.").removeprefix("base.").removeprefix("shipping."), command[3:]))
+    monkeypatch.setattr(
+        everything.subprocess,
+        "run",
+        lambda command, check: call(
+            monkeypatch,
+            command[2].removeprefix("codec.training.").removeprefix("base.").removeprefix("shipping."),
+            command[3:],
+        ),
+    )
     before = listing(home)
     assert len(before) > 3 + len(NEIGHBOURS)
     for command, arguments in commands(home, work).items():
@@ -105,11 +123,17 @@ def test_every_command_leaves_the_photographs_and_their_neighbours_as_they_are(h
 def test_all_commands_with_data_are_in_this_test(home, work):
     root = Path(everything.__file__).parents[2]
     sources = [p for name in ("codec", "benchmarks") for p in (root / name).rglob("*.py")]
-    asked = {".".join(p.relative_to(root).with_suffix("").parts) for p in sources if "data_options(ap" in p.read_text() and p.stem != "cache"}
+    asked = {
+        ".".join(p.relative_to(root).with_suffix("").parts)
+        for p in sources
+        if "data_options(ap" in p.read_text() and p.stem != "cache"
+    }
     assert asked | {COMMANDS["restoration.crops"]} == {COMMANDS[name] for name in commands(home, work)}
 
 
-@pytest.mark.parametrize("command", ["train", "adapt", "restoration.crops", "decoded", "held_out", "everything", "ablations"])
+@pytest.mark.parametrize(
+    "command", ["train", "adapt", "restoration.crops", "decoded", "held_out", "everything", "ablations"]
+)
 def test_a_folder_among_the_photographs_is_refused(home, work, monkeypatch, command):
     arguments = commands(home, work)[command]
     option = "--runs" if "--runs" in arguments else "--out"

@@ -48,8 +48,24 @@ def arguments(tmp_path) -> list[str]:
     for name, text in RECIPE.items():
         (tmp_path / "recipe" / f"{name}.toml").write_text(text)
     feature_networks(tmp_path)
-    given = {"data": "photos", "runs": "runs", "weights": "weights", "recipe": "recipe", "subjects": "subjects.csv", "vgg": "vgg.safetensors", "alex": "alex.safetensors", "heads": "heads.safetensors"}
-    return [word for name, value in given.items() for word in (f"--{name}", str(tmp_path / value))] + ["--id", "1007", "--density", "20", "--crops", "2"]
+    given = {
+        "data": "photos",
+        "runs": "runs",
+        "weights": "weights",
+        "recipe": "recipe",
+        "subjects": "subjects.csv",
+        "vgg": "vgg.safetensors",
+        "alex": "alex.safetensors",
+        "heads": "heads.safetensors",
+    }
+    return [word for name, value in given.items() for word in (f"--{name}", str(tmp_path / value))] + [
+        "--id",
+        "1007",
+        "--density",
+        "20",
+        "--crops",
+        "2",
+    ]
 
 
 def test_weights_come_out_of_photographs_and_a_second_call_changes_nothing(tmp_path, arguments, monkeypatch):
@@ -99,7 +115,15 @@ def test_recipes_of_the_package_name_settings_that_exist(file):
     assert configure(config, file, []) != config
 
 
-@pytest.mark.parametrize("broken, word", [("vgg.safetensors", "vgg"), ("heads.safetensors", "heads"), ("recipe/gan.toml", "gan.toml"), ("subjects.csv", "subjects.csv")])
+@pytest.mark.parametrize(
+    "broken, word",
+    [
+        ("vgg.safetensors", "vgg"),
+        ("heads.safetensors", "heads"),
+        ("recipe/gan.toml", "gan.toml"),
+        ("subjects.csv", "subjects.csv"),
+    ],
+)
 def test_inputs_of_the_last_stages_are_read_before_the_first_begins(tmp_path, arguments, monkeypatch, broken, word):
     path = tmp_path / broken
     path.unlink() if path.suffix == ".toml" else path.write_text("photograph,subject\n")

@@ -30,7 +30,9 @@ SHORT = TrainConfig(seconds=60, steps=3, batch=2, window=64, warmup=1, bf16=Fals
 def networks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("networks")
     feature_networks(folder)
-    return tuple(Perception(t, folder / f"{t.name}.safetensors", folder / "heads.safetensors") for t in (VGG16, ALEXNET))
+    return tuple(
+        Perception(t, folder / f"{t.name}.safetensors", folder / "heads.safetensors") for t in (VGG16, ALEXNET)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,9 @@ def stores(model, photo, tmp_path_factory):
 
 
 def trainer(stage, config, stores, networks, model, folder, begin=None) -> Trainer:
-    return Trainer(stage, config, *stores, *networks, CONFIG.anchors, model.tokens.centroids(model.sd).float(), folder, begin)
+    return Trainer(
+        stage, config, *stores, *networks, CONFIG.anchors, model.tokens.centroids(model.sd).float(), folder, begin
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +90,11 @@ def test_every_stage_trains_what_it_should(stores, networks, model, autoencoder,
         t = trainer(stage, SHORT, stores, networks, model, tmp_path / stage, autoencoder)
         t.run()
         after = load_parts(tmp_path / stage)
-        moved = {name.split(".")[1] for name, value in after.items() if name.startswith("net.") and not torch.equal(value, begun[name])}
+        moved = {
+            name.split(".")[1]
+            for name, value in after.items()
+            if name.startswith("net.") and not torch.equal(value, begun[name])
+        }
         assert {"denoiser", "painter"} <= moved and "encoder" not in moved and "scale" not in moved, stage
         assert set(ship.meta(tmp_path / stage)) >= {"stage", "config", "step", "seconds", "anchors"}
 
@@ -170,7 +178,9 @@ def test_labels_move_and_the_network_does_not(stores, networks, model, autoencod
     net.denoiser.head.weight.normal_(std=0.5)
     before, label = copy.deepcopy(net.state_dict()), torch.arange(12) % 2
     config = LabelConfig(seconds=60, steps=3, batch=2, window=64, tokens=2)
-    t = LabelTrainer(config, net, *stores, label, 2, networks[0], model.tokens.centroids(model.sd).float(), tmp_path / "run")
+    t = LabelTrainer(
+        config, net, *stores, label, 2, networks[0], model.tokens.centroids(model.sd).float(), tmp_path / "run"
+    )
     first = t.conditioner.tokens.detach().clone()
     t.run(("a", "b"))
     found = ship.labels(tmp_path / "run")

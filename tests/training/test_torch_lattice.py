@@ -13,7 +13,9 @@ from codec.training.base.torch_lattice import LatticeSender
 SHAPE = (333, 30)
 
 
-def source(seed: int, shape: tuple[int, int] = SHAPE, factor: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def source(
+    seed: int, shape: tuple[int, int] = SHAPE, factor: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Laplacian residuals of all scales, a third not coded, and weights."""
     rng = np.random.default_rng(seed)
     scale = rng.integers(0, SCALES, shape) * (rng.random(shape) < 0.7)
@@ -35,7 +37,9 @@ def sender(request) -> LatticeSender:
     return fitted(request.param)
 
 
-@pytest.mark.parametrize(("shape", "factor"), [((333, 30), 1), ((1500, 48), 1), ((50, 16), 20), ((7, 3), 1), ((4, 4), 0), ((2, 2), 1)])
+@pytest.mark.parametrize(
+    ("shape", "factor"), [((333, 30), 1), ((1500, 48), 1), ((50, 16), 20), ((7, 3), 1), ((4, 4), 0), ((2, 2), 1)]
+)
 def test_same_points_and_bits(sender, shape, factor):
     which = sender.lattice
     r, scale, weight = source(10, shape, factor)
@@ -53,7 +57,9 @@ def test_same_points_and_bits(sender, shape, factor):
     expected[at] = lattice.decoded(k, coset, s, sender.costs.offset) / which.density
     expected[left] = np.rint(r.numpy().ravel()[left])
     np.testing.assert_allclose(values.flatten(), expected, rtol=1e-6)
-    np.testing.assert_allclose(bits.flatten()[found].double().sum(1), lattice.bits(k, coset, s, sender.costs), rtol=1e-5)
+    np.testing.assert_allclose(
+        bits.flatten()[found].double().sum(1), lattice.bits(k, coset, s, sender.costs), rtol=1e-5
+    )
     assert not bits[scale == 0].any() and not bits.flatten()[over].any()
 
 

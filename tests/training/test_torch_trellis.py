@@ -40,7 +40,9 @@ def test_room_for_all_and_tables_put_in_place_change_nothing():
     for trellis in TRELLISES.values():
         search = TorchTrellis(trellis, *flat)
         search.use(torch.from_numpy(first.bits()), torch.from_numpy(first.offsets))
-        wanted = TorchTrellis(trellis, torch.from_numpy(first.bits()), torch.from_numpy(first.offsets)).assign(r, scale, weight)
+        wanted = TorchTrellis(trellis, torch.from_numpy(first.bits()), torch.from_numpy(first.offsets)).assign(
+            r, scale, weight
+        )
         found = search._assign(r, scale, weight, -(-r.numel() // STEPS))
         assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True)) and wanted[0].any()
 
@@ -51,7 +53,9 @@ def test_a_sender_counts_as_the_tables_are_counted():
     r, weight = torch.randn(200, 9) * 2 ** (scale / 8 - 3), torch.rand(200, 9) + 0.5
     sender = Sender(TRELLISES["tcq128"], analytic_tables())
     values, bits = sender.quantise(r, scale, weight, scale.float())
-    symbols, kind = TorchTrellis(TRELLISES["tcq128"], *(torch.from_numpy(a) for a in (sender.tables.bits(), sender.tables.offsets))).assign(r, scale, weight)
+    symbols, kind = TorchTrellis(
+        TRELLISES["tcq128"], *(torch.from_numpy(a) for a in (sender.tables.bits(), sender.tables.offsets))
+    ).assign(r, scale, weight)
     wanted = Counts()
     wanted.add((scale * KINDS + kind).numpy(), symbols.numpy(), r.numpy())
     sender.count()

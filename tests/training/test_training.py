@@ -82,7 +82,17 @@ def test_kept_weights_are_the_averaged_ones_and_give_a_curve(folder, tmp_path, m
     assert facts["step"] == 6 and facts["seconds"] > 0
     for name, value in model.state_dict().items():
         assert torch.equal(kept.state_dict()[name], value.half().float() if value.is_floating_point() else value), name
-    command = ["curve", "--run", folder / "kept", "--images", folder / "photos", "--every", "2", "--out", tmp_path / "points.csv"]
+    command = [
+        "curve",
+        "--run",
+        folder / "kept",
+        "--images",
+        folder / "photos",
+        "--every",
+        "2",
+        "--out",
+        tmp_path / "points.csv",
+    ]
     monkeypatch.setattr("sys.argv", [str(word) for word in command])
     curve.main()
     text = (tmp_path / "points.csv").read_text()
@@ -97,16 +107,52 @@ def test_kept_weights_are_the_averaged_ones_and_give_a_curve(folder, tmp_path, m
 
 
 def test_two_processes_train_one_model(folder, whole):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29631", "-m", "codec.training.base.train"]
-    command += ["--data", folder / "photos", "--cache", whole / "cache", "--out", folder / "ddp" / "run", "--config", folder / "config.toml", "lr_muon=0.01"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "--master_port",
+        "29631",
+        "-m",
+        "codec.training.base.train",
+    ]
+    command += [
+        "--data",
+        folder / "photos",
+        "--cache",
+        whole / "cache",
+        "--out",
+        folder / "ddp" / "run",
+        "--config",
+        folder / "config.toml",
+        "lr_muon=0.01",
+    ]
     on_cpu = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=on_cpu)
     assert done.returncode == 0, done.stderr[-2000:]
     got = state(folder / "ddp" / "run")
     assert got["step"] == 6
     alone = state(whole)
-    adapted = ["--data", folder / "photos", "--cache", whole / "cache", "--base", folder / "ddp" / "run" / "last.pt", "--out", folder / "ddp" / "adapted", "steps=2", "batch=2", "crop=64", "refresh=1", "bf16=false"]
-    done = subprocess.run([*command[:8], "codec.training.base.adapt", *adapted], capture_output=True, text=True, timeout=240, env=on_cpu)
+    adapted = [
+        "--data",
+        folder / "photos",
+        "--cache",
+        whole / "cache",
+        "--base",
+        folder / "ddp" / "run" / "last.pt",
+        "--out",
+        folder / "ddp" / "adapted",
+        "steps=2",
+        "batch=2",
+        "crop=64",
+        "refresh=1",
+        "bf16=false",
+    ]
+    done = subprocess.run(
+        [*command[:8], "codec.training.base.adapt", *adapted], capture_output=True, text=True, timeout=240, env=on_cpu
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert state(folder / "ddp" / "adapted")["step"] == 2
     moved = [n for n, v in got["model"].items() if "body" in n and not torch.equal(v, alone["model"][n])]
@@ -117,7 +163,9 @@ def test_adapt_and_ship_give_a_model_that_codes(folder, whole, tmp_path):
     model, _ = load_base(whole / "last.pt")
     photos = Photos(folder / "photos", whole / "cache")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    adapt(AdaptConfig(steps=3, batch=2, crop=64, refresh=2, save=3, quantizer="tcq4"), model, photos, folder / "adapted")
+    adapt(
+        AdaptConfig(steps=3, batch=2, crop=64, refresh=2, save=3, quantizer="tcq4"), model, photos, folder / "adapted"
+    )
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert {"g_a.stem.weight", "g_s.stem.weight", "prior.nets.0.stem.weight", "log2_igain"} <= moved
     assert not moved & {"g_a.lapped.weight", "g_a.klt.weight", "log2_gain"}  # the tokens are of the linear part
@@ -131,14 +179,25 @@ def test_adapt_and_ship_give_a_model_that_codes(folder, whole, tmp_path):
     v, tokens = rng.normal(0, 2, (24, 4, 6)).astype(np.float32), rng.integers(0, 32, (2, 3))
     sent = again.coder.encode(v, tokens, 3000, np.full(24, 8, np.float32))
     assert (shipped.coder.decode(tuple(sent.sections), 4, 6, 3000)[1] == sent.v_hat).all()
-    begun = train(replace(configure(TrainConfig(), folder / "config.toml", []), lr=0.0), folder / "photos", folder / "begun", stop_at=1, begin=partial(begin_with, load_begin(out)))
+    begun = train(
+        replace(configure(TrainConfig(), folder / "config.toml", []), lr=0.0),
+        folder / "photos",
+        folder / "begun",
+        stop_at=1,
+        begin=partial(begin_with, load_begin(out)),
+    )
     for name, p in begun.named_parameters():
         assert torch.equal(p, dict(shipped.vqvae.named_parameters())[name]), name
 
 
 def test_weights_for_a_lattice_are_not_shipped(folder, whole, tmp_path):
     photos = Photos(folder / "photos", whole / "cache")
-    adapt(AdaptConfig(steps=2, batch=2, crop=64, refresh=1, quantizer="e8"), load_base(whole / "last.pt")[0], photos, folder / "adapted-e8")
+    adapt(
+        AdaptConfig(steps=2, batch=2, crop=64, refresh=1, quantizer="e8"),
+        load_base(whole / "last.pt")[0],
+        photos,
+        folder / "adapted-e8",
+    )
     with pytest.raises(SystemExit, match="no file holds latents of the quantiser e8"):
         ship(folder / "adapted-e8" / "last.pt", folder / "photos", whole / "cache", tmp_path / "model.safetensors")
     with pytest.raises(SystemExit, match="there is no quantiser 'leech'"):
@@ -176,10 +235,18 @@ def test_drawn_pictures_are_flat_or_have_two_colours():
 
 @pytest.mark.parametrize("quantizer", ["tcq4", "e8"])
 def test_adapting_stopped_and_resumed_ends_in_the_same_state(folder, whole, quantizer):
-    config = AdaptConfig(steps=4, batch=2, crop=64, refresh=2, save=1, bf16=False, quantizer=quantizer, lr_muon=0.004, drawn=0.3)
+    config = AdaptConfig(
+        steps=4, batch=2, crop=64, refresh=2, save=1, bf16=False, quantizer=quantizer, lr_muon=0.004, drawn=0.3
+    )
     for name, stops in (("once", (None,)), ("twice", (1, 3, None))):
         for stop in stops:
-            adapt(config, load_base(whole / "last.pt")[0], Photos(folder / "photos", whole / "cache"), folder / (quantizer + name), stop)
+            adapt(
+                config,
+                load_base(whole / "last.pt")[0],
+                Photos(folder / "photos", whole / "cache"),
+                folder / (quantizer + name),
+                stop,
+            )
     a, b = state(folder / (quantizer + "once")), state(folder / (quantizer + "twice"))
     assert a["step"] == b["step"] == 4
     for part in ("model", "sender"):
@@ -298,14 +365,35 @@ def test_ablations_are_measured_once(folder):
         rows = list(csv.DictReader(f))
     assert len(rows) == 3 * 8 and not any(folder.glob("ablate*"))
     assert {r["steps"] for r in rows} == {"6"}  # all three have the same networks
-    mean = {v.name: [np.mean([float(r["rmse"]) for r in rows if r["variant"] == v.name and float(r["level"]) == k]) for k in range(8)] for v in tiny}
+    mean = {
+        v.name: [
+            np.mean([float(r["rmse"]) for r in rows if r["variant"] == v.name and float(r["level"]) == k])
+            for k in range(8)
+        ]
+        for v in tiny
+    }
     assert mean[ablate.BASELINE][0] > mean[ablate.BASELINE][4]
     assert min(mean["random transforms"]) > 2 * min(mean[ablate.BASELINE])  # a KLT needs no training, random weights do
     assert mean["KLT of plain blocks"] != mean[ablate.BASELINE]
 
 
 def test_held_out_photographs_become_files(folder, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["held_out", "--data", str(folder / "photos"), "--cache", str(whole / "cache"), "--out", str(tmp_path), "--size", "256"])
+    monkeypatch.setattr(
+        "sys.argv",
+        [
+            "held_out",
+            "--data",
+            str(folder / "photos"),
+            "--cache",
+            str(whole / "cache"),
+            "--out",
+            str(tmp_path),
+            "--size",
+            "256",
+        ],
+    )
     held_out.main()
     (path,) = tmp_path.iterdir()
-    assert np.array_equal(np.asarray(Image.open(path)), Photos(folder / "photos", whole / "cache").validation_crops(1, 256)[0])
+    assert np.array_equal(
+        np.asarray(Image.open(path)), Photos(folder / "photos", whole / "cache").validation_crops(1, 256)[0]
+    )

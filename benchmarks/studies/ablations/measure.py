@@ -136,7 +136,14 @@ def operations(variant: Variant, config: TrainConfig, data: Path, runs: Path, ca
 
 def trained(variant: Variant, config: TrainConfig, steps: int, data: Path, runs: Path, cache: Path) -> VQVAE:
     """The model with averaged weights after so many steps."""
-    config = replace(config, steps=steps + 1, warmup=max(1, steps // 20), ema=min(config.ema, 1 - 5 / max(steps, 6)), validate=10**9, save=10**9)
+    config = replace(
+        config,
+        steps=steps + 1,
+        warmup=max(1, steps // 20),
+        ema=min(config.ema, 1 - 5 / max(steps, 6)),
+        validate=10**9,
+        save=10**9,
+    )
     with new_folder(runs) as folder:
         return train(config, data, folder, steps, variant.begin, cache=cache)
 
@@ -153,10 +160,28 @@ def main() -> None:
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
     chosen = [v for v in VARIANTS if args.only is None or v.name in args.only.split(",")]
-    run(chosen, TrainConfig(bf16=False, start_crops=600), args.steps, args.data, args.runs, args.out, args.crops, args.cache)
+    run(
+        chosen,
+        TrainConfig(bf16=False, start_crops=600),
+        args.steps,
+        args.data,
+        args.runs,
+        args.out,
+        args.crops,
+        args.cache,
+    )
 
 
-def run(variants: list[Variant], base: TrainConfig, steps: int, data: Path, runs: Path, out: Path, crops: int, cache: Path | None = None) -> None:
+def run(
+    variants: list[Variant],
+    base: TrainConfig,
+    steps: int,
+    data: Path,
+    runs: Path,
+    out: Path,
+    crops: int,
+    cache: Path | None = None,
+) -> None:
     """Trains and measures what is not in the table yet."""
     path, cache = out / "ablation_points.csv", cache or runs / "cache"
     for folder in (runs, out):
@@ -174,7 +199,10 @@ def run(variants: list[Variant], base: TrainConfig, steps: int, data: Path, runs
         model = trained(v, config, count, data, runs, cache)
         spent = time.process_time() - t0
         held_out = to_tensor(Photos(data, cache).validation_crops(crops, 256))
-        rows = [(v.factor, v.name, count, f"{cost:.4g}", f"{spent:.0f}", level, crop, f"{rate:.6g}", f"{rmse:.6g}") for level, crop, rate, rmse in measure(model, held_out)]
+        rows = [
+            (v.factor, v.name, count, f"{cost:.4g}", f"{spent:.0f}", level, crop, f"{rate:.6g}", f"{rmse:.6g}")
+            for level, crop, rate, rmse in measure(model, held_out)
+        ]
         new = not path.exists()
         out.mkdir(parents=True, exist_ok=True)
         with open(path, "a", newline="") as f:

@@ -23,7 +23,12 @@ def table(points: pd.DataFrame) -> pd.DataFrame:
     rows = points.assign(codec=points.variant, image_hash=points.crop, setting=points.level)
     found = bd_table(rows, ANCHOR).set_index("codec")
     out = points.groupby(["factor", "variant"], sort=False)[["steps", "operations", "seconds"]].first().reset_index()
-    for name, column in (("bd_rate_percent", "bd_rate_percent"), ("low", "bd_rate_low"), ("high", "bd_rate_high"), ("crops", "images")):
+    for name, column in (
+        ("bd_rate_percent", "bd_rate_percent"),
+        ("low", "bd_rate_low"),
+        ("high", "bd_rate_high"),
+        ("crops", "images"),
+    ):
         out[name] = found.loc[out.variant, column].to_numpy()
     first_seen = {factor: place for place, factor in enumerate(out.factor.unique())}
     out = out.sort_values("factor", key=lambda factor: factor.map(first_seen), kind="stable")

@@ -18,7 +18,9 @@ from codec.coding.trellis import SCALAR
 from codec.training.base.quantizers import Counter, Sent, Trellised, flatten
 
 WIDTH = 2  # scale indices in a class
-DIMENSIONS = (4,) * 12 + (2,) * 8  # of the vectors of each class: sigma below 1 step, then below 4 steps; classes above are scalar
+DIMENSIONS = (4,) * 12 + (
+    2,
+) * 8  # of the vectors of each class: sigma below 1 step, then below 4 steps; classes above are scalar
 CODEWORDS = 512  # at most
 SAMPLES = 20000  # vectors of a class that a codebook is fitted to
 ROUNDS = 6  # Lloyd iterations in each refit, and as many of k-means at the start
@@ -78,7 +80,9 @@ class CodebookQuantizer:
         self.books: dict[int, Codebook] = {}
         self._seen: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {c: [] for c in range(len(DIMENSIONS))}
         # plain codebooks are as fine as the scalar quantiser: one word for each of its typical vectors; frequencies thin out the rate-aware ones
-        self._size = [2 ** (n * entropy(start.frequencies[int((c + 0.5) * WIDTH) * KINDS])) for c, n in enumerate(DIMENSIONS)]
+        self._size = [
+            2 ** (n * entropy(start.frequencies[int((c + 0.5) * WIDTH) * KINDS])) for c, n in enumerate(DIMENSIONS)
+        ]
 
     def send(self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray) -> Sent:
         shape = r.shape

@@ -39,7 +39,17 @@ from codec.training.data.photos import Photos, to_tensor
 from codec.zoo import read_model
 
 QUALITIES = (38, 50, 62, 74, 86, 98)
-COLUMNS = ("weights", "quantizer", "rate_aware", "quality", "crop", "bits_per_dim", "token_bits_per_dim", "rmse", "seconds")
+COLUMNS = (
+    "weights",
+    "quantizer",
+    "rate_aware",
+    "quality",
+    "crop",
+    "bits_per_dim",
+    "token_bits_per_dim",
+    "rmse",
+    "seconds",
+)
 CONTEXT = (
     "Closed loop: what a quantiser sends is what the context passes after it see. Rates are ideal code lengths under tables counted on training crops from that "
     "quantiser's own closed-loop decisions, tokens included at their zero-order code length (the same for all). RMSE is of decoded 8-bit pixels."
@@ -149,7 +159,11 @@ class _Recorder:
 
 
 def fit(
-    quantizer: Quantizer, subject: Subject, pictures: list[Picture], recorded: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rounds: int
+    quantizer: Quantizer,
+    subject: Subject,
+    pictures: list[Picture],
+    recorded: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    rounds: int,
 ) -> None:
     """Twice on residuals that were recorded under the scalar quantiser, then ``rounds`` times in closed loop."""
     for _ in range(2):
@@ -197,10 +211,17 @@ def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.quantisers.measure", description=__doc__.split("\n")[0])
     data_options(ap, default=None)
     weights = ap.add_mutually_exclusive_group(required=True)
-    weights.add_argument("--base", type=Path, help="last.pt of a run of codec.training.base.train: neutral to the quantisers")
+    weights.add_argument(
+        "--base", type=Path, help="last.pt of a run of codec.training.base.train: neutral to the quantisers"
+    )
     weights.add_argument("--model", type=Path, help="weights file: its prior knows the quantiser it was adapted to")
     ap.add_argument("--out", type=Path, default=Path("results"))
-    ap.add_argument("--crops", type=int, default=12, help="training crops of 256x256 that tables are fitted to, each at every quality")
+    ap.add_argument(
+        "--crops",
+        type=int,
+        default=12,
+        help="training crops of 256x256 that tables are fitted to, each at every quality",
+    )
     ap.add_argument("--validation", type=int, default=16, help="validation crops of 256x256")
     ap.add_argument("--rounds", type=int, default=2, help="closed-loop rounds of fitting")
     ap.add_argument("--threads", type=int, default=1)
@@ -210,7 +231,10 @@ def main() -> None:
     t0 = time.perf_counter()
     if args.base:
         kind, (model, state) = "base", load_base(args.base)
-        prior, step = IntegerPrior(model.config, integer_prior.export(model.prior, model.tokens, model.sd, model.log2_gain)), state["step"]
+        prior, step = (
+            IntegerPrior(model.config, integer_prior.export(model.prior, model.tokens, model.sd, model.log2_gain)),
+            state["step"],
+        )
     else:
         kind, shipped, step = "adapted", read_model(args.model, 0), None
         model, prior = shipped.vqvae, shipped.coder.prior

@@ -59,7 +59,9 @@ def bd(table: pd.DataFrame) -> pd.DataFrame:
             part["higher_rates_percent"] = [bd_rate(high, curves[name]) for name in part.codec]
             part["time_ratio"] = [seconds[name] / seconds[anchor] for name in part.codec]
             part.insert(0, "weights", weights)
-            parts.append(part.drop(columns=["bd_rmse", "bd_rmse_low", "bd_rmse_high"]).rename(columns={"codec": "quantizer"}))
+            parts.append(
+                part.drop(columns=["bd_rmse", "bd_rmse_low", "bd_rmse_high"]).rename(columns={"codec": "quantizer"})
+            )
     return pd.concat(parts, ignore_index=True).round(3)
 
 
@@ -76,7 +78,9 @@ def draw(table: pd.DataFrame, folder: Path) -> None:
     kinds = list(dict.fromkeys(table.weights))
     folder.mkdir(parents=True, exist_ok=True)
     with plt.rc_context(RC):
-        figure, axes = plt.subplots(len(kinds), 2, figsize=(PAGE, 3.2 * len(kinds) + 0.3), squeeze=False, layout="constrained")
+        figure, axes = plt.subplots(
+            len(kinds), 2, figsize=(PAGE, 3.2 * len(kinds) + 0.3), squeeze=False, layout="constrained"
+        )
         figure.supxlabel(_NOTE, fontsize=6, color="#555555", x=0.01, ha="left")
         for row, kind in zip(axes, kinds, strict=True):
             rows = table[table.weights == kind]
@@ -100,7 +104,9 @@ def _panels(left: Axes, right: Axes, curves: dict[str, Curve]) -> None:
         }
         left.plot(curves[name].rate, curves[name].rmse, marker="o", markersize=2.8, label=name, **style)
         rate, more = saving(curves[PLAIN], curves[name])
-        right.plot(rate[::-1] if rate[0] > rate[-1] else rate, more[::-1] if rate[0] > rate[-1] else more, label=name, **style)
+        right.plot(
+            rate[::-1] if rate[0] > rate[-1] else rate, more[::-1] if rate[0] > rate[-1] else more, label=name, **style
+        )
     for axes in (left, right):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

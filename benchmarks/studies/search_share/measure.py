@@ -59,9 +59,20 @@ def main() -> None:
         with open(path, newline="") as f:
             rows = list(csv.DictReader(f))
     have = {(int(r["crop"]), int(r["level"]), r["search"]) for r in rows}
-    for crop, level, search in tqdm([key for k in range(len(crops)) for level in LEVELS for name in cases if (key := (k, level, name)) not in have], disable=None):
+    for crop, level, search in tqdm(
+        [key for k in range(len(crops)) for level in LEVELS for name in cases if (key := (k, level, name)) not in have],
+        disable=None,
+    ):
         bits, error = measure(model, crops[crop], level, cases[search])
-        rows.append({"crop": crop, "level": level, "search": search, "bits_per_dim": round(bits / crops[crop].size, 7), "rmse": round(error, 5)})
+        rows.append(
+            {
+                "crop": crop,
+                "level": level,
+                "search": search,
+                "bits_per_dim": round(bits / crops[crop].size, 7),
+                "rmse": round(error, 5),
+            }
+        )
         with open(path.with_suffix(".part"), "w", newline="") as f:
             writer = csv.DictWriter(f, list(rows[0]), lineterminator="\n")
             writer.writeheader()

@@ -14,8 +14,12 @@ from benchmarks.analysis.bdrate import bd_table
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """rows of search_share.csv -> one row for each search."""
     crop = rows.crop.astype(str)
-    found = bd_table(rows.assign(codec=rows.search, setting=rows.level.astype(str), image=crop, image_hash=crop), "effort 1")
-    found = found[["codec", "images", "bd_rate_percent", "bd_rate_low", "bd_rate_high"]].rename(columns={"codec": "search", "images": "crops"})
+    found = bd_table(
+        rows.assign(codec=rows.search, setting=rows.level.astype(str), image=crop, image_hash=crop), "effort 1"
+    )
+    found = found[["codec", "images", "bd_rate_percent", "bd_rate_low", "bd_rate_high"]].rename(
+        columns={"codec": "search", "images": "crops"}
+    )
     return found.round(3).sort_values("search", ignore_index=True)
 
 

@@ -56,7 +56,15 @@ def main() -> None:
             pixels = pixels[: pixels.shape[0] // 32 * 32, : pixels.shape[1] // 32 * 32]
             for level in range(model.config.anchors):
                 rate, rmse = measure(model, pixels, float(level))
-                rows.append(dict(zip(COLUMNS, (facts["step"], f"{facts['seconds']:.0f}", name, level, f"{rate:.6g}", f"{rmse:.5g}"), strict=True)))
+                rows.append(
+                    dict(
+                        zip(
+                            COLUMNS,
+                            (facts["step"], f"{facts['seconds']:.0f}", name, level, f"{rate:.6g}", f"{rmse:.5g}"),
+                            strict=True,
+                        )
+                    )
+                )
         with open(args.out, "w", newline="") as f:
             out = csv.DictWriter(f, COLUMNS, lineterminator="\n")
             out.writeheader()

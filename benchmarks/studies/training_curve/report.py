@@ -25,7 +25,9 @@ def held_out(validations: dict[str, pd.DataFrame]) -> pd.DataFrame:
         for step, rows in validation.drop_duplicates(["step", "level"], keep="last").groupby("step"):
             curve = Curve(rows.bits_per_dim.to_numpy(), rows.rmse.to_numpy())
             first = curve if first is None else first
-            found.append({"run": run, "step": step, "seconds": rows.seconds.iloc[-1], "held_out_percent": bd_rate(first, curve)})
+            found.append(
+                {"run": run, "step": step, "seconds": rows.seconds.iloc[-1], "held_out_percent": bd_rate(first, curve)}
+            )
     return pd.DataFrame(found)
 
 
@@ -44,7 +46,15 @@ def against(points: pd.DataFrame, rd: pd.DataFrame) -> pd.DataFrame:
         ours = rows.assign(codec="ours", setting=rows.level.astype(str), image_hash=rows.image)
         both = pd.concat([ours, anchor[anchor.image.isin(rows.image)].assign(image_hash=lambda t: t.image)])
         bd = bd_table(both, ANCHOR).set_index("codec").loc["ours"]
-        found.append({"step": step, "kodak_percent": bd.bd_rate_percent, "kodak_low": bd.bd_rate_low, "kodak_high": bd.bd_rate_high, "images": bd.images})
+        found.append(
+            {
+                "step": step,
+                "kodak_percent": bd.bd_rate_percent,
+                "kodak_low": bd.bd_rate_low,
+                "kodak_high": bd.bd_rate_high,
+                "images": bd.images,
+            }
+        )
     return pd.DataFrame(found)
 
 
@@ -56,8 +66,18 @@ def main() -> None:
     args = ap.parse_args()
     if wrong := [text for text in args.runs if text.count("=") != 2]:
         ap.error(f"{wrong[0]!r} is not NAME=DIR=POINTS")
-    runs = {name: (Path(folder), args.results / points) for name, folder, points in (text.split("=") for text in args.runs)}
-    needed = [args.results / "kodak" / "rd.csv", *([args.results / "training.csv"] if args.append else []), *(path for folder, points in runs.values() for path in (folder / "validation.csv", folder / "config.json", points))]
+    runs = {
+        name: (Path(folder), args.results / points) for name, folder, points in (text.split("=") for text in args.runs)
+    }
+    needed = [
+        args.results / "kodak" / "rd.csv",
+        *([args.results / "training.csv"] if args.append else []),
+        *(
+            path
+            for folder, points in runs.values()
+            for path in (folder / "validation.csv", folder / "config.json", points)
+        ),
+    ]
     if missing := [path for path in needed if not path.is_file()]:
         sys.exit(f"training_curve: there is no {missing[0]}")
     rd = pd.read_csv(needed[0], dtype={"setting": str})
@@ -67,7 +87,9 @@ def main() -> None:
     points = pd.concat([against(pd.read_csv(path), rd).assign(run=name) for name, (_, path) in runs.items()])
     configs, before = {name: json.loads((folder / "config.json").read_text()) for name, (folder, _) in runs.items()}, {}
     for name in runs:  # what the runs before have seen
-        before[name] = (kept.megapixels.max() if len(kept) else 0.0) + sum(seen(configs[other], int(table[table.run == other].step.max())) for other in before)
+        before[name] = (kept.megapixels.max() if len(kept) else 0.0) + sum(
+            seen(configs[other], int(table[table.run == other].step.max())) for other in before
+        )
     table.insert(2, "megapixels", [before[r.run] + seen(configs[r.run], r.step) for r in table.itertuples()])
     table.insert(3, "hours", table.pop("seconds") / 3600)
     table = table.merge(points, on=["run", "step"], how="left")

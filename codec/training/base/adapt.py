@@ -73,7 +73,10 @@ class Sender:
 
     def __init__(self, trellis: Trellis, tables: LatentTables, device: torch.device | str = "cpu") -> None:
         self.name, self.device, self.counts, self.tables = trellis.name, torch.device(device), Counts(), tables
-        self._new = {name: torch.zeros(getattr(self.counts, name).shape, dtype=torch.float64, device=self.device) for name in COUNTS}  # since the last tables, where they arise
+        self._new = {
+            name: torch.zeros(getattr(self.counts, name).shape, dtype=torch.float64, device=self.device)
+            for name in COUNTS
+        }  # since the last tables, where they arise
         bits, offsets = (torch.from_numpy(a).to(self.device) for a in (tables.bits(), tables.offsets))
         self._search, self._slopes = TorchTrellis(trellis, bits, offsets), torch.empty_like(bits)
         self._use(tables)
@@ -95,7 +98,9 @@ class Sender:
     def state(self) -> dict[str, torch.Tensor]:
         """Counts and tables, for a checkpoint."""
         arrays = {name: getattr(self.counts, name) for name in COUNTS} | self.tables.flat()
-        return {name: torch.from_numpy(a.copy()) for name, a in arrays.items()} | {f"new.{name}": new.cpu().clone() for name, new in self._new.items()}
+        return {name: torch.from_numpy(a.copy()) for name, a in arrays.items()} | {
+            f"new.{name}": new.cpu().clone() for name, new in self._new.items()
+        }
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         for name in COUNTS:
@@ -103,7 +108,9 @@ class Sender:
             self._new[name].copy_(state[f"new.{name}"])
         self._use(LatentTables.from_flat({name: t.numpy() for name, t in state.items()}))
 
-    def quantise(self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor, octave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def quantise(
+        self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor, octave: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """r (P, C) residuals in steps, scale, weight (P, C), octave (P, C): log2 sigma in table steps -> reconstructions in steps, and bits, which octave moves along the tables; counts
         the symbols of some COUNTED positions."""
         symbols, kind = self._search.assign(r, scale, weight)
@@ -114,12 +121,18 @@ class Sender:
         return self._search.reconstruct(symbols, kind, table), table_bits(self._slopes, octave, kind, symbols)
 
 
-def histograms(table: torch.Tensor, symbols: torch.Tensor, r: torch.Tensor) -> dict[str, tuple[torch.Tensor, int, torch.Tensor]]:
+def histograms(
+    table: torch.Tensor, symbols: torch.Tensor, r: torch.Tensor
+) -> dict[str, tuple[torch.Tensor, int, torch.Tensor]]:
     """What ``Counts.add`` adds up, for tensors of equal shapes: column, columns, and value of each latent."""
     m = symbols.abs()
     size, used = m.clamp(max=2), (m > 0).double()
     error = r * symbols.sign() - (m - 0.5 * (table % KINDS))
-    return {"magnitude": (m.clamp(max=MAX_SYMBOL), MAX_SYMBOL + 1, torch.ones_like(used)), "error": (size, 3, error * used), "number": (size, 3, used)}
+    return {
+        "magnitude": (m.clamp(max=MAX_SYMBOL), MAX_SYMBOL + 1, torch.ones_like(used)),
+        "error": (size, 3, error * used),
+        "number": (size, 3, used),
+    }
 
 
 def make_sender(quantizer: str, device: torch.device | str = "cpu") -> Sender | LatticeSender:
@@ -147,7 +160,9 @@ class Asked:
     def back(self, values: torch.Tensor) -> torch.Tensor:
         """(B P, C) -> (B, C, h, w), 0 outside the pass."""
         out = values.new_zeros(self.shape).flatten(2)
-        return out.index_copy(2, self.at, values.reshape(self.shape[0], len(self.at), -1).transpose(1, 2)).view(self.shape)
+        return out.index_copy(2, self.at, values.reshape(self.shape[0], len(self.at), -1).transpose(1, 2)).view(
+            self.shape
+        )
 
 
 @functools.cache
@@ -156,15 +171,27 @@ def places(groups: tuple[Group, ...], h: int, w: int, device: torch.device) -> t
     return tuple(mask.flatten().nonzero()[:, 0].to(device) for g in groups for mask in pass_masks(h, w, g.passes))
 
 
-def ask(part: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, at: torch.Tensor, weight: torch.Tensor) -> Asked:
+def ask(
+    part: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, at: torch.Tensor, weight: torch.Tensor
+) -> Asked:
     """What ``Prior.forward`` hands to its quantiser, positions of its pass, weight (B, C) of all channels -> the rows of the pass."""
     v, mu, log2_sigma = (t.flatten(2).index_select(2, at).transpose(1, 2).flatten(0, 1) for t in (part, mu, log2_sigma))
     scale = (octaves(log2_sigma.detach()) + 0.5).floor().clamp(0, SCALES - 1).long()
-    return Asked(v, mu, log2_sigma, scale, weight[:, None, group.start : group.stop].expand(-1, len(at), -1).flatten(0, 1), at, part.shape)
+    return Asked(
+        v,
+        mu,
+        log2_sigma,
+        scale,
+        weight[:, None, group.start : group.stop].expand(-1, len(at), -1).flatten(0, 1),
+        at,
+        part.shape,
+    )
 
 
 @torch.no_grad()
-def send(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def send(
+    model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """x (B, 3, H, W) in 0..1, level (B,) -> what a stream of effort 1 says of each, by the float prior and the tables of the moment: tokens (B, H/32, W/32), y_hat, bits (B,) of the latents."""
     v, tokens, gain = model.in_steps(x, level)
     log2_igain = model.interpolate(model.log2_igain, level)
@@ -172,17 +199,28 @@ def send(model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor) -> 
     weight = step_weight(log2_igain, lagrangians(model.config, level)[:, None].float())
     passes = iter(places(model.config.groups, *v.shape[2:], v.device))
 
-    def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
+    def quantize(
+        part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor
+    ) -> torch.Tensor:
         asked = ask(part, mu, ls, group, next(passes), weight)
         values, bits = sender.quantise(asked.v - asked.mu, asked.scale, asked.weight, asked.scale.float())
         rates.append(bits.mul(asked.scale > 0).reshape(len(part), -1).sum(1))
         return asked.back(asked.mu + values)
 
-    out = model.prior(v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize)
+    out = model.prior(
+        v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize
+    )
     return tokens, model.from_steps(out.v_hat, level), torch.stack(rates).sum(0)
 
 
-def adapt_step(model: VQVAE, sender: Sender | LatticeSender, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor, bf16: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def adapt_step(
+    model: VQVAE,
+    sender: Sender | LatticeSender,
+    x: torch.Tensor,
+    level: torch.Tensor,
+    lam: torch.Tensor,
+    bf16: bool = True,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """-> loss, bits/dim (B,) at the tables of the moment (tokens not included), MSE (B,); adds to the sender's counts."""
     device = x.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
@@ -193,16 +231,22 @@ def adapt_step(model: VQVAE, sender: Sender | LatticeSender, x: torch.Tensor, le
         rates: list[torch.Tensor] = []
         passes = iter(places(model.config.groups, *v.shape[2:], device))
 
-        def quantize(part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor) -> torch.Tensor:
+        def quantize(
+            part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor
+        ) -> torch.Tensor:
             asked = ask(part, mu, ls, group, next(passes), weight)
-            values, bits = sender.quantise((asked.v - asked.mu).detach(), asked.scale, asked.weight, octaves(asked.log2_sigma))
+            values, bits = sender.quantise(
+                (asked.v - asked.mu).detach(), asked.scale, asked.weight, octaves(asked.log2_sigma)
+            )
             moved = torch.where(asked.scale > 0, asked.v, asked.v.detach())
             noisy = gaussian_bits(moved + torch.rand_like(moved) - 0.5, asked.mu, asked.log2_sigma.detach())
             rates.append((bits + noisy - noisy.detach()).reshape(len(part), -1).sum(1))
             return asked.back(asked.mu + values + moved - moved.detach())
 
         with torch.autocast(device.type, enabled=False):  # as in VQVAE.forward
-            out = model.prior(v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize)
+            out = model.prior(
+                v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize
+            )
         x_hat = model.synthesise(out.v_hat * igain, level)
     return rate_distortion(x, x_hat, torch.stack(rates).sum(0), lam)
 

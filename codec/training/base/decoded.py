@@ -38,7 +38,9 @@ def describe(model: PerceptualModel, pixels: np.ndarray, level: int) -> Decoded:
     net, sent = model.vqvae, stream(model, pixels, level)
     features = net.g_s.features(sent.y_hat / net.sd, level_features(sent.position, net.config.anchors))
     x_hat = net.g_s.picture(sent.y_hat, features) + 0.5
-    return Decoded(pixels.transpose(2, 0, 1)[None], x_hat.half().numpy(), features.half().numpy(), sent.position.numpy())
+    return Decoded(
+        pixels.transpose(2, 0, 1)[None], x_hat.half().numpy(), features.half().numpy(), sent.position.numpy()
+    )
 
 
 def shard(model: PerceptualModel, photos: Photos, seed: tuple[int, ...], count: int) -> Decoded:
@@ -65,7 +67,9 @@ def main() -> None:
     model, photos = zoo.load(args.model), Photos(args.data, args.cache or args.out / "cache")
     if not (args.out / VALIDATION).exists():
         crops = photos.validation_crops(48, 256)
-        Decoded.join([describe(model, c, int(level)) for c in crops for level in np.linspace(0.05, 0.9, 6) * MAX_LEVEL]).save(args.out / VALIDATION)
+        Decoded.join(
+            [describe(model, c, int(level)) for c in crops for level in np.linspace(0.05, 0.9, 6) * MAX_LEVEL]
+        ).save(args.out / VALIDATION)
     for number in tqdm(range(args.first, args.shards), disable=None):
         path = args.out / f"shard-{number:03d}.safetensors"
         if not path.exists():

@@ -72,7 +72,9 @@ def _size(x: np.ndarray) -> np.ndarray:
     return np.minimum(np.abs(x), 2).astype(np.int64)
 
 
-def search(lattice: Lattice, x: np.ndarray, scale: np.ndarray, weight: np.ndarray, costs: Costs) -> tuple[np.ndarray, np.ndarray]:
+def search(
+    lattice: Lattice, x: np.ndarray, scale: np.ndarray, weight: np.ndarray, costs: Costs
+) -> tuple[np.ndarray, np.ndarray]:
     """x (N, n) in lattice units, scale (N, n), weight (N, n): bits a squared unit is worth -> k (N, n) int32 and coset (N,) of the point of least
     bits + weight * squared error. For every coordinate and parity the nearest value and the next one towards 0 are looked at."""
     total, found = [], []
@@ -85,7 +87,9 @@ def search(lattice: Lattice, x: np.ndarray, scale: np.ndarray, weight: np.ndarra
     return np.stack(found)[coset, np.arange(len(x))], coset
 
 
-def _values(x: np.ndarray, scale: np.ndarray, weight: np.ndarray, costs: Costs, h: int) -> tuple[np.ndarray, np.ndarray]:
+def _values(
+    x: np.ndarray, scale: np.ndarray, weight: np.ndarray, costs: Costs, h: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Least cost of a coordinate and its k for both parities: (2, N, n) each."""
     best, pick = np.empty((2, *x.shape), np.float32), np.empty((2, *x.shape), np.int32)
     coset = np.full(len(x), h)
@@ -93,7 +97,10 @@ def _values(x: np.ndarray, scale: np.ndarray, weight: np.ndarray, costs: Costs, 
         near = parity + 2 * np.rint((x - 0.5 * h - parity) / 2).astype(np.int32)
         near = near.clip(parity - LIMIT, LIMIT - 2 + parity)
         inner = near - 2 * np.sign(near + 0.5 * h).astype(np.int32)
-        j = [weight * np.square(x - decoded(k, coset, scale, costs.offset)) + costs.symbol[scale, h, k + LIMIT] for k in (near, inner)]
+        j = [
+            weight * np.square(x - decoded(k, coset, scale, costs.offset)) + costs.symbol[scale, h, k + LIMIT]
+            for k in (near, inner)
+        ]
         pick[parity], best[parity] = np.where(j[1] < j[0], inner, near), np.minimum(*j)
     return best, pick
 
@@ -141,7 +148,9 @@ class LatticeCounts:
 
     def __init__(self, lattice: Lattice) -> None:
         self.lattice = lattice
-        self.symbol, self.parity, self.coset, self.error = (np.zeros_like(a, np.float64) for a in vars(free(lattice)).values())
+        self.symbol, self.parity, self.coset, self.error = (
+            np.zeros_like(a, np.float64) for a in vars(free(lattice)).values()
+        )
         self.number = np.zeros_like(self.error)
 
     def add(self, x: np.ndarray, k: np.ndarray, coset: np.ndarray, scale: np.ndarray) -> None:
@@ -158,9 +167,15 @@ class LatticeCounts:
         sigma = 2.0 ** (LOG2_SCALE_MIN + np.arange(SCALES) / PER_OCTAVE) * lattice.density
         k = np.arange(-LIMIT, LIMIT)
         size = np.abs(k + 0.5 * np.arange(lattice.cosets)[:, None])
-        guess = np.exp(-np.sqrt(2) * (size - size.min(1, keepdims=True)) / sigma[:, None, None])  # (SCALES, cosets, 2 LIMIT)
-        guess = 0.999 * guess / guess.sum(2, keepdims=True) + 0.001 / (1 + size**2)  # a heavy tail, so that nothing is impossible
-        mirrored = np.stack([np.roll(self.symbol[:, 0, ::-1], 1, 1), *(self.symbol[:, h, ::-1] for h in range(1, lattice.cosets))], 1)
+        guess = np.exp(
+            -np.sqrt(2) * (size - size.min(1, keepdims=True)) / sigma[:, None, None]
+        )  # (SCALES, cosets, 2 LIMIT)
+        guess = 0.999 * guess / guess.sum(2, keepdims=True) + 0.001 / (
+            1 + size**2
+        )  # a heavy tail, so that nothing is impossible
+        mirrored = np.stack(
+            [np.roll(self.symbol[:, 0, ::-1], 1, 1), *(self.symbol[:, h, ::-1] for h in range(1, lattice.cosets))], 1
+        )
         mass = (self.symbol + mirrored) / 2 + PSEUDO_COUNT * guess
         given = np.empty_like(mass)
         odd = np.empty((SCALES, lattice.cosets))
@@ -177,8 +192,6 @@ class LatticeCounts:
             lengths = [-np.log2(a).astype(np.float32) for a in (given, parity, coset)]
         offset = (self.error / (self.number + OFFSET_COUNT)).clip(-MAX_OFFSET, MAX_OFFSET)
         return Costs(*lengths, offset.astype(np.float32))
-
-
 
 
 class LatticeQuantizer:

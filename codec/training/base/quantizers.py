@@ -73,7 +73,12 @@ class Trellised:
             symbols, kind = assign(self.trellis, r, scale, weight, self.bits, self.tables.offsets)
         else:
             symbols, kind = assign(
-                self.trellis, r, scale, np.ones((), np.float32), np.zeros_like(self.bits), np.zeros_like(self.tables.offsets)
+                self.trellis,
+                r,
+                scale,
+                np.ones((), np.float32),
+                np.zeros_like(self.bits),
+                np.zeros_like(self.tables.offsets),
             )
         table = scale * KINDS + kind
         values = (reconstruct(symbols, kind, table, self.tables.offsets) / UNIT).astype(np.float32)
@@ -88,7 +93,9 @@ class Trellised:
         self._use(self.counts.tables())
         self.counts = self._counter()
 
-    def send_some(self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray, at: np.ndarray, values: np.ndarray) -> float:
+    def send_some(
+        self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray, at: np.ndarray, values: np.ndarray
+    ) -> float:
         """Sends the entries ``at`` (k,) of flat r, scale, weight; puts what the decoder has into ``values``; -> bits. For the leftovers of vectors."""
         sent = self.send(r[at, None], scale[at, None], weight[at, None])
         values[at] = sent.values[:, 0]

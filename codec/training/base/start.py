@@ -10,7 +10,9 @@ from codec.models.transforms import PATCH
 from codec.models.vqvae import VQVAE
 from codec.training.data.photos import Photos, to_tensor
 
-TOKEN_BIT_WEIGHT = 0.03  # weight of a bit against squared distance, relative to the mean squared distance of plain k-means
+TOKEN_BIT_WEIGHT = (
+    0.03  # weight of a bit against squared distance, relative to the mean squared distance of plain k-means
+)
 
 
 def fit_lapped(correlation: np.ndarray, size: int, steps: int = 400) -> torch.Tensor:
@@ -37,7 +39,9 @@ def fit_lapped(correlation: np.ndarray, size: int, steps: int = 400) -> torch.Te
     return v.detach().float()
 
 
-def kmeans(points: torch.Tensor, count: int, rng: np.random.Generator, rounds: int, bit_weight: float) -> tuple[torch.Tensor, torch.Tensor, float]:
+def kmeans(
+    points: torch.Tensor, count: int, rng: np.random.Generator, rounds: int, bit_weight: float
+) -> tuple[torch.Tensor, torch.Tensor, float]:
     """Entropy-constrained k-means -> codebook (count, D), cost of each codeword in bits, weight of a bit."""
     book = points[torch.from_numpy(rng.permutation(len(points))[:count])].clone()
     bits, weight = torch.zeros(count), 0.0
@@ -71,7 +75,12 @@ def transforms(model: VQVAE, photos: Photos, seed: int, crops: int, lapped: bool
     model.g_s.lapped.v.copy_(torch.linalg.inv(v16))
     model.g_s.lapped8.v.copy_(torch.linalg.inv(v8))
     # only inner blocks: those at the border of a crop are filtered on one side
-    inner = [F.pixel_unshuffle(model.g_a.lapped(p), PATCH)[..., 1:-1, 1:-1].permute(0, 2, 3, 1).reshape(-1, 3 * PATCH * PATCH) for p in x.split(100)]
+    inner = [
+        F.pixel_unshuffle(model.g_a.lapped(p), PATCH)[..., 1:-1, 1:-1]
+        .permute(0, 2, 3, 1)
+        .reshape(-1, 3 * PATCH * PATCH)
+        for p in x.split(100)
+    ]
     cov, k = sum((p.t() @ p).double() for p in inner), sum(len(p) for p in inner)
     values, vectors = torch.linalg.eigh(cov / k)
     u = vectors.flip(1).t()[: model.config.channels].float()

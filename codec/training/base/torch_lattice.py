@@ -31,7 +31,12 @@ class LatticeSender:
     """Quantises like codec.training.base.lattice.LatticeQuantizer (rate-aware) and keeps the counts of what it sent."""
 
     def __init__(self, lattice: Lattice, device: torch.device | str = "cpu") -> None:
-        self.name, self.lattice, self.device, self.counts = lattice.name, lattice, torch.device(device), LatticeCounts(lattice)
+        self.name, self.lattice, self.device, self.counts = (
+            lattice.name,
+            lattice,
+            torch.device(device),
+            LatticeCounts(lattice),
+        )
         self._place = torch.arange(lattice.n, device=self.device)[:, None]
         self._coset = torch.arange(lattice.cosets, device=self.device)[:, None, None]
         self._parity = torch.arange(2, device=self.device)[:, None, None, None]
@@ -52,13 +57,16 @@ class LatticeSender:
         """Costs to the device; scale 0, which only gradients meet, takes those of scale 1."""
         self.costs = costs
         self.symbol, parity, self.coset, self.offset = (
-            torch.from_numpy(np.concatenate([a[1:2], a[1:]])).to(self.device) for a in (getattr(costs, name) for name in COSTS)
+            torch.from_numpy(np.concatenate([a[1:2], a[1:]])).to(self.device)
+            for a in (getattr(costs, name) for name in COSTS)
         )
         self.parity = parity.permute(3, 4, 0, 1, 2).contiguous()  # (sum before, parity, SCALES, cosets, n)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Counts and costs, for a checkpoint."""
-        arrays = {f"count.{name}": getattr(self.counts, name) for name in COUNTS} | {f"cost.{name}": getattr(self.costs, name) for name in COSTS}
+        arrays = {f"count.{name}": getattr(self.counts, name) for name in COUNTS} | {
+            f"cost.{name}": getattr(self.costs, name) for name in COSTS
+        }
         return {name: torch.from_numpy(a.copy()) for name, a in arrays.items()}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
@@ -66,7 +74,9 @@ class LatticeSender:
             getattr(self.counts, name)[:] = state[f"count.{name}"].numpy()
         self.use(Costs(*(state[f"cost.{name}"].numpy().copy() for name in COSTS)))
 
-    def quantise(self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor, octave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def quantise(
+        self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor, octave: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """r, weight (P, C) float32 in steps, scale (P, C) int64, 0: not coded, octave (P, C) float32: log2 sigma in table steps -> residuals as the decoder
         has them, in steps, and bits, both (P, C) float32 and 0 where not coded. Gradients go from bits to octave alone: along the costs of the two scales
         next to it, with what was sent held fixed. Entries left over from vectors are rounded, for no bits. Counts some of the vectors."""

@@ -37,7 +37,9 @@ class TorchTrellis:
         self.limits = torch.tensor([symbol_limit(k // KINDS) for k in range(len(bits))], device=device)
         self.kinds = max(trellis.kind) + 1
         if len(trellis.kind) > 1:
-            self.source, self.branch = (torch.from_numpy(a).to(device) for a in (trellis.sources, trellis.branches))  # (2, states)
+            self.source, self.branch = (
+                torch.from_numpy(a).to(device) for a in (trellis.sources, trellis.branches)
+            )  # (2, states)
         self.kind = torch.tensor(trellis.kind, device=device)
 
     def use(self, bits: torch.Tensor, offsets: torch.Tensor) -> None:
@@ -46,10 +48,14 @@ class TorchTrellis:
 
     def assign(self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """r (P, C) float32 residuals in steps, scale (P, C) integer, weight (P, C) float32 -> symbols and kinds (P, C), int64."""
-        number = r.numel() if r.is_cuda else int(torch.count_nonzero(scale))  # on a card there is room for all, so that nothing has to be known of the values
+        number = (
+            r.numel() if r.is_cuda else int(torch.count_nonzero(scale))
+        )  # on a card there is room for all, so that nothing has to be known of the values
         return self._assign(r, scale, weight, max(1, -(-number // STEPS)))
 
-    def _assign(self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor, room: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _assign(
+        self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor, room: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """``assign`` of up to ``room`` walks."""
         at = walks(scale, room)
         coded, inside = at >= 0, at.clamp(min=0)
@@ -66,14 +72,20 @@ class TorchTrellis:
         m = symbols.abs()
         return symbols.sign() * (m - (m > 0) * 0.5 * kind + self.offsets[table, m.clamp(max=2)])
 
-    def _branches(self, a: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _branches(
+        self, a: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Least cost and its |symbol| for every kind and parity: (S, W) each -> (2 kinds, S, W), rows in the order of ``branch``."""
         costs, choices = [], []
         for kind in range(self.kinds):
             table = scale * KINDS + kind
             limit, fixed = self.limits[table], self.offsets[table]
             for parity in (0, 1):
-                near = (parity + 2 * torch.round((a + (0.5 * kind - parity)) / 2)).clamp(parity, MAX_MAGNITUDE - 1 + parity).long()
+                near = (
+                    (parity + 2 * torch.round((a + (0.5 * kind - parity)) / 2))
+                    .clamp(parity, MAX_MAGNITUDE - 1 + parity)
+                    .long()
+                )
                 best = pick = near
                 for m in (near, (near - 2).clamp(min=parity)):
                     value = m - (m > 0) * (0.5 * kind) + fixed.gather(-1, m.clamp(max=2)[..., None])[..., 0]
@@ -87,7 +99,9 @@ class TorchTrellis:
                 costs.append(best), choices.append(pick)
         return torch.stack(costs), torch.stack(choices)
 
-    def _search(self, cost: torch.Tensor, choice: torch.Tensor, coded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _search(
+        self, cost: torch.Tensor, choice: torch.Tensor, coded: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Best walk -> |symbols| and kinds, (S, W) each. Places that are not coded come after those that are, and change nothing."""
         steps, width = coded.shape
         states = len(self.kind)

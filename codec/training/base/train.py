@@ -52,10 +52,25 @@ def optimisers(model: VQVAE, config: Rates) -> list[torch.optim.Optimizer]:
     for name, p in model.named_parameters():
         if not p.requires_grad:
             continue
-        inside = name.startswith("g_") and any(part in name for part in ("body", ".up.", ".down.")) and p.ndim == 4 and p.shape[2:] == (1, 1)
-        (linear if "lapped" in name or "klt" in name else gains if "gain" in name else hidden if inside and config.lr_muon else rest).append(p)
+        inside = (
+            name.startswith("g_")
+            and any(part in name for part in ("body", ".up.", ".down."))
+            and p.ndim == 4
+            and p.shape[2:] == (1, 1)
+        )
+        (
+            linear
+            if "lapped" in name or "klt" in name
+            else gains
+            if "gain" in name
+            else hidden
+            if inside and config.lr_muon
+            else rest
+        ).append(p)
     groups = [(rest, 1.0), (linear, config.lr_linear), (gains, config.lr_gain)]
-    found: list[torch.optim.Optimizer] = [torch.optim.Adam([{"params": p, "lr": config.lr * f} for p, f in groups], betas=(0.9, 0.98), fused=True)]
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.Adam([{"params": p, "lr": config.lr * f} for p, f in groups], betas=(0.9, 0.98), fused=True)
+    ]
     if hidden:
         found.append(Muon(hidden, config.lr_muon))
     for group in (g for opt in found for g in opt.param_groups):
@@ -212,14 +227,31 @@ def train(
 def main() -> None:
     ap = options("base.train", __doc__)
     data_options(ap)
-    ap.add_argument("--begin", type=Path, help="weights file, or step-N.pt of another run, to start from: the model then has its shape")
+    ap.add_argument(
+        "--begin",
+        type=Path,
+        help="weights file, or step-N.pt of another run, to start from: the model then has its shape",
+    )
     args = ap.parse_args()
     config = configure(TrainConfig(), args.config, args.settings)
     given = load_begin(args.begin) if args.begin else None
     if given:
-        config = dataclasses.replace(config, model=dataclasses.replace(given.config, lambda_min=config.model.lambda_min, lambda_max=config.model.lambda_max))
+        config = dataclasses.replace(
+            config,
+            model=dataclasses.replace(
+                given.config, lambda_min=config.model.lambda_min, lambda_max=config.model.lambda_max
+            ),
+        )
     with place(args.threads) as device:
-        train(config, args.data, args.out, args.stop_at, partial(begin_with, given) if given else start_values, device, args.cache)
+        train(
+            config,
+            args.data,
+            args.out,
+            args.stop_at,
+            partial(begin_with, given) if given else start_values,
+            device,
+            args.cache,
+        )
 
 
 if __name__ == "__main__":

@@ -53,7 +53,9 @@ class Store:
     def __init__(self, folder: Path) -> None:
         paths = sorted(folder.glob("shard-*.safetensors"))
         if not paths:
-            raise SystemExit(f"no shards of decoded pictures in {folder}: make them with python -m codec.training.base.decoded")
+            raise SystemExit(
+                f"no shards of decoded pictures in {folder}: make them with python -m codec.training.base.decoded"
+            )
         self._open = [safe_open(p, "numpy") for p in paths]
         self.validation = Decoded.load(folder / VALIDATION)
         self.features = self.validation.features.shape[1]
@@ -77,7 +79,10 @@ class Store:
 def errors(net: Filter, batch: Decoded, anchors: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared error (B,) of each crop with the filter, and without; pixels in 0..1, not clipped."""
     device = net.place.device
-    x, x_hat, features = (torch.from_numpy(a).to(device).float().contiguous(memory_format=torch.channels_last) for a in (batch.x, batch.x_hat, batch.features))
+    x, x_hat, features = (
+        torch.from_numpy(a).to(device).float().contiguous(memory_format=torch.channels_last)
+        for a in (batch.x, batch.x_hat, batch.features)
+    )
     x = x / 255
     out = x_hat + net(x_hat - 0.5, features, level_features(torch.from_numpy(batch.level).to(device).float(), anchors))
     return (out - x).square().mean((1, 2, 3)), (x_hat - x).square().mean((1, 2, 3))
@@ -160,7 +165,9 @@ def main() -> None:
     ap.add_argument("--decoded", type=Path, required=True, help="folder made by codec.training.base.decoded")
     ap.add_argument("--model", default="default", help="perceptual model that the pictures are of")
     ap.add_argument("--weights", type=Path, help="weights file to write: the model with its filter")
-    ap.add_argument("--id", type=int, default=0, help="model id in the manifest beside the weights file (0: no manifest)")
+    ap.add_argument(
+        "--id", type=int, default=0, help="model id in the manifest beside the weights file (0: no manifest)"
+    )
     args = ap.parse_args()
     config, model = configure(FilterConfig(), args.config, args.settings), zoo.load(args.model)
     with place(args.threads, alone="codec.training.base.train_filter") as device:

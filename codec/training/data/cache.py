@@ -7,7 +7,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-CACHE_FILES = ("photos.u8", "photos.u8.[0-9]*", "index.json", "index.json.[0-9]*")  # by number: several processes may build it at once
+CACHE_FILES = (
+    "photos.u8",
+    "photos.u8.[0-9]*",
+    "index.json",
+    "index.json.[0-9]*",
+)  # by number: several processes may build it at once
 RUN_FILES = (
     "config.json", "hardware.json", "log.csv", "validation.csv", "last.pt", "last.pt.new", "step-*.pt", "part-*.safetensors", "sheet.png", "events.out.tfevents.*", "cache",
 )  # fmt: skip

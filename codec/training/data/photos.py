@@ -17,7 +17,10 @@ from PIL import Image
 
 from codec.training.data.cache import check_cache, check_outside
 
-SCALES = (1.0, 0.6)  # each photograph is kept at its own size and made smaller (sharper detail, fewer traces of its old file)
+SCALES = (
+    1.0,
+    0.6,
+)  # each photograph is kept at its own size and made smaller (sharper detail, fewer traces of its old file)
 VALIDATION_EVERY = 20  # one photograph in so many is held out
 MIN_SIDE = 256
 
@@ -43,7 +46,10 @@ def read_pictures(source: Path) -> Iterator[tuple[str, Image.Image]]:
             with tarfile.open(shard) as tar:
                 for member in tar:
                     if member.isfile():
-                        yield f"{shard.name}/{member.name}", Image.open(io.BytesIO(tar.extractfile(member).read())).convert("RGB")
+                        yield (
+                            f"{shard.name}/{member.name}",
+                            Image.open(io.BytesIO(tar.extractfile(member).read())).convert("RGB"),
+                        )
         return
     for path in sorted(p for p in source.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".avif", ".webp")):
         yield str(path.relative_to(source)), Image.open(path).convert("RGB")
@@ -73,7 +79,10 @@ class Photos:
     def _build(source: Path, cache: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True)
         entries, offset = [], 0
-        pixels_file, index_file = cache / f"photos.u8.{os.getpid()}", cache / f"index.json.{os.getpid()}"  # several processes may come here at once
+        pixels_file, index_file = (
+            cache / f"photos.u8.{os.getpid()}",
+            cache / f"index.json.{os.getpid()}",
+        )  # several processes may come here at once
         with open(pixels_file, "wb") as out:
             for photo, (name, picture) in enumerate(read_pictures(source)):
                 for scale in SCALES:
@@ -147,7 +156,12 @@ class Photos:
 
     def validation_crops(self, count: int, size: int) -> np.ndarray:
         """(count, size, size, 3) uint8: the middles of held-out photographs, always the same."""
-        return np.stack([self.pixels(e)[(e.height - size) // 2 :, (e.width - size) // 2 :][:size, :size] for e in self.validation_places(count, size)])
+        return np.stack(
+            [
+                self.pixels(e)[(e.height - size) // 2 :, (e.width - size) // 2 :][:size, :size]
+                for e in self.validation_places(count, size)
+            ]
+        )
 
 
 def drawn(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
@@ -155,8 +169,14 @@ def drawn(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
     out, (i, j) = np.empty((count, size, size, 3), np.uint8), np.mgrid[:size, :size] - size / 2
     for k in range(count):
         a, b = np.where(rng.random((2, 3)) < 0.6, 255 * rng.integers(2, size=(2, 3)), rng.uniform(0, 255, (2, 3)))
-        angle, place, width = rng.uniform(0, 2 * np.pi), rng.uniform(-0.4, 0.4) * size, rng.choice([1.0, size * rng.uniform(0.1, 1.5)])
-        t = np.clip((i * np.sin(angle) + j * np.cos(angle) - place) / width + 0.5, 0, 1)[:, :, None] * (rng.random() < 0.7)
+        angle, place, width = (
+            rng.uniform(0, 2 * np.pi),
+            rng.uniform(-0.4, 0.4) * size,
+            rng.choice([1.0, size * rng.uniform(0.1, 1.5)]),
+        )
+        t = np.clip((i * np.sin(angle) + j * np.cos(angle) - place) / width + 0.5, 0, 1)[:, :, None] * (
+            rng.random() < 0.7
+        )
         out[k] = np.rint(a + (b - a) * t)
     return out
 
@@ -173,7 +193,10 @@ def to_device(t: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 def cut(photos: torch.Tensor, places: list[tuple[Entry, int, int, bool]], size: int) -> torch.Tensor:
     """Crops of pictures that lie one behind the other in ``photos`` (uint8, on any device) -> (B, 3, size, size) in 0..1 there, channels last."""
-    table = [(e.offset + 3 * (i * e.width + j + mirrored * (size - 1)), 3 * e.width, -3 if mirrored else 3) for e, i, j, mirrored in places]
+    table = [
+        (e.offset + 3 * (i * e.width + j + mirrored * (size - 1)), 3 * e.width, -3 if mirrored else 3)
+        for e, i, j, mirrored in places
+    ]
     first, row, column = to_device(torch.tensor(table), photos.device).t()[:, :, None, None, None]
     n = torch.arange(size, device=photos.device)
     at = first + row * n[:, None, None] + column * n[:, None] + torch.arange(3, device=photos.device)

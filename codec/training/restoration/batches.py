@@ -42,7 +42,11 @@ class Batch:
             return Condition(self.x_c, self.task, None)
         stream = net.hyper(centroids[self.tokens].permute(0, 3, 1, 2))
         picture = net.picture(thumbnail(self.x_c))
-        return Condition(self.x_c, self.task, Context(torch.where(self.enlarged[:, None, None], picture.values, stream.values), stream.positions))
+        return Condition(
+            self.x_c,
+            self.task,
+            Context(torch.where(self.enlarged[:, None, None], picture.values, stream.values), stream.positions),
+        )
 
 
 class Store:
@@ -50,7 +54,9 @@ class Store:
 
     def __init__(self, paths: list[Path], anchors: int, device: torch.device | str) -> None:
         parts = [load_file(p) for p in paths]
-        self.x, self.x_c, self.tokens = (torch.cat([p[name] for p in parts]).to(device) for name in ("x", "x_c", "tokens"))
+        self.x, self.x_c, self.tokens = (
+            torch.cat([p[name] for p in parts]).to(device) for name in ("x", "x_c", "tokens")
+        )
         self.level = torch.cat([p["level"] for p in parts])
         self.photo = torch.cat([p["photo"].long() for p in parts])
         self.anchors, self.side, self.device = anchors, self.x.shape[1], torch.device(device)
@@ -58,7 +64,9 @@ class Store:
     def __len__(self) -> int:
         return len(self.level)
 
-    def draw(self, rng: np.random.Generator, count: int, window: int, upscale: float, which: np.ndarray | None = None) -> Batch:
+    def draw(
+        self, rng: np.random.Generator, count: int, window: int, upscale: float, which: np.ndarray | None = None
+    ) -> Batch:
         """Random windows of random crops (or of ``which``); a part of them (``upscale``) as enlargements."""
         which = rng.integers(len(self), size=count) if which is None else which
         at = rng.integers((self.side - window) // GRID + 1, size=(count, 2)) * GRID
@@ -71,7 +79,12 @@ class Store:
 
     def _batch(self, which: np.ndarray, at: np.ndarray, n: int, enlarged: int, factor: int | None = None) -> Batch:
         def cut(source: torch.Tensor, grid: int) -> torch.Tensor:
-            return torch.stack([source[k, i // grid : (i + n) // grid, j // grid : (j + n) // grid] for k, (i, j) in zip(which.tolist(), at.tolist(), strict=True)])
+            return torch.stack(
+                [
+                    source[k, i // grid : (i + n) // grid, j // grid : (j + n) // grid]
+                    for k, (i, j) in zip(which.tolist(), at.tolist(), strict=True)
+                ]
+            )
 
         x, x_c = (cut(t, 1).permute(0, 3, 1, 2).float() / 255 for t in (self.x, self.x_c))
         task = self.level[torch.from_numpy(which)].clone()
@@ -82,4 +95,6 @@ class Store:
                 task[places] = float(self.anchors + UPSCALES.index(number))
         mark = torch.arange(len(which)) < enlarged
         to = self.device
-        return Batch(x, x_c, task.to(to, non_blocking=True), cut(self.tokens, GRID).long(), mark.to(to, non_blocking=True))
+        return Batch(
+            x, x_c, task.to(to, non_blocking=True), cut(self.tokens, GRID).long(), mark.to(to, non_blocking=True)
+        )

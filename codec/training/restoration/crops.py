@@ -111,7 +111,9 @@ def middle(data: bytes) -> np.ndarray | None:
 
 
 @torch.no_grad()
-def describe(model: VQVAE, sender: Sender, crops: np.ndarray, level: np.ndarray, photo: np.ndarray, batch: int) -> Crops:
+def describe(
+    model: VQVAE, sender: Sender, crops: np.ndarray, level: np.ndarray, photo: np.ndarray, batch: int
+) -> Crops:
     """Crops (N, S, S, 3) uint8, the levels (N,) of their streams, numbers (N,) of their photographs -> Crops."""
     x_c, codes, device = np.empty_like(crops), [], model.sd.device
     for k in tqdm(range(0, len(crops), batch), disable=None):
@@ -137,9 +139,17 @@ def levels(rng: np.random.Generator, count: int, anchors: int) -> np.ndarray:
 
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.restoration.crops", description=__doc__.split("\n")[0])
-    ap.add_argument("--data", type=Path, nargs="+", required=True, help="folders of tar shards or of photographs; they are only read")
+    ap.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders of tar shards or of photographs; they are only read",
+    )
     ap.add_argument("--out", type=Path, required=True)
-    ap.add_argument("--model", default="default", help="id or file of the perceptual model; default: the newest of the package")
+    ap.add_argument(
+        "--model", default="default", help="id or file of the perceptual model; default: the newest of the package"
+    )
     ap.add_argument("--density", type=float, default=11.0, help="crops for each megapixel")
     ap.add_argument("--validation", type=int, default=40, help="crops of held-out photographs at most")
     ap.add_argument("--seed", type=int, default=0)
@@ -159,7 +169,9 @@ def main() -> None:
         found = [c for part in pool.imap(cut, jobs, chunksize=4) for c in part]
     pictures = [(k, x) for k, x in ((k, middle(data)) for k, data in held) if x is not None][: args.validation]
     if not found or not pictures:
-        raise SystemExit(f"there are not enough photographs of at least {CROP} pixels a side ({len(found)} crops to train on, {len(pictures)} to validate on)")
+        raise SystemExit(
+            f"there are not enough photographs of at least {CROP} pixels a side ({len(found)} crops to train on, {len(pictures)} to validate on)"
+        )
     rng = np.random.default_rng((args.seed, 1))
     found = [found[k] for k in rng.permutation(len(found))]
     print(f"{len(found)} crops", flush=True)
@@ -167,7 +179,11 @@ def main() -> None:
         model, sender = base(args.model, device)
         for name, pairs, level in (
             ("train.safetensors", found, levels(rng, len(found), model.config.anchors)),
-            (VALIDATION, pictures, np.resize(np.array(VALIDATION_LEVELS), len(pictures))),  # last: its file means that all is there
+            (
+                VALIDATION,
+                pictures,
+                np.resize(np.array(VALIDATION_LEVELS), len(pictures)),
+            ),  # last: its file means that all is there
         ):
             numbers, pixels = (np.stack(part) for part in zip(*pairs, strict=True))
             describe(model, sender, pixels, level, numbers, args.batch).save(args.out / name)

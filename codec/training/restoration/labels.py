@@ -62,8 +62,27 @@ def subjects(path: Path, names: list[str]) -> tuple[tuple[str, ...], torch.Tenso
 class LabelTrainer:
     """Tokens of the labels, their step and their validation."""
 
-    def __init__(self, config: LabelConfig, net: Restorer, store: Store, held_out: Store, label: torch.Tensor, count: int, vgg: Perception, centroids: torch.Tensor, folder: Path) -> None:
-        self.config, self.net, self.store, self.held_out, self.label, self.vgg, self.centroids = config, net, store, held_out, label, vgg, centroids
+    def __init__(
+        self,
+        config: LabelConfig,
+        net: Restorer,
+        store: Store,
+        held_out: Store,
+        label: torch.Tensor,
+        count: int,
+        vgg: Perception,
+        centroids: torch.Tensor,
+        folder: Path,
+    ) -> None:
+        self.config, self.net, self.store, self.held_out, self.label, self.vgg, self.centroids = (
+            config,
+            net,
+            store,
+            held_out,
+            label,
+            vgg,
+            centroids,
+        )
         torch.manual_seed(config.seed)
         self.conditioner = ClassConditioner(count, config.tokens, net.denoiser.config.context).to(store.device)
         self.opt = torch.optim.Adam(self.conditioner.parameters(), lr=config.lr)
@@ -76,7 +95,9 @@ class LabelTrainer:
 
     def loss(self, batch: Batch, condition: Condition) -> torch.Tensor:
         """LPIPS and relative squared error (B,) of what the decoder makes at once."""
-        z = torch.randn(len(batch.x), len(self.net.scale), batch.x.shape[2] // 16, batch.x.shape[3] // 16, device=batch.x.device)
+        z = torch.randn(
+            len(batch.x), len(self.net.scale), batch.x.shape[2] // 16, batch.x.shape[3] // 16, device=batch.x.device
+        )
         with torch.autocast(batch.x.device.type, dtype=torch.bfloat16):
             x_hat = self.net.paint(self.net.generate(z, condition), condition)
             distance = self.vgg(x_hat, batch.x)
@@ -86,7 +107,9 @@ class LabelTrainer:
     def step(self, rng: np.random.Generator, done: float) -> dict[str, torch.Tensor]:
         which = rng.permutation(np.flatnonzero((self.label[self.store.photo] >= 0).numpy()))[: self.config.batch]
         batch = self.store.draw(rng, len(which), self.config.window, 0.0, which)
-        loss = self.loss(batch, self.labelled(batch, self.label[self.store.photo[torch.from_numpy(which)]].to(self.store.device))).mean()
+        loss = self.loss(
+            batch, self.labelled(batch, self.label[self.store.photo[torch.from_numpy(which)]].to(self.store.device))
+        ).mean()
         self.opt.zero_grad(set_to_none=True)
         loss.backward()
         self.opt.step()
@@ -102,21 +125,41 @@ class LabelTrainer:
             if (right < 0).any():
                 continue
             wrong = (right + 1) % len(self.conditioner.tokens)
-            for k, condition in enumerate((batch.condition(self.net, self.centroids), self.labelled(batch, right), self.labelled(batch, wrong))):
+            for k, condition in enumerate(
+                (batch.condition(self.net, self.centroids), self.labelled(batch, right), self.labelled(batch, wrong))
+            ):
                 torch.manual_seed(first)
                 totals[k] += self.loss(batch, condition).sum().item()
-        return {"right": 100 * (totals[1] / max(totals[0], 1e-9) - 1), "wrong": 100 * (totals[2] / max(totals[0], 1e-9) - 1)}
+        return {
+            "right": 100 * (totals[1] / max(totals[0], 1e-9) - 1),
+            "wrong": 100 * (totals[2] / max(totals[0], 1e-9) - 1),
+        }
 
     def run(self, names: tuple[str, ...]) -> None:
         self.loop.run(self.step, self.validate, self.config.every)
         self.loop.ema.swap()
-        said = {"names": json.dumps(names), "config": json.dumps(dataclasses.asdict(self.config)), "step": str(self.loop.step_number), "seconds": f"{self.loop.spent:.1f}"}
-        save_file({"tokens": self.conditioner.tokens.detach().cpu().contiguous()}, self.loop.notes.folder / "part-0.safetensors", said)
+        said = {
+            "names": json.dumps(names),
+            "config": json.dumps(dataclasses.asdict(self.config)),
+            "step": str(self.loop.step_number),
+            "seconds": f"{self.loop.spent:.1f}",
+        }
+        save_file(
+            {"tokens": self.conditioner.tokens.detach().cpu().contiguous()},
+            self.loop.notes.folder / "part-0.safetensors",
+            said,
+        )
 
 
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.restoration.labels", description=__doc__.split("\n")[0])
-    ap.add_argument("--data", type=Path, nargs="+", required=True, help="folders that the crops were made from; only their names are read")
+    ap.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders that the crops were made from; only their names are read",
+    )
     ap.add_argument("--crops", type=Path, required=True, help="folder made by codec.training.restoration.crops")
     ap.add_argument("--weights", type=Path, required=True, help="weights file of the ldm decoder")
     ap.add_argument("--model", default="default", help="id or file of the perceptual model")
@@ -133,7 +176,9 @@ def main() -> None:
     with place(args.threads, "codec.training.restoration.labels") as device:
         model = zoo.load(args.model, device)
         net = zoo.read_restorer(args.weights, device)
-        store, held_out = (Store([args.crops / name], model.config.anchors, device) for name in ("train.safetensors", VALIDATION))
+        store, held_out = (
+            Store([args.crops / name], model.config.anchors, device) for name in ("train.safetensors", VALIDATION)
+        )
         centroids = model.vqvae.tokens.centroids(model.vqvae.sd).float()
         vgg = Perception(VGG16, args.vgg, args.heads).to(device)
         LabelTrainer(config, net, store, held_out, label, len(names), vgg, centroids, args.out).run(names)

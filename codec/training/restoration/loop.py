@@ -34,7 +34,12 @@ class Loop:
     stage has several losses. ``validate()`` -> {name: number}, with the averaged weights in place."""
 
     def __init__(
-        self, folder: Path, config: Any, nets: dict[str, nn.Module], optimisers: list[torch.optim.Optimizer], averaged: nn.Module
+        self,
+        folder: Path,
+        config: Any,
+        nets: dict[str, nn.Module],
+        optimisers: list[torch.optim.Optimizer],
+        averaged: nn.Module,
     ) -> None:
         """config: seconds, steps, warmup, hold, ema and seed are used here."""
         device = next(averaged.parameters()).device
@@ -71,7 +76,12 @@ class Loop:
     def row(self, name: str, values: dict[str, float]) -> None:
         self.notes.row(name, self.step_number, {**values, "seconds": self.spent})
 
-    def run(self, step: Callable[[np.random.Generator, float], dict[str, torch.Tensor]], validate: Callable[[], dict[str, float]], every: float) -> None:
+    def run(
+        self,
+        step: Callable[[np.random.Generator, float], dict[str, torch.Tensor]],
+        validate: Callable[[], dict[str, float]],
+        every: float,
+    ) -> None:
         """Runs to the end of its time (or of its ``steps``). every: seconds between validations, not counted into the time."""
         device = next(self.averaged.parameters()).device
         seen: list[torch.Tensor] = []
@@ -96,13 +106,25 @@ class Loop:
                 seen = []
                 self.spent = time.perf_counter() - start
                 self.row("log", means | {"rate": factor})
-                bar.update(round(self.spent) - bar.n), bar.set_postfix(loss=f"{means['loss']:.3f}", step=self.step_number)
+                (
+                    bar.update(round(self.spent) - bar.n),
+                    bar.set_postfix(loss=f"{means['loss']:.3f}", step=self.step_number),
+                )
                 if bar.disable and self.step_number % (4 * CHECK) == 0:
-                    print(f"{self.spent:.0f} s, step {self.step_number}: " + ", ".join(f"{k} {v:.4g}" for k, v in means.items()), file=sys.stderr, flush=True)
+                    print(
+                        f"{self.spent:.0f} s, step {self.step_number}: "
+                        + ", ".join(f"{k} {v:.4g}" for k, v in means.items()),
+                        file=sys.stderr,
+                        flush=True,
+                    )
                 if not math.isfinite(means["loss"]) or means["loss"] > DIVERGED * least + 0.5:
                     self._restore(self._good, with_time=False)
                     self.damping *= 0.5
-                    print(f"the loss ran away at step {self.step_number}: back to the last good state, at half the learning rate", file=sys.stderr, flush=True)
+                    print(
+                        f"the loss ran away at step {self.step_number}: back to the last good state, at half the learning rate",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     continue
                 least = min(least, means["loss"])
                 if self.step_number % SNAPSHOT == 0:
@@ -124,5 +146,9 @@ class Loop:
         self.ema.swap()
         found = validate()
         self.ema.swap()
-        print(f"{self.spent:.0f} s, step {self.step_number}: " + ", ".join(f"{k} {v:.4g}" for k, v in found.items()), file=sys.stderr, flush=True)
+        print(
+            f"{self.spent:.0f} s, step {self.step_number}: " + ", ".join(f"{k} {v:.4g}" for k, v in found.items()),
+            file=sys.stderr,
+            flush=True,
+        )
         return found

@@ -105,7 +105,9 @@ def measure(c: codec.Codec, name: str, x: np.ndarray, quality: float, seed: int 
         return x_hat[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
 
     bits, sigmas = 8.0 * len(data), log_uniform(LEVELS, restore.SIGMA_MIN, restore.SIGMA_MAX)[:-1]
-    for k, (sigma, part, denoised) in enumerate(chain(lambda z, level: denoise(z, level, condition=condition), s, sigmas, noise)):
+    for k, (sigma, part, denoised) in enumerate(
+        chain(lambda z, level: denoise(z, level, condition=condition), s, sigmas, noise)
+    ):
         bits += float(part)
         if k % 2 == 0:
             points.append(Point(name, quality, "semantic", k, sigma, bits / x.size, rmse(x, shown(denoised))))
@@ -145,7 +147,9 @@ def main() -> None:
         write(args.out / "nll.csv", bounds)
     for quality in args.quality:
         values = [[b.stream, b.latents, b.pixels, b.total] for b in bounds if b.quality == quality]
-        print(f"quality {quality:g}: stream {np.mean(values, 0)[0]:.4f} + latents {np.mean(values, 0)[1]:.4f} + pixels {np.mean(values, 0)[2]:.4f} = {np.mean(values, 0)[3]:.4f} bits/dim")
+        print(
+            f"quality {quality:g}: stream {np.mean(values, 0)[0]:.4f} + latents {np.mean(values, 0)[1]:.4f} + pixels {np.mean(values, 0)[2]:.4f} = {np.mean(values, 0)[3]:.4f} bits/dim"
+        )
 
 
 if __name__ == "__main__":

@@ -24,11 +24,21 @@ class Trunk:
 
 
 def _vgg() -> tuple[tuple[int, int, int], ...]:
-    return tuple(part for width, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)) for part in (*((width, 3, 1),) * count, (0, 2, 2)))[:-1]
+    return tuple(
+        part
+        for width, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+        for part in (*((width, 3, 1),) * count, (0, 2, 2))
+    )[:-1]
 
 
 VGG16 = Trunk("vgg", _vgg(), (3, 8, 15, 22, 29), (64, 128, 256, 512, 512), (1, 2, 4, 8, 16))
-ALEXNET = Trunk("alex", ((64, 11, 4), (0, 3, 2), (192, 5, 1), (0, 3, 2), (384, 3, 1), (256, 3, 1), (256, 3, 1)), (1, 4, 7, 9, 11), (64, 192, 384, 256, 256), (4, 8, 16, 16, 16))
+ALEXNET = Trunk(
+    "alex",
+    ((64, 11, 4), (0, 3, 2), (192, 5, 1), (0, 3, 2), (384, 3, 1), (256, 3, 1), (256, 3, 1)),
+    (1, 4, 7, 9, 11),
+    (64, 192, 384, 256, 256),
+    (4, 8, 16, 16, 16),
+)
 
 
 class Perception(nn.Module):
@@ -52,7 +62,9 @@ class Perception(nn.Module):
             for k in range(len(trunk.seen)):
                 self.register_buffer(f"lin{k}", lin[f"{trunk.name}.lin{k}.weight"].float().reshape(1, -1, 1, 1))
         except (OSError, SafetensorError, RuntimeError, KeyError) as error:
-            raise SystemExit(f"{weights} and {heads} do not hold the {trunk.name} network and its heads of LPIPS ({str(error).splitlines()[0]})") from None
+            raise SystemExit(
+                f"{weights} and {heads} do not hold the {trunk.name} network and its heads of LPIPS ({str(error).splitlines()[0]})"
+            ) from None
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)

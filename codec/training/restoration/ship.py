@@ -38,7 +38,12 @@ def restorer(folder: Path) -> Restorer:
     """Averaged weights of a run -> network."""
     said, state = meta(folder), load_parts(folder)
     config = json.loads(said["config"])
-    net = Restorer(PainterConfig(**config["painter"]), DenoiserConfig(**config["denoiser"]), int(said["anchors"]), state["net.hyper.project.weight"].shape[1])
+    net = Restorer(
+        PainterConfig(**config["painter"]),
+        DenoiserConfig(**config["denoiser"]),
+        int(said["anchors"]),
+        state["net.hyper.project.weight"].shape[1],
+    )
     net.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
     return net.eval().requires_grad_(False)
 
@@ -86,8 +91,17 @@ def main() -> None:
     else:
         net = restorer(args.runs[-1])
         write_restorer(args.out, net)
-        kind, parameters = {"decoder": name}, sum(p.numel() for part in (net.denoiser, net.painter, net.hyper, net.picture) for p in part.parameters())
-    record = {"model": int(number), **kind, "parameters": parameters, **({"data": args.photographs} if args.photographs else {}), "stages": [stage(run) for run in args.runs]}
+        kind, parameters = (
+            {"decoder": name},
+            sum(p.numel() for part in (net.denoiser, net.painter, net.hyper, net.picture) for p in part.parameters()),
+        )
+    record = {
+        "model": int(number),
+        **kind,
+        "parameters": parameters,
+        **({"data": args.photographs} if args.photographs else {}),
+        "stages": [stage(run) for run in args.runs],
+    }
     write_manifest(args.out, "semantic", args.out.stem, record)
     print(f"{args.out}: {args.out.stat().st_size} bytes, {parameters} parameters that decode")
 

@@ -80,25 +80,56 @@ class TrainConfig:
 class Trainer:
     """One stage: its networks, step and validation."""
 
-    def __init__(self, stage: str, config: TrainConfig, store: Store, held_out: Store, vgg: Perception, alex: Perception, anchors: int, centroids: torch.Tensor, folder: Path, begin: Path | None) -> None:
-        self.stage, self.config, self.store, self.held_out, self.vgg, self.alex = stage, config, store, held_out, vgg, alex
+    def __init__(
+        self,
+        stage: str,
+        config: TrainConfig,
+        store: Store,
+        held_out: Store,
+        vgg: Perception,
+        alex: Perception,
+        anchors: int,
+        centroids: torch.Tensor,
+        folder: Path,
+        begin: Path | None,
+    ) -> None:
+        self.stage, self.config, self.store, self.held_out, self.vgg, self.alex = (
+            stage,
+            config,
+            store,
+            held_out,
+            vgg,
+            alex,
+        )
         self.centroids, self.folder, device = centroids, folder, store.device
         torch.manual_seed(config.seed)
-        self.net = Restorer(config.painter, config.denoiser, anchors, centroids.shape[1]).to(device, memory_format=torch.channels_last)
-        self.judge = ProjectedDiscriminator([VGG16.channels[k] for k in JUDGED], [VGG16.strides[k] for k in JUDGED]).to(device, memory_format=torch.channels_last)
+        self.net = Restorer(config.painter, config.denoiser, anchors, centroids.shape[1]).to(
+            device, memory_format=torch.channels_last
+        )
+        self.judge = ProjectedDiscriminator([VGG16.channels[k] for k in JUDGED], [VGG16.strides[k] for k in JUDGED]).to(
+            device, memory_format=torch.channels_last
+        )
         if begin is not None:
             state = load_parts(begin)
             self.net.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
-            self.judge.load_state_dict({k.removeprefix("judge."): v for k, v in state.items() if k.startswith("judge.")})
+            self.judge.load_state_dict(
+                {k.removeprefix("judge."): v for k, v in state.items() if k.startswith("judge.")}
+            )
         elif stage == "autoencoder":
             self.start()
-        trained = (self.net.encoder, self.net.painter) if stage == "autoencoder" else (self.net.denoiser, self.net.hyper, self.net.picture, self.net.painter)
+        trained = (
+            (self.net.encoder, self.net.painter)
+            if stage == "autoencoder"
+            else (self.net.denoiser, self.net.hyper, self.net.picture, self.net.painter)
+        )
         self.net.requires_grad_(False)
         for part in trained:
             part.requires_grad_(True)
         self.params = [p for p in self.net.parameters() if p.requires_grad]
         self.opt = torch.optim.Adam(self.params, lr=config.lr, betas=(0.9, 0.99), fused=True)
-        self.judge_opt = torch.optim.Adam(self.judge.parameters(), lr=config.lr_discriminator, betas=(0.5, 0.99), fused=True)
+        self.judge_opt = torch.optim.Adam(
+            self.judge.parameters(), lr=config.lr_discriminator, betas=(0.5, 0.99), fused=True
+        )
         self.denoise = Preconditioned(self.net)
         self.loop = Loop(folder, config, {"net": self.net, "judge": self.judge}, [self.opt, self.judge_opt], self.net)
 
@@ -114,7 +145,9 @@ class Trainer:
             blocks.append(F.pixel_unshuffle(residual, STRIDE)[:, :, ::2, ::2])
         task, square = torch.cat(tasks), torch.cat(squares)
         near = (1 - (task[:, None] - torch.arange(len(net.residual), device=task.device)).abs()).clamp(min=0)
-        near = near * ((task <= net.anchors - 1)[:, None] == (torch.arange(len(net.residual), device=task.device) < net.anchors))
+        near = near * (
+            (task <= net.anchors - 1)[:, None] == (torch.arange(len(net.residual), device=task.device) < net.anchors)
+        )
         net.residual.copy_(((near.T @ square + 1e-7) / (near.sum(0) + 1e-3)).sqrt())
         covariance = torch.zeros(size, size, device=task.device)
         for t, block in zip(tasks, blocks, strict=True):
@@ -152,11 +185,19 @@ class Trainer:
                 if self.stage == "ldm":
                     r = self.net.encode(batch.x, condition)
                     uniforms = (torch.arange(len(r), device=r.device) + torch.rand(1, device=r.device)) / len(r)
-                    sigma = draw_sigmas(uniforms[torch.randperm(len(r), device=r.device)], c.sigma_mean, c.sigma_deviation, c.sigma_min, c.sigma_max)
+                    sigma = draw_sigmas(
+                        uniforms[torch.randperm(len(r), device=r.device)],
+                        c.sigma_mean,
+                        c.sigma_deviation,
+                        c.sigma_min,
+                        c.sigma_max,
+                    )
                     d = self.denoise(r + sigma[:, None, None, None] * torch.randn_like(r), sigma, condition=condition)
                     elbo = (loss_weight(sigma, c.weight_limit) * (d - r).square().mean((1, 2, 3))).mean()
                     found["elbo"], extra = elbo, c.elbo * elbo
-                    anchored = (torch.arange(len(r), device=r.device) % max(1, round(1 / c.anchored)) == 0)[:, None, None, None]
+                    anchored = (torch.arange(len(r), device=r.device) % max(1, round(1 / c.anchored)) == 0)[
+                        :, None, None, None
+                    ]
                     s = torch.where(anchored, r + c.noise * torch.randn_like(r), s)
             x_hat = self.net.paint(s, condition)
             with torch.no_grad():
@@ -179,11 +220,15 @@ class Trainer:
         loss.backward()
         found["norm"] = torch.nn.utils.clip_grad_norm_(self.params, c.clip)
         self.opt.step()
-        if self.stage != "perceptual" and done >= c.adversarial_from - 0.03:  # the discriminator begins a little earlier
+        if (
+            self.stage != "perceptual" and done >= c.adversarial_from - 0.03
+        ):  # the discriminator begins a little earlier
             with self.autocast():
                 real = self.judge([wanted[k] for k in JUDGED], batch.x_c)
                 fake = self.judge([seen[k].detach() for k in JUDGED], batch.x_c)
-            judged = sum(F.relu(1 - a.float()).mean() + F.relu(1 + b.float()).mean() for a, b in zip(real, fake, strict=True)) / len(JUDGED)
+            judged = sum(
+                F.relu(1 - a.float()).mean() + F.relu(1 + b.float()).mean() for a, b in zip(real, fake, strict=True)
+            ) / len(JUDGED)
             self.judge_opt.zero_grad(set_to_none=True)
             judged.backward()
             self.judge_opt.step()
@@ -196,7 +241,11 @@ class Trainer:
         torch.manual_seed(seed)
         with self.autocast():
             condition = batch.condition(self.net, self.centroids)
-            s = self.net.encode(batch.x, condition) if self.stage == "autoencoder" else self.net.generate(self.noise(self.latent_shape(batch.x)), condition)
+            s = (
+                self.net.encode(batch.x, condition)
+                if self.stage == "autoencoder"
+                else self.net.generate(self.noise(self.latent_shape(batch.x)), condition)
+            )
             x_hat = self.net.paint(s, condition)
         return x_hat.float().clamp(0, 1).mul(255).round().div(255)
 
@@ -208,14 +257,34 @@ class Trainer:
         for factor, first in itertools.product((1, *UPSCALES), range(0, len(self.held_out), 8)):
             batch = self.held_out.whole(first, first + 8, factor)
             x_hat = self.restored(batch)
-            values = torch.stack([f(p) for p in (x_hat, batch.x_c) for f in (lambda p: (p - batch.x).square().mean((1, 2, 3)).sqrt() * 255, lambda p: self.alex(p, batch.x))], 1).tolist()
+            values = torch.stack(
+                [
+                    f(p)
+                    for p in (x_hat, batch.x_c)
+                    for f in (
+                        lambda p: (p - batch.x).square().mean((1, 2, 3)).sqrt() * 255,
+                        lambda p: self.alex(p, batch.x),
+                    )
+                ],
+                1,
+            ).tolist()
             for task, row in zip(batch.task.tolist(), values, strict=True):
                 rows.setdefault(f"x{factor}" if factor > 1 else f"{task:g}", []).append(row)
             if first == 0:
-                sheet.append(torch.cat([torch.cat([p[k] for k in range(min(5, len(p)))], 2) for p in (batch.x_c, x_hat, batch.x)], 1))
+                sheet.append(
+                    torch.cat(
+                        [torch.cat([p[k] for k in range(min(5, len(p)))], 2) for p in (batch.x_c, x_hat, batch.x)], 1
+                    )
+                )
         if sheet:
-            Image.fromarray(torch.cat(sheet[:1], 1).mul(255).byte().permute(1, 2, 0).cpu().numpy()).save(self.folder / "sheet.png")
-        return {f"{key}_{name}": v for key, values in sorted(rows.items()) for name, v in zip(("rmse", "lpips", "rmse_c", "lpips_c"), np.mean(values, 0).tolist(), strict=True)}
+            Image.fromarray(torch.cat(sheet[:1], 1).mul(255).byte().permute(1, 2, 0).cpu().numpy()).save(
+                self.folder / "sheet.png"
+            )
+        return {
+            f"{key}_{name}": v
+            for key, values in sorted(rows.items())
+            for name, v in zip(("rmse", "lpips", "rmse_c", "lpips_c"), np.mean(values, 0).tolist(), strict=True)
+        }
 
     @torch.no_grad()
     def measure_scale(self, crops: int = 256) -> None:
@@ -225,16 +294,32 @@ class Trainer:
         for _ in range(crops // 16):
             batch = self.store.draw(rng, 16, self.config.window, self.config.upscale)
             with self.autocast():
-                total += self.net.encode(batch.x, batch.condition(self.net, self.centroids, False)).float().square().mean((0, 2, 3)) / (crops // 16)
-        self.net.scale.copy_(total.view(-1, 4).mean(1, keepdim=True).expand(-1, 4).reshape(-1).sqrt())  # the same for the four places of a patch
+                total += self.net.encode(
+                    batch.x, batch.condition(self.net, self.centroids, False)
+                ).float().square().mean((0, 2, 3)) / (crops // 16)
+        self.net.scale.copy_(
+            total.view(-1, 4).mean(1, keepdim=True).expand(-1, 4).reshape(-1).sqrt()
+        )  # the same for the four places of a patch
 
     def run(self) -> None:
         self.loop.run(self.step, self.validate, self.config.every)
         self.loop.ema.swap()
         if self.stage == "autoencoder":
             self.measure_scale()
-        state = {f"net.{k}": v for k, v in self.net.state_dict().items()} | {f"judge.{k}": v for k, v in self.judge.state_dict().items()}
-        save_parts(self.folder, state, {"stage": self.stage, "anchors": str(self.net.anchors), "config": json.dumps(dataclasses.asdict(self.config)), "step": str(self.loop.step_number), "seconds": f"{self.loop.spent:.1f}"})
+        state = {f"net.{k}": v for k, v in self.net.state_dict().items()} | {
+            f"judge.{k}": v for k, v in self.judge.state_dict().items()
+        }
+        save_parts(
+            self.folder,
+            state,
+            {
+                "stage": self.stage,
+                "anchors": str(self.net.anchors),
+                "config": json.dumps(dataclasses.asdict(self.config)),
+                "step": str(self.loop.step_number),
+                "seconds": f"{self.loop.spent:.1f}",
+            },
+        )
 
 
 def save_parts(folder: Path, state: dict[str, torch.Tensor], meta: dict[str, str]) -> None:
@@ -242,7 +327,11 @@ def save_parts(folder: Path, state: dict[str, torch.Tensor], meta: dict[str, str
     parts: list[dict[str, torch.Tensor]] = [{}]
     size = 0
     for k, v in state.items():
-        v = v.detach().half().cpu().contiguous() if v.is_floating_point() and k not in ("net.scale", "net.residual") else v.detach().cpu().contiguous()
+        v = (
+            v.detach().half().cpu().contiguous()
+            if v.is_floating_point() and k not in ("net.scale", "net.residual")
+            else v.detach().cpu().contiguous()
+        )
         if size + v.nbytes > PART:
             parts.append({})
             size = 0
@@ -269,7 +358,11 @@ def main() -> None:
     ap.add_argument("--vgg", type=Path, required=True, help="safetensors file with VGG16's features")
     ap.add_argument("--alex", type=Path, required=True, help="safetensors file with AlexNet's features")
     ap.add_argument("--heads", type=Path, required=True, help="safetensors file with the heads of LPIPS")
-    ap.add_argument("--model", default="default", help="id or file of the perceptual model that made the crops; default: the newest of the package")
+    ap.add_argument(
+        "--model",
+        default="default",
+        help="id or file of the perceptual model that made the crops; default: the newest of the package",
+    )
     ap.add_argument("--config", type=Path, help="TOML file with settings")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
@@ -280,7 +373,9 @@ def main() -> None:
         anchors, centroids = model.config.anchors, model.vqvae.tokens.centroids(model.vqvae.sd).float()
         store = Store(sorted(p for p in args.crops.glob("*.safetensors") if p.name != VALIDATION), anchors, device)
         held_out = Store([args.crops / VALIDATION], anchors, device)
-        vgg, alex = (Perception(trunk, path, args.heads).to(device) for trunk, path in ((VGG16, args.vgg), (ALEXNET, args.alex)))
+        vgg, alex = (
+            Perception(trunk, path, args.heads).to(device) for trunk, path in ((VGG16, args.vgg), (ALEXNET, args.alex))
+        )
         Trainer(args.stage, config, store, held_out, vgg, alex, anchors, centroids, args.out, args.begin).run()
 
 

@@ -23,5 +23,9 @@ def write_manifest(weights: Path, section: str, key: str, values: dict) -> None:
         raise SystemExit(f"{path} is not a list of weights: write the weights to another folder")
     if section == "models":
         manifest.setdefault("default", int(key))
-    manifest.setdefault(section, {})[key] = {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), **values}
+    manifest.setdefault(section, {})[key] = {
+        "file": weights.name,
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        **values,
+    }
     path.write_text(json.dumps(manifest, indent=1) + "\n")

@@ -1,6 +1,6 @@
 """Third stage: frozen tables counted from real encodes, weights file and manifest.
 
-    python -m codec.training.shipping.ship --data DIR --adapted RUN/last.pt --out codec/weights/vqvae-5.safetensors --id 5
+python -m codec.training.shipping.ship --data DIR --adapted RUN/last.pt --out codec/weights/vqvae-5.safetensors --id 5
 """
 
 from __future__ import annotations
@@ -43,13 +43,29 @@ def token_pictures(model: VQVAE, photos: Photos) -> list[np.ndarray]:
     """Tokens (H/32, W/32) of every training photograph."""
     out = []
     for e in tqdm([e for e in photos.train if e.scale == 1.0], desc="tokens", disable=None):
-        x = torch.from_numpy(photos.pixels(e)[: e.height // 32 * 32, : e.width // 32 * 32].copy()).permute(2, 0, 1)[None].float() / 255 - 0.5
+        x = (
+            torch.from_numpy(photos.pixels(e)[: e.height // 32 * 32, : e.width // 32 * 32].copy())
+            .permute(2, 0, 1)[None]
+            .float()
+            / 255
+            - 0.5
+        )
         out.append(model.tokens.assign(model.g_a.linear(x), model.sd)[0].numpy())
     return out
 
 
 @torch.no_grad()
-def count(model: VQVAE, trellis: Trellis, integers: dict[str, np.ndarray], classes: np.ndarray, pictures: list[np.ndarray], photos: Photos, crops: int, rounds: int, seed: int) -> tuple[dict[str, np.ndarray], LatentCoder]:
+def count(
+    model: VQVAE,
+    trellis: Trellis,
+    integers: dict[str, np.ndarray],
+    classes: np.ndarray,
+    pictures: list[np.ndarray],
+    photos: Photos,
+    crops: int,
+    rounds: int,
+    seed: int,
+) -> tuple[dict[str, np.ndarray], LatentCoder]:
     """Encodes crops of training photographs at random qualities, ``rounds`` times with better tables -> all integer arrays."""
     latent, token = analytic_tables(), token_tables(classes, pictures)
     for turn in range(rounds):
@@ -66,7 +82,9 @@ def count(model: VQVAE, trellis: Trellis, integers: dict[str, np.ndarray], class
     return {**integers, **latent.flat(), **token.flat()}, coder
 
 
-def ship(adapted: Path, data: Path, cache: Path, out: Path, crops: int = 200, rounds: int = 3, seed: int = 0) -> PerceptualModel:
+def ship(
+    adapted: Path, data: Path, cache: Path, out: Path, crops: int = 200, rounds: int = 3, seed: int = 0
+) -> PerceptualModel:
     """Checkpoint of codec.training.base.adapt -> weights file; returns the model as it is read back."""
     model, state = load_base(adapted)
     model.eval()
@@ -85,12 +103,25 @@ def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.shipping.ship", description=__doc__.split("\n")[0])
     data_options(ap, "cache in the folder of --adapted")
     ap.add_argument("--adapted", type=Path, required=True, help="last.pt of a run of codec.training.base.adapt")
-    ap.add_argument("--base", type=Path, nargs="*", default=[], help="folders of the runs before it, in order, for the record")
-    ap.add_argument("--begun-from", metavar="ID", help="model in the manifest whose weights the first of them began with: its stages are put before, for the record")
+    ap.add_argument(
+        "--base", type=Path, nargs="*", default=[], help="folders of the runs before it, in order, for the record"
+    )
+    ap.add_argument(
+        "--begun-from",
+        metavar="ID",
+        help="model in the manifest whose weights the first of them began with: its stages are put before, for the record",
+    )
     ap.add_argument("--out", type=Path, required=True)
-    ap.add_argument("--id", type=int, default=0, help="model id for the manifest beside the file, 1000 or more (0: no manifest)")
+    ap.add_argument(
+        "--id", type=int, default=0, help="model id for the manifest beside the file, 1000 or more (0: no manifest)"
+    )
     ap.add_argument("--crops", type=int, default=200)
-    ap.add_argument("--photographs", default="", metavar="TEXT", help="where the photographs are from and under which licences, for the record")
+    ap.add_argument(
+        "--photographs",
+        default="",
+        metavar="TEXT",
+        help="where the photographs are from and under which licences, for the record",
+    )
     args = ap.parse_args()
     torch.set_num_threads(1)
     check_outside(args.out, args.data)
@@ -135,8 +166,15 @@ def record(args: argparse.Namespace, photographs: str) -> None:
     """Writes manifest.json beside the weights: file, hash, what it was trained on, and of each stage its recipe, steps, hardware and loss curve."""
     stages = [stage(folder) for folder in (*args.base, args.adapted.parent)]
     if args.begun_from:
-        stages = json.loads((args.out.parent / "manifest.json").read_text())["models"][args.begun_from]["stages"] + stages
-    write_manifest(args.out, "models", str(args.id), {"data": photographs, **({"source": args.photographs} if args.photographs else {}), "stages": stages})
+        stages = (
+            json.loads((args.out.parent / "manifest.json").read_text())["models"][args.begun_from]["stages"] + stages
+        )
+    write_manifest(
+        args.out,
+        "models",
+        str(args.id),
+        {"data": photographs, **({"source": args.photographs} if args.photographs else {}), "stages": stages},
+    )
 
 
 if __name__ == "__main__":
