@@ -69,6 +69,9 @@ class _Generation:
             _inside("guidance", self.guidance, 0, 20)
         if self.seed is not None:
             _seed(self.seed)
+
+    def check_sampler(self) -> None:
+        """Raises CodecError for a sampler that has nothing to do."""
         if self.sampler is not None and self.steps in (None, 1):
             raise CodecError("sampler has no effect with one step")
 
@@ -93,6 +96,7 @@ class DecodeOptions(_Generation):
         unused = [name for name in self.generation() if takes is not None and name not in takes]
         if unused:
             raise CodecError(f"{unused[0]} has no effect with the decoder {self.decoder}")
+        self.check_sampler()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +109,7 @@ class UpscaleOptions(_Generation):
         super().__post_init__()
         if self.scale not in (2, 4):
             raise CodecError(f"scale {self.scale} is not one of 2, 4")
+        self.check_sampler()
 
 
 def _inside(name: str, value: float, low: float, high: float) -> None:

@@ -42,9 +42,9 @@ ALLOWED = {
         "zoo",
         "manifest",
         "models",
+        "layers.lapped",
         "diffusion",
         "bitstream",
-        "_compat",
     },
 }
 

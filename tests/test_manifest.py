@@ -10,7 +10,9 @@ import pytest
 import codec
 from codec import cli, manifest
 from codec.errors import CodecError, UnknownModelError
+from codec.models.context import ClassConditioner
 from codec.training.shipping.manifest import check_id, write_manifest
+from codec.zoo import Labels, write_labels
 
 
 @pytest.fixture
@@ -18,8 +20,9 @@ def folder(tmp_path) -> Path:
     """A folder of weights that training could have made: model 1001, the shipped networks under another number."""
     out = tmp_path / "mine"
     out.mkdir()
-    for name in ("vqvae", "gan", "label"):
+    for name in ("vqvae", "gan"):
         shutil.copyfile(manifest.package_folder() / f"{name}-5.safetensors", out / f"{name}-1001.safetensors")
+    write_labels(out / "label-1001.safetensors", Labels(("people", "sea"), ClassConditioner(2, 3, 64)))
     write_manifest(out / "vqvae-1001.safetensors", "models", "1001", {})
     write_manifest(out / "gan-1001.safetensors", "semantic", "gan-1001", {"model": 1001, "decoder": "gan"})
     write_manifest(out / "label-1001.safetensors", "semantic", "label-1001", {"model": 1001, "labels_of": "ldm"})

@@ -135,26 +135,28 @@ def _add_upscale(commands: argparse._SubParsersAction) -> None:
 
 def _add_sampling(parser: argparse.ArgumentParser, default_seed: str) -> None:
     parser.add_argument(
-        "--steps", type=_whole(1, 1000), metavar="N", help="of the ldm decoder's sampler; more is slower"
+        "--steps",
+        type=_whole(1, 1000),
+        metavar="N",
+        help="of the ldm decoder: 1, the default, makes detail at once; more follow the diffusion process",
     )
     parser.add_argument(
         "--guidance",
         type=_number(0, 20),
         metavar="S",
-        help="classifier-free guidance of the ldm decoder; default 1, none",
+        help="classifier-free guidance by the context; default 1, none",
     )
     parser.add_argument(
         "--label",
         metavar="WHAT",
-        help="what the picture shows, for the ldm decoder: people, animals, plants, land, water, sky, "
-        "buildings, vehicles, clothing, food or things; default: not said",
+        help="what the picture shows, for the ldm decoder of a model with class labels; default: not said",
     )
     parser.add_argument(
         "--no-consistency",
         dest="consistency",
         action="store_const",
         const=False,
-        help="do not make the ldm decoder's sample agree with what is known of the picture",
+        help="do not make the result agree with what is known of the picture",
     )
     parser.add_argument("--seed", type=_whole(0, 2**32 - 1), metavar="N", help=f"of the noise; {default_seed}")
 
