@@ -352,7 +352,7 @@ def test_tables_are_set_with_their_numbers(built) -> None:
     interval = f"{first.rmse:.2f} [{first.rmse_low:.2f}, {first.rmse_high:.2f}]"
     assert lines[2].startswith(f"| {first.decoder} | {first.images} | {first.bits_per_dim:.4f} | {interval} |")
     text = (out / "decoders_minus_vq.tex").read_text()
-    assert r"sqz\_dist - vq" in text and f"{table[table.decoder != 'vq'].iloc[0].sqz_dist_minus_vq:+.3f}" in text
+    assert "LPIPS - vq" in text and f"{table[table.decoder != 'vq'].iloc[0].lpips_minus_vq:+.4f}" in text
     assert text.startswith(r"\begin{tabular}{lr") and text.endswith("\\end{tabular}\n")
     bound = pd.read_csv(results / "semantic" / "nll.csv")
     assert f"{bound[bound.quality == bound.quality.min()].total.mean():.3f}" in (out / "nll.md").read_text()

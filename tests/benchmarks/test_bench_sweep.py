@@ -13,7 +13,7 @@ import codec
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.metrics.pictures import rmse
 from benchmarks.report import contact
-from benchmarks.studies import class_labels, semantic, sweep, upscaling
+from benchmarks.studies import semantic, sweep, upscaling
 from codec._compat import import_torchvision
 from codec.restoration.restore import STEPS
 
@@ -32,7 +32,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list:
     """Two pictures that are too small for MS-SSIM, and few values."""
     monkeypatch.setattr(semantic, "METRICS", ("sqz_dist",))
-    monkeypatch.setattr(sweep, "KNOBS", {"steps": (1, STEPS), "realism": (0, 1), "consistency": (0, 1)})
+    monkeypatch.setattr(sweep, "KNOBS", {"steps": (STEPS, 4), "realism": (0, 1), "consistency": (0, 1)})
     return semantic.pictures(folder, None, 1)
 
 
@@ -51,21 +51,24 @@ def test_sweep(images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.
     sweep.run(images[:1], tmp_path, weights, ["realism"], [20.0], 1)
     sweep.run(images, tmp_path, weights, names, [20.0], 1)  # goes on
     rows = pd.read_csv(tmp_path / "sweep.csv")
-    assert len(rows) == 2 * 6 and not rows.duplicated(["knob", "value", "quality", "image_hash"]).any()
+    assert (
+        len(rows) == 2 * sum(map(len, sweep.KNOBS.values()))
+        and not rows.duplicated(["knob", "value", "quality", "image_hash"]).any()
+    )
     assert rows.groupby("image").bytes.nunique().eq(1).all()  # one file for all values
     one = rows[rows.image == "a.png"].set_index(["knob", "value"])
     assert (
         one.rmse[("steps", float(STEPS))] == one.rmse[("realism", 1.0)] == one.rmse[("consistency", 1.0)]
     )  # the defaults
-    assert one.rmse[("steps", 1.0)] != one.rmse[("steps", float(STEPS))]
+    assert one.rmse[("steps", 4.0)] != one.rmse[("steps", float(STEPS))]
     x = np.asarray(Image.open(images[0].path))
     c = codec.load(threads=1)
     assert one.rmse[("realism", 0.0)] == pytest.approx(rmse(x, c.decode_array(c.encode(x, quality=20))), rel=1e-5)
     assert one.in_cell.notna().sum() == 3  # consistency, and realism 0
     mean = pd.read_csv(tmp_path / "sweep_mean.csv").set_index(["knob", "value"])
     assert mean.images.eq(2).all() and mean.sqz_kid.notna().all()
-    assert mean.rmse[("steps", 1.0)] == pytest.approx(
-        rows[(rows.knob == "steps") & (rows.value == 1)].rmse.mean(), rel=1e-5
+    assert mean.rmse[("steps", float(STEPS))] == pytest.approx(
+        rows[(rows.knob == "steps") & (rows.value == STEPS)].rmse.mean(), rel=1e-5
     )
     monkeypatch.setattr(sweep, "work", refuse)
     sweep.run(images, tmp_path, weights, names, [20.0], 1)
@@ -75,40 +78,8 @@ def test_sweep(images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.
             sweep.run(images, tmp_path, weights, names, [20.0], 1)
 
 
-def test_class_labels(images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(class_labels, "QUALITIES", (20.0,))
-    subjects = {image.name: subject for image, subject in zip(images, ("people", "food"), strict=True)}
-    class_labels.run(images[:1], subjects, tmp_path, weights, 1)
-    mean = class_labels.run(images, subjects, tmp_path, weights, 1).set_index("said")  # goes on
-    rows = pd.read_csv(tmp_path / "labels.csv", keep_default_na=False)
-    assert rows[rows.said == "own"].set_index("image").label.to_dict() == subjects and set(
-        rows[rows.said == "none"].label
-    ) == {""}
-    assert not set(rows[rows.said == "other"].label) - set(codec.load().labels())
-    picked = rows.set_index(["said", "image"])
-    x, c = np.asarray(Image.open(images[0].path)), codec.load(threads=1)
-    assert picked.rmse[("own", "a.png")] == pytest.approx(
-        rmse(x, c.decode_array(c.encode(x, quality=20), decoder="ldm", label="people")), rel=1e-5
-    )
-    by_said = rows.groupby("said").sqz_dist.mean()
-    assert mean.sqz_dist_more["none"] == 0 and mean.sqz_dist_more["own"] == pytest.approx(
-        by_said["own"] - by_said["none"], abs=1e-4
-    )
-    monkeypatch.setattr(class_labels, "work", refuse)
-    class_labels.run(images, subjects, tmp_path, weights, 1)
-    with pytest.raises(BenchmarkError, match="b.png has no subject"):
-        class_labels.run(images, {"a.png": "food", "b.png": "cheese"}, tmp_path, weights, 1)
-
-
-def test_subjects_of_kodak_are_labels() -> None:
-    subjects = pd.read_csv(Path(class_labels.__file__).with_name("subjects.csv"))
-    assert len(subjects) == 24 and set(subjects.subject) <= set(codec.load().labels())
-
-
 def test_codes_that_come_back(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        sweep, "TOLERANCE", 0.75
-    )  # a little more than half a cell to each side: the vq picture keeps to it
+    monkeypatch.setattr(sweep, "CELL", 0.75)  # a little more than half a cell to each side: the vq picture keeps to it
     c = codec.load(threads=1)
     data = c.encode(photo, quality=50)
     own = sweep.agreement(c, data, photo)
