@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 import codec
 from benchmarks.harness.images import folder_images, read_image
+from benchmarks.harness.runner import prepare_torch
 from benchmarks.metrics.pictures import MetricOptions, Scorer
 from codec.restoration import restore
 
@@ -22,6 +23,7 @@ METRICS = ("lpips", "dists")
 
 def measure(c: codec.Codec, paths: list[Path], qualities: list[float], options: MetricOptions) -> pd.DataFrame:
     """-> quality, emphasis, pictures, rmse, lpips, dists: means over pictures."""
+    prepare_torch(("ours",), METRICS, options)
     rows = []
     default, scorer = restore.EMPHASIS, Scorer(METRICS, options)
     try:
