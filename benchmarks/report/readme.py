@@ -75,6 +75,18 @@ def decoders(results: Path) -> pd.DataFrame | None:
     )  # fmt: skip
 
 
+def before(results: Path) -> pd.DataFrame:
+    """The semantic stage and the one before it, on the same files of held-out photographs."""
+    now, old = (pd.read_csv(results / "held-out" / f"decoders{name}.csv") for name in ("", "_before"))
+    both = now.merge(old, on=["decoder", "setting"], suffixes=("", "_before")).sort_values(["bits_per_dim", "decoder"])
+    metrics = {"rmse": 2, "lpips": 3, "dists": 3, "fid": 0, "kid": 4}
+    return pd.DataFrame(
+        {"bits/dim": f"{r.bits_per_dim:.3f}", "decoder": r.decoder,
+         **{LIST_NAMES.get(m, m): f"{getattr(r, m + '_before'):.{n}f} -> {getattr(r, m):.{n}f}" for m, n in metrics.items()}}
+        for r in both[both.decoder != "vq"].itertuples()
+    )  # fmt: skip
+
+
 def quantisers(results: Path) -> pd.DataFrame:
     q = pd.read_csv(results / "quantizers_bd.csv")
     q = q[q.anchor == "scalar"].assign(
@@ -127,6 +139,7 @@ def upscaling(results: Path) -> pd.DataFrame | None:
 TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "kodak": kodak,
     "decoders": decoders,
+    "before": before,
     "quantisers": quantisers,
     "speed": speed,
     "effort": effort,

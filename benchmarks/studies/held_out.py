@@ -1,26 +1,44 @@
-"""Writes the middles of held-out photographs as PNG files, for benchmarks on them: python -m benchmarks.studies.held_out --data DIR --out DIR [--cache DIR]"""
+"""Writes the middles of held-out photographs as PNG files, for benchmarks on them.
+
+    python -m benchmarks.studies.held_out --data DIR --out DIR
+
+Held out is what `codec/training/recipe/held_out.txt` lists, or every 20th photograph where none of them is in DIR.
+"""
 
 import argparse
+import io
 from pathlib import Path
 
 from PIL import Image
 
-from codec.training.data.cache import check_outside, data_options
-from codec.training.data.photos import Photos
+from codec.training.data.cache import check_outside
+from codec.training.restoration.crops import HELD_OUT, members, split
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.studies.held_out", description=__doc__.split(":")[0])
-    data_options(ap)
+    ap = argparse.ArgumentParser(
+        prog="benchmarks.studies.held_out", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs; it is only read")
     ap.add_argument("--out", type=Path, required=True)
-    ap.add_argument("--count", type=int, default=24)
-    ap.add_argument("--size", type=int, default=512, help="side in pixels")
+    ap.add_argument("--count", type=int, default=14, help="photographs at most")
+    ap.add_argument("--width", type=int, default=704, help="pixels at most")
+    ap.add_argument("--height", type=int, default=512, help="pixels at most")
+    ap.add_argument("--minimum", type=int, default=448, help="smaller photographs are left out")
     args = ap.parse_args()
     check_outside(args.out, args.data)
-    photos = Photos(args.data, args.cache or args.out / "cache")
+    listed = set(HELD_OUT.read_text().split())
+    kept = split([name for name, _ in members([args.data])], listed)
     args.out.mkdir(parents=True, exist_ok=True)
-    for k, pixels in enumerate(photos.validation_crops(args.count, args.size)):
-        Image.fromarray(pixels).save(args.out / f"held-out-{k:02d}.png")
+    written = 0
+    for name, data in members([args.data]):
+        picture = Image.open(io.BytesIO(data)).convert("RGB") if name in kept and written < args.count else None
+        if picture is None or min(picture.size) < args.minimum:
+            continue
+        w, h = min(picture.width, args.width), min(picture.height, args.height)
+        left, top = (picture.width - w) // 2, (picture.height - h) // 2
+        picture.crop((left, top, left + w, top + h)).save(args.out / f"{Path(name).stem}.png")
+        written += 1
 
 
 if __name__ == "__main__":
