@@ -65,7 +65,7 @@ def test_nobody_else_does_this():
     assert places(r"/ MAX_LEVEL \*") == {"codec/coding/model.py"}
     # the gain of a spread or of a cell is no gain of a picture's latents
     assert places(r"exp2\(\w+(\.\w+)*\.interpolate\(\w+(\.\w+)*\.log2_gain") == {
-        "codec/models/vqvae.py", "codec/coding/search.py", "codec/restoration/restore.py"
+        "codec/models/vqvae.py", "codec/coding/search.py", "codec/restoration/consistency.py"
     }  # fmt: skip
 
 
