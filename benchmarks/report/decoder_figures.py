@@ -153,18 +153,18 @@ def plane(results: Path) -> plt.Figure:
         if steps:
             axes.text(
                 0.97,
-                0.03,
-                f"dashed: realism 0 to 1, {steps[0].images.iloc[0]} of the pictures",
+                0.98,
+                f"dashed: realism, {steps[0].images.iloc[0]} pictures",
                 transform=axes.transAxes,
                 ha="right",
-                va="bottom",
+                va="top",
                 color=PATH,
                 fontsize=7.5,
             )
         axes.text(
-            0.03, 0.97, "grey: bits/dim", transform=axes.transAxes, ha="left", va="top", color="#555555", fontsize=7
+            0.03, 0.98, "grey: bits/dim", transform=axes.transAxes, ha="left", va="top", color="#555555", fontsize=7
         )
-        axes.margins(x=0.22, y=0.12)
+        axes.margins(x=0.22, y=0.16)
         axes.set_xlabel(NAMES["rmse"])
         axes.set_ylabel(NAMES[metric])
         if metric in PERCEPTUAL:
