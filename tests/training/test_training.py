@@ -384,12 +384,9 @@ def test_held_out_photographs_become_files(folder, whole, tmp_path, monkeypatch)
             "held_out",
             "--data",
             str(folder / "photos"),
-            "--cache",
-            str(whole / "cache"),
             "--out",
             str(tmp_path),
-            "--size",
-            "256",
+            *("--width", "256", "--height", "256", "--minimum", "256"),
         ],
     )
     held_out.main()
