@@ -26,7 +26,7 @@ from codec.image import read
 from codec.image.alpha import fill_hidden, pack_alpha, unpack_alpha
 from codec.image.write import assemble
 from codec.manifest import Weights
-from codec.models.restorer import Restorer
+from codec.models.restorer import UPSCALES, Restorer
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
 from codec.restoration import restore
 from codec.restoration.consistency import CELL, back_project, stream_agreement
@@ -301,7 +301,7 @@ class Codec:
             )
         )
         net = self._restorer("ldm", options)
-        task = restore.upscale_task(net, scale)
+        task = net.anchors + UPSCALES.index(scale)
         picture = read.load(image)
         h, w = (n * scale for n in picture.rgb.shape[:2])
         read.check_size(w, h)

@@ -160,15 +160,7 @@ def read_restorer(path: Path, device: torch.device | str = "cpu") -> Restorer:
 def weights_hash(weights: Weights, decoder: str, model_id: int) -> str:
     """First 8 hexadecimal digits of the SHA-256 of what a decoder uses: the base model's weights, then its own."""
     own = [] if decoder == "vq" else [weights.decoders[model_id][decoder]]
-    return _hash([weights.models[model_id], *own])
-
-
-def labels_hash(weights: Weights, model_id: int) -> str:
-    """The same for the class labels of a model."""
-    return _hash([weights.models[model_id], weights.labels[model_id]])
-
-
-def _hash(paths: list[Path]) -> str:
+    paths = [weights.models[model_id], *own]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:8]
 
 

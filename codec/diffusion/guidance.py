@@ -1,7 +1,5 @@
 """Denoisers made of denoisers."""
 
-from collections.abc import Callable
-
 import torch
 
 from codec.diffusion.sample import Denoiser
@@ -16,13 +14,3 @@ def classifier_free(conditional: Denoiser, unconditional: Denoiser, scale: float
         return torch.lerp(unconditional(x, sigma), conditional(x, sigma), scale)
 
     return denoise
-
-
-def projected(denoise: Denoiser, project: Callable[[torch.Tensor], torch.Tensor], below: float) -> Denoiser:
-    """Makes estimates at sigma < below agree with what was sent, by project(denoised) (cf. DDNM, Wang et al. 2023)."""
-
-    def consistent(x: torch.Tensor, sigma: float) -> torch.Tensor:
-        denoised = denoise(x, sigma)
-        return project(denoised) if sigma < below else denoised
-
-    return consistent

@@ -9,8 +9,9 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from codec.layers.attention import CrossAttention
+from codec.layers.residual import ResidualBlock
 from codec.models.context import Context, grid
-from codec.models.painter import ResidualBlock, unshuffled
+from codec.models.painter import unshuffled
 
 FOURIER = 16  # frequencies of the embedding of the noise level
 

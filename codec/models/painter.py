@@ -8,6 +8,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from codec.layers.residual import ResidualBlock
+
 STRIDE = 8  # pixels a side that one position of s stands for
 
 
@@ -24,25 +26,12 @@ class PainterConfig:
     features: int = 5  # numbers that say what is restored
 
 
-class ResidualBlock(nn.Module):
-    """x (B, C, H, W) -> the same shape: two 3x3 convolutions beside the identity, without normalisation."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.a = nn.Conv2d(width, width, 3, padding=1)
-        self.b = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.b.weight), nn.init.zeros_(self.b.bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.b(F.silu(self.a(x)))
-
-
 def unshuffled(x: torch.Tensor, factor: int) -> torch.Tensor:
     """x (B, 3, H, W) in 0..1 -> (B, 3 factor^2, H / factor, W / factor) in -1..1, channels last in memory."""
     return F.pixel_unshuffle(x * 2 - 1, factor).contiguous(memory_format=torch.channels_last)
 
 
-class Encoder(nn.Module):
+class ResidualEncoder(nn.Module):
     """E: x, x_c (B, 3, H, W) in 0..1, sides multiples of 8 -> s (B, latent, H/8, W/8); for training and for the likelihood."""
 
     def __init__(self, config: PainterConfig) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from codec.models.context import Context, GridConditioner
 from codec.models.denoiser import Denoiser, DenoiserConfig
-from codec.models.painter import Encoder, Painter, PainterConfig
+from codec.models.painter import Painter, PainterConfig, ResidualEncoder
 
 UPSCALES = (2, 4)
 THUMBNAIL = 48  # values of a thumbnail for each 32x32 pixels: 4x4 pixels of 3 colours
@@ -47,24 +47,28 @@ class Restorer(nn.Module):
         super().__init__()
         assert denoiser.latent == 4 * painter.latent
         self.anchors = anchors
-        self.encoder, self.painter, self.denoiser = Encoder(painter), Painter(painter), Denoiser(denoiser)
+        self.encoder, self.painter, self.denoiser = ResidualEncoder(painter), Painter(painter), Denoiser(denoiser)
         self.hyper = GridConditioner(codeword, denoiser.context)
         self.picture = GridConditioner(THUMBNAIL, denoiser.context)
         self.register_buffer("scale", torch.ones(denoiser.latent))
         self.register_buffer("residual", torch.ones(anchors + len(UPSCALES)))
 
+    def of_stream(self, task: torch.Tensor) -> torch.Tensor:
+        """task (B,) -> bool (B,): whether a stream was decoded, not a picture enlarged."""
+        return task <= self.anchors - 1
+
     def features(self, task: torch.Tensor) -> torch.Tensor:
         """task (B,) -> (B, 3 + 2): powers of the level, scaled to -1..1, then one number for each enlargement."""
-        stream = (task <= self.anchors - 1).float()
+        stream = self.of_stream(task).float()
         u = (task * (2 / (self.anchors - 1)) - 1) * stream
         kinds = [(task == self.anchors + k).float() for k in range(len(UPSCALES))]
         return torch.stack([u, u * u, u**3, *kinds], 1)
 
     def size(self, task: torch.Tensor) -> torch.Tensor:
         """task (B,) -> (B, 1, 1, 1): root mean square of x - x_c to be expected, geometric between levels."""
-        table, last = self.residual.log(), self.anchors - 1
-        low = torch.where(task > last, task, task.floor().clamp(max=last - 1)).long()
-        high = torch.where(task > last, low, low + 1).long()
+        table, stream = self.residual.log(), self.of_stream(task)
+        low = torch.where(stream, task.floor().clamp(max=self.anchors - 2), task).long()
+        high = torch.where(stream, low + 1, low).long()
         return torch.lerp(table[low], table[high], task - low).exp()[:, None, None, None]
 
     def encode(self, x: torch.Tensor, condition: Condition) -> torch.Tensor:

@@ -16,18 +16,15 @@ from codec.diffusion.schedule import karras
 from codec.diffusion.tiled import tiled
 from codec.errors import CodecError
 from codec.models.context import everywhere
-from codec.models.restorer import UPSCALES, Condition, Restorer, thumbnail
+from codec.models.restorer import Condition, Restorer, thumbnail
+from codec.models.transforms import PATCH
 from codec.restoration.consistency import Agree
 
-PATCH = 16  # pixels a side that one position of s in patches stands for
 SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
 TILE, OVERLAP = 64, 16  # positions of a window of the denoiser, and of the blend between two
 EMPHASIS = 1.3  # of what is painted into a decoded picture: a network that is not sure paints too faintly (results/emphasis.csv)
-PAINT_TILE, PAINT_HALO = (
-    64,
-    12,
-)  # positions that the painter makes at once, and what it sees beyond them: more than its receptive field of 10
-
+#: positions that the painter makes at once, and what it sees beyond them: more than its receptive field of 10
+PAINT_TILE, PAINT_HALO = 64, 12
 
 SAMPLERS = ("dpmpp_2m", "heun", "ancestral")
 STEPS = 1  # default: the step that was trained to be the only one
@@ -82,20 +79,13 @@ def conditioned(
     return Condition(x_c, torch.tensor([float(task)], device=x_c.device), context)
 
 
-def upscale_task(net: Restorer, factor: int) -> int:
-    """Raises CodecError for a factor that was not trained."""
-    if factor not in UPSCALES:
-        raise CodecError(f"scale {factor} is not one of {', '.join(map(str, UPSCALES))}")
-    return net.anchors + UPSCALES.index(factor)
-
-
 def restore(
     name: str, net: Restorer, known: Known, options: Options, seed: int, step: Callable[[float], None]
 ) -> torch.Tensor:
     """name: ldm, gan or perceptual -> x_hat (1, 3, H, W), float in 0..1. step: called with 0..1."""
     s = generate(name, net, known.condition, options, seed, lambda done: step(0.5 * done))
     x_hat = paint(net, s, known.condition, lambda done: step(0.5 + 0.4 * done))
-    if float(known.condition.task) <= net.anchors - 1:
+    if net.of_stream(known.condition.task).all():
         x_hat = torch.lerp(known.condition.x_c, x_hat, EMPHASIS)
     if options.consistency and known.agree is not None:
         x_hat = known.agree(x_hat)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codec.training.data.cache import check_outside, data_options
-from codec.training.restoration.crops import members
+from codec.training.data.photos import members
 from codec.training.restoration.labels import subjects
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
 from codec.training.shipping.manifest import check_id
@@ -202,7 +202,7 @@ def check_inputs(args: argparse.Namespace) -> None:
     """Reads what the last stages need before the first one begins. Raises SystemExit with one sentence for what cannot be read."""
     for trunk, weights in ((VGG16, args.vgg), (ALEXNET, args.alex)):
         Perception(trunk, weights, args.heads)
-    names = [name for name, _ in members([args.data])]
+    names = [name for name, _ in members(args.data)]
     if not names:
         raise SystemExit(f"there are no photographs in {args.data}")
     if args.subjects:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,7 +18,7 @@ from codec.training.run import Run
 DIVERGED = 50.0  # a run ends when its mean loss is more than so many times the least
 
 
-class Stage:
+class Stage(ABC):
     """What one kind of training is. The optimisers' groups have their highest rate as "peak".
 
     Every step has a generator of its own, made of seed, number and process, and torch's is seeded from it: a run that was
@@ -29,19 +30,19 @@ class Stage:
     clip: tuple[list[nn.Parameter], float] | None = None  # whose gradients are clipped, and their largest norm
     facts: dict[str, Any] = {}  # noqa: RUF012  for the checkpoint: what is needed to read it
 
+    @abstractmethod
     def rate(self, step: int) -> float:
         """Factor of the peak rates."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Leaves gradients, the same in all processes -> what the log shows the means of, the loss first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def validate(self) -> Iterable[dict[str, float]]:
         """Rows for validation.csv, of the averaged weights; only the first process asks."""
-        raise NotImplementedError
 
-    def after(self, done: int) -> None:
+    def after(self, done: int) -> None:  # noqa: B027  a hook
         """Called when the weights have moved."""
 
     def logged(self, done: int) -> bool:
@@ -52,7 +53,7 @@ class Stage:
         """More to keep in a checkpoint."""
         return {}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027  a hook
         """Takes it back."""
 
 

@@ -11,10 +11,11 @@ from PIL import Image
 
 import codec
 from benchmarks.harness.errors import BenchmarkError
-from benchmarks.metrics.pictures import rmse
+from benchmarks.metrics.pictures import MetricOptions, rmse
 from benchmarks.report import contact
-from benchmarks.studies import semantic, sweep, upscaling
+from benchmarks.studies import emphasis, semantic, sweep, upscaling
 from codec._compat import import_torchvision
+from codec.restoration import restore
 from codec.restoration.restore import STEPS
 
 
@@ -173,3 +174,11 @@ def test_contact_sheet_shows_pixels_as_they_are(tmp_path: Path) -> None:
 def test_every_crop_is_inside_its_photograph() -> None:
     for name in contact.CROPS:
         assert contact.cut(name, contact.photograph(name)).shape == (contact.SIDE, contact.SIDE, 3)
+
+
+def test_emphasis(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emphasis, "METRICS", ())
+    default = restore.EMPHASIS
+    table = emphasis.measure(codec.load(threads=1), [folder / "a.png"], [20.0], MetricOptions())
+    assert table.emphasis.tolist() == list(emphasis.FACTORS) and table.rmse.nunique() == len(emphasis.FACTORS)
+    assert restore.EMPHASIS == default in table.emphasis.tolist()

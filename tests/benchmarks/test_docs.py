@@ -101,8 +101,14 @@ def test_the_networks_of_the_training_page_are_made(tmp_path: Path, monkeypatch:
 
 
 def test_what_belongs_to_one_machine_is_named_nowhere() -> None:
+    """Paths of a page stay inside the repository, from where its commands are run and from where it lies."""
     for page in OTHERS + PAGES:
-        assert "../shared" not in page.read_text(), page
+        for path in re.findall(r"(?<![\w./])(?:\.\./)+[\w./-]*", page.read_text()):
+            assert (page.parent / path).exists() and (page.parent / path).resolve().is_relative_to(DOCS.parent), (
+                page,
+                path,
+            )
+        assert not re.search(r"(?<![\w.])/(work|root|home|Users)/", page.read_text()), page
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -331,12 +331,6 @@ def test_classifier_free_guidance():
     assert torch.equal(guidance.classifier_free(curved, never, 1.0)(x, 1.5), curved(x, 1.5))
 
 
-def test_projection_below_a_level():
-    x = normal(1, 2, 4, 4)
-    denoise = guidance.projected(curved, lambda d: d.round(), below=1.0)
-    assert torch.equal(denoise(x, 1.0), curved(x, 1.0)) and torch.equal(denoise(x, 0.5), curved(x, 0.5).round())
-
-
 # rate
 
 

@@ -175,6 +175,18 @@ def test_agreement_brings_latents_nearer_to_what_was_sent():
     assert outside(stream_agreement(net, sent_v, position)(disturbed)) < 0.5 * outside(disturbed) > 0
 
 
+@pytest.mark.parametrize("task, painted", [(2.0, restore.EMPHASIS), (8.0, 1.0)])
+def test_what_is_painted_into_a_stream_is_emphasised(monkeypatch, task, painted):
+    """A decoded picture gets more of it, an enlarged one what the network says."""
+    net = network()
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 64, 64) * 0.2 + 0.4
+    known = restore.Known(Condition(x, torch.tensor([task]), None), None)
+    monkeypatch.setattr(restore, "paint", lambda net, s, condition, step: condition.x_c + 0.1)
+    x_hat = restore.restore("perceptual", net, known, restore.Options(), 0, lambda done: None)
+    assert torch.allclose(x_hat, x + 0.1 * painted, atol=1e-6)
+
+
 def test_windows_of_the_painter_leave_no_seam(monkeypatch):
     net = network()
     torch.manual_seed(0)

@@ -111,7 +111,7 @@ def test_crops_larger_than_all_photographs_are_refused(tmp_path, arguments):
 @pytest.mark.parametrize("file", sorted(everything.RECIPE.rglob("*.toml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_recipes_of_the_package_name_settings_that_exist(file):
     configs = {"train": TrainConfig(), "adapt": AdaptConfig(), "label": LabelConfig()}
-    config = configs.get(file.stem, restoration.TrainConfig())
+    config = configs.get(file.stem, restoration.RestorationConfig())
     assert configure(config, file, []) != config
 
 

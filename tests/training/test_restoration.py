@@ -19,11 +19,13 @@ from codec.training.restoration.batches import Store, enlarge
 from codec.training.restoration.labels import LabelConfig, LabelTrainer, subjects
 from codec.training.restoration.loop import Loop, rate
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
-from codec.training.restoration.train import STAGES, TrainConfig, Trainer, load_parts
+from codec.training.restoration.train import STAGES, RestorationConfig, Trainer, load_parts
 from tests.support.small import CONFIG, PAINTER, SHAPE, small_model
 from tests.support.tiny import feature_networks
 
-SHORT = TrainConfig(seconds=60, steps=3, batch=2, window=64, warmup=1, bf16=False, painter=PAINTER, denoiser=SHAPE)
+SHORT = RestorationConfig(
+    seconds=60, steps=3, batch=2, window=64, warmup=1, bf16=False, painter=PAINTER, denoiser=SHAPE
+)
 
 
 @pytest.fixture(scope="module")
@@ -116,21 +118,34 @@ def test_the_autoencoder_begins_at_the_klt_and_learns(stores, networks, model, t
 
 
 def test_killed_and_started_again_it_ends_where_it_would_have(stores, networks, model, autoencoder, tmp_path):
-    config = dataclasses.replace(SHORT, steps=4)
-    whole = trainer("gan", config, stores, networks, model, tmp_path / "whole", autoencoder)
-    whole.loop.config = config
-    whole.loop.run(whole.step, whole.validate, 1e9)
-    part = trainer("gan", config, stores, networks, model, tmp_path / "part", autoencoder)
-    part.loop.config = dataclasses.replace(config, steps=2)
-    part.loop.run(part.step, part.validate, 1e9)
-    again = trainer("gan", config, stores, networks, model, tmp_path / "part", autoencoder)
-    assert again.loop.step_number == 2 and 0 < again.loop.spent <= 60
+    config = dataclasses.replace(SHORT, seconds=1e9, steps=4, adversarial_from=-1.0)  # the clock changes nothing
+
+    def run(name, steps):
+        t = trainer(
+            "gan", dataclasses.replace(config, steps=steps), stores, networks, model, tmp_path / name, autoencoder
+        )
+        t.loop.run(t.step, t.validate, 1e9)
+        return t
+
+    whole = run("whole", 4)
+    run("part", 2)
+    again = run("part", 4)
+    assert again.loop.step_number == 4
+    for nets in ("net", "judge"):
+        after, wanted = (t.loop.nets[nets].state_dict() for t in (again, whole))
+        assert all(torch.equal(after[k], wanted[k]) for k in wanted), nets
+    assert all(torch.equal(a, b) for a, b in zip(again.loop.ema.mean, whole.loop.ema.mean, strict=True))
+
+
+def test_what_has_to_begin_with_another_run_says_so(stores, networks, model, tmp_path):
+    with pytest.raises(SystemExit, match="ldm begins with the weights of another run"):
+        trainer("ldm", SHORT, stores, networks, model, tmp_path / "ldm")
 
 
 def test_a_loss_that_runs_away_goes_back(tmp_path):
     net = torch.nn.Linear(1, 1, bias=False)
     opt = torch.optim.SGD(net.parameters(), lr=0.1)
-    config = TrainConfig(seconds=60, steps=450, warmup=1, hold=1.0)
+    config = RestorationConfig(seconds=60, steps=450, warmup=1, hold=1.0)
     loop = Loop(tmp_path / "run", config, {"net": net}, [opt], net)
     seen = []
 
@@ -145,6 +160,7 @@ def test_a_loss_that_runs_away_goes_back(tmp_path):
     assert seen[0] == 1.0 and seen[-1] == 0.5
     state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     assert state["step"] == 450 and state["damping"] == 0.5
+    assert state["ema"][0].item() < 450  # what the bad weights left in the mean is gone
 
 
 def test_the_rate_rises_holds_and_falls_to_nothing():

@@ -334,14 +334,6 @@ def adapt(
     return sender
 
 
-def load_adapted(path: Path, device: torch.device | str = "cpu") -> tuple[VQVAE, Sender | LatticeSender]:
-    """Checkpoint of this stage -> model with averaged weights, frozen and in eval mode, and the sender with its tables."""
-    model, state = load_base(path)
-    sender = make_sender(state["quantizer"], device)
-    sender.restore(state["sender"])
-    return model.to(device).eval().requires_grad_(False), sender
-
-
 def main() -> None:
     ap = options("base.adapt", __doc__)
     data_options(ap)

@@ -148,7 +148,7 @@ class BaseStage(Stage):
     """Transforms, step sizes and prior, at qualities that are spread evenly."""
 
     def __init__(self, model: VQVAE, photos: Photos, config: TrainConfig, device: torch.device) -> None:
-        (self._rank, self._world), self.module, self._config = rank_and_world(), model, config
+        self._world, self.module, self._config = rank_and_world()[1], model, config
         self._photos, self._device = photos, device
         self.optimisers = optimisers(model, config)
         self.clip = list(model.parameters()), config.clip

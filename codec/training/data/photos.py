@@ -7,7 +7,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,10 +17,9 @@ from PIL import Image
 
 from codec.training.data.cache import check_cache, check_outside
 
-SCALES = (
-    1.0,
-    0.6,
-)  # each photograph is kept at its own size and made smaller (sharper detail, fewer traces of its old file)
+#: each photograph is kept at its own size and made smaller (sharper detail, fewer traces of its old file)
+SCALES = (1.0, 0.6)
+SUFFIXES = (".png", ".jpg", ".jpeg", ".avif", ".webp")
 VALIDATION_EVERY = 20  # one photograph in so many is held out
 MIN_SIDE = 256
 
@@ -37,22 +36,24 @@ class Entry:
     width: int
 
 
-def read_pictures(source: Path) -> Iterator[tuple[str, Image.Image]]:
-    """Pictures of every ``*.tar`` in a folder, or else of the folder itself, sorted by name; RGB, unreadable ones left out."""
+def members(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Files of every ``*.tar`` in a folder, or else pictures of the folder itself, sorted: name, and a function that reads
+    the bytes, to be called before the next one is asked for. Sample shards (``mini``) are left out beside others."""
     shards = sorted(source.glob("*.tar"))
-    shards = [s for s in shards if "mini" not in s.name] or shards
-    if shards:
-        for shard in shards:
-            with tarfile.open(shard) as tar:
-                for member in tar:
-                    if member.isfile():
-                        yield (
-                            f"{shard.name}/{member.name}",
-                            Image.open(io.BytesIO(tar.extractfile(member).read())).convert("RGB"),
-                        )
-        return
-    for path in sorted(p for p in source.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".avif", ".webp")):
-        yield str(path.relative_to(source)), Image.open(path).convert("RGB")
+    for shard in [s for s in shards if "mini" not in s.name] or shards:
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                if member.isfile():
+                    yield f"{shard.name}/{member.name}", tar.extractfile(member).read
+    if not shards:
+        for path in sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES):
+            yield str(path.relative_to(source)), path.read_bytes
+
+
+def read_pictures(source: Path) -> Iterator[tuple[str, Image.Image]]:
+    """Pictures of ``members``, RGB."""
+    for name, read in members(source):
+        yield name, Image.open(io.BytesIO(read())).convert("RGB")
 
 
 class Photos:

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import multiprocessing
 import os
-import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from codec import zoo
@@ -26,19 +24,17 @@ from codec.coding.trellis import TRELLISES
 from codec.models.vqvae import VQVAE
 from codec.training.base.adapt import Sender, send
 from codec.training.data.cache import CROP_FILES, check_ours, check_outside
-from codec.training.data.photos import VALIDATION_EVERY, to_tensor
+from codec.training.data.photos import VALIDATION_EVERY, members, to_tensor
+from codec.training.data.shards import CROP, VALIDATION, Shard
 from codec.training.processes import place
 
-CROP = 384
-VALIDATION = "validation.safetensors"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".avif", ".webp")
 LEVEL_POWER = 1.5  # qualities are drawn as u ** LEVEL_POWER: more of the low ones, where the semantic decoders matter
 HELD_OUT = Path(__file__).parents[1] / "recipe" / "held_out.txt"
 VALIDATION_LEVELS = (0.35, 1.2, 2.0, 3.0, 5.0)  # positions among the anchors
 
 
 @dataclass(frozen=True)
-class Crops:
+class Crops(Shard):
     """N crops: x and x_c (N, S, S, 3) uint8, level (N,) float32: position of the stream among the anchors, tokens (N, S/32, S/32) int16,
     photo (N,) int32: number of the photograph, in the order in which they are read."""
 
@@ -48,32 +44,15 @@ class Crops:
     tokens: np.ndarray
     photo: np.ndarray
 
-    def save(self, path: Path) -> None:
-        save_file({f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}, path.with_suffix(".new"))
-        os.replace(path.with_suffix(".new"), path)
 
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        return cls(**load_file(path))
-
-
-def members(folders: list[Path]) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of every picture in the tar shards of some folders, or else of a folder itself, sorted; small sample shards (``mini``) are left out where there are others."""
-    for folder in folders:
-        shards = sorted(folder.glob("*.tar"))
-        for shard in [s for s in shards if "mini" not in s.name] or shards:
-            with tarfile.open(shard) as tar:
-                for member in tar:
-                    if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES:
-                        yield Path(member.name).name, tar.extractfile(member).read()
-        if not shards:
-            for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
-                yield str(path.relative_to(folder)), path.read_bytes()
+def every(folders: list[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """``members`` of several folders, one after the other."""
+    return itertools.chain.from_iterable(map(members, folders))
 
 
 def split(names: list[str], listed: set[str]) -> set[str]:
-    """The names that are held out: those in a list, or every 20th where none of them is in it."""
-    return set(names) & listed or set(names[::VALIDATION_EVERY])
+    """The names that are held out: those whose file a list names, or every 20th where it names none of them."""
+    return {name for name in names if Path(name).name in listed} or set(names[::VALIDATION_EVERY])
 
 
 def opened(data: bytes) -> Image.Image | None:
@@ -160,13 +139,23 @@ def main() -> None:
         check_outside(args.out, folder)
     check_ours(args.out, CROP_FILES, "crops")
     args.out.mkdir(parents=True, exist_ok=True)
-    if (args.out / VALIDATION).exists():
+    done, given = args.out / VALIDATION, Path(args.model)
+    if done.exists():
+        if given.is_file() and given.stat().st_mtime > done.stat().st_mtime:
+            raise SystemExit(f"{args.out} has crops of an earlier model: name a new folder, and new ones for the runs")
         return print(f"{args.out} has its crops")
-    kept = split([name for name, _ in members(args.data)], set(HELD_OUT.read_text().split()))
-    held = [(k, data) for k, (name, data) in enumerate(members(args.data)) if name in kept]
-    jobs = ((k, data, args.density, args.seed) for k, (name, data) in enumerate(members(args.data)) if name not in kept)
+    kept, held = split([name for name, _ in every(args.data)], set(HELD_OUT.read_text().split())), []
+
+    def jobs() -> Iterator[tuple[int, bytes, float, int]]:
+        """Those to train on; the others go to ``held``."""
+        for k, (name, read) in enumerate(every(args.data)):
+            if name in kept:
+                held.append((k, read()))
+            else:
+                yield k, read(), args.density, args.seed
+
     with multiprocessing.get_context("fork").Pool(args.processes) as pool:
-        found = [c for part in pool.imap(cut, jobs, chunksize=4) for c in part]
+        found = [c for part in pool.imap(cut, jobs(), chunksize=4) for c in part]
     pictures = [(k, x) for k, x in ((k, middle(data)) for k, data in held) if x is not None][: args.validation]
     if not found or not pictures:
         raise SystemExit(

@@ -21,11 +21,13 @@ from codec import zoo
 from codec.models.context import ClassConditioner
 from codec.models.restorer import Condition, Restorer
 from codec.training.config import configure
+from codec.training.data.shards import VALIDATION
 from codec.training.processes import place
 from codec.training.restoration.batches import Batch, Store
-from codec.training.restoration.crops import VALIDATION, members
+from codec.training.restoration.crops import every
 from codec.training.restoration.loop import Loop
 from codec.training.restoration.perception import VGG16, Perception
+from codec.training.restoration.train import FLOOR
 
 SUBJECTS = Path(__file__).parents[1] / "recipe" / "subjects.csv"
 
@@ -102,7 +104,7 @@ class LabelTrainer:
             x_hat = self.net.paint(self.net.generate(z, condition), condition)
             distance = self.vgg(x_hat, batch.x)
         plain = (batch.x - batch.x_c).square().mean((1, 2, 3))
-        return distance + self.config.mse * (x_hat - batch.x).square().mean((1, 2, 3)) / (plain + 2e-4)
+        return distance + self.config.mse * (x_hat - batch.x).square().mean((1, 2, 3)) / (plain + FLOOR)
 
     def step(self, rng: np.random.Generator, done: float) -> dict[str, torch.Tensor]:
         which = rng.permutation(np.flatnonzero((self.label[self.store.photo] >= 0).numpy()))[: self.config.batch]
@@ -172,7 +174,7 @@ def main() -> None:
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_intermixed_args()
     config = configure(LabelConfig(), args.config, args.settings)
-    names, label = subjects(args.subjects, [name for name, _ in members(args.data)])
+    names, label = subjects(args.subjects, [name for name, _ in every(args.data)])
     with place(args.threads, "codec.training.restoration.labels") as device:
         model = zoo.load(args.model, device)
         net = zoo.read_restorer(args.weights, device)

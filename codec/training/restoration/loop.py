@@ -19,7 +19,7 @@ from codec.training.optim import Ema
 from codec.training.run import Run
 
 CHECK = 50  # steps between looks at the loss
-DIVERGED = 2.5  # times the least mean loss of a run
+RAN_AWAY = 2.5  # times the least mean loss of a run
 SNAPSHOT = 200  # steps between states to go back to
 
 
@@ -30,8 +30,7 @@ def rate(done: float, step: int, warmup: int, hold: float) -> float:
 
 
 class Loop:
-    """``step(rng, done)`` -> {name: scalar tensor}, "loss" among them; it sets gradients and steps nothing: ``optimisers`` are stepped here, in order, by their own call in ``step`` where a
-    stage has several losses. ``validate()`` -> {name: number}, with the averaged weights in place."""
+    """``step(rng, done)`` -> {name: scalar tensor}, "loss" among them, and moves the weights by ``optimisers``, whose rates are set here. ``validate()`` -> {name: number}, with the averaged weights in place."""
 
     def __init__(
         self,
@@ -106,10 +105,8 @@ class Loop:
                 seen = []
                 self.spent = time.perf_counter() - start
                 self.row("log", means | {"rate": factor})
-                (
-                    bar.update(round(self.spent) - bar.n),
-                    bar.set_postfix(loss=f"{means['loss']:.3f}", step=self.step_number),
-                )
+                bar.update(round(self.spent) - bar.n)
+                bar.set_postfix(loss=f"{means['loss']:.3f}", step=self.step_number)
                 if bar.disable and self.step_number % (4 * CHECK) == 0:
                     print(
                         f"{self.spent:.0f} s, step {self.step_number}: "
@@ -117,7 +114,7 @@ class Loop:
                         file=sys.stderr,
                         flush=True,
                     )
-                if not math.isfinite(means["loss"]) or means["loss"] > DIVERGED * least + 0.5:
+                if not math.isfinite(means["loss"]) or means["loss"] > RAN_AWAY * least + 0.5:
                     self._restore(self._good, with_time=False)
                     self.damping *= 0.5
                     print(

@@ -28,21 +28,23 @@ from codec.models.denoiser import DenoiserConfig
 from codec.models.discriminator import ProjectedDiscriminator
 from codec.models.painter import STRIDE, PainterConfig
 from codec.models.restorer import UPSCALES, Restorer
+from codec.restoration.restore import SIGMA_MAX, SIGMA_MIN
 from codec.training.config import configure
+from codec.training.data.shards import VALIDATION
 from codec.training.processes import place
 from codec.training.restoration.batches import Batch, Store
-from codec.training.restoration.crops import VALIDATION
 from codec.training.restoration.loop import Loop
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
 
 STAGES = ("autoencoder", "ldm", "perceptual", "gan")
 JUDGED = (1, 2, 3, 4)  # layers of VGG16 with a head of the discriminator
 FLOOR = 2e-4  # of the squared error of what is restored, so that nearly perfect pictures do not count most
+AHEAD = 0.03  # share of the time that the discriminator learns before its verdict counts
 PART = 15 << 20  # bytes of a file of averaged weights
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class RestorationConfig:
     """One run."""
 
     seconds: float = 180.0  # of training
@@ -67,8 +69,8 @@ class TrainConfig:
     anchored: float = 0.2  # share of crops whose s comes from the encoder, so that the painter stays its inverse
     sigma_mean: float = 0.0  # of ln sigma
     sigma_deviation: float = 1.4
-    sigma_min: float = 0.05
-    sigma_max: float = 20.0
+    sigma_min: float = SIGMA_MIN
+    sigma_max: float = SIGMA_MAX
     weight_limit: float = 5.0  # largest weight of the denoiser's error
     every: float = 40.0  # seconds between validations
     seed: int = 0
@@ -83,7 +85,7 @@ class Trainer:
     def __init__(
         self,
         stage: str,
-        config: TrainConfig,
+        config: RestorationConfig,
         store: Store,
         held_out: Store,
         vgg: Perception,
@@ -117,6 +119,8 @@ class Trainer:
             )
         elif stage == "autoencoder":
             self.start()
+        else:
+            raise SystemExit(f"{stage} begins with the weights of another run: name its folder with --begin")
         trained = (
             (self.net.encoder, self.net.painter)
             if stage == "autoencoder"
@@ -144,10 +148,9 @@ class Trainer:
             tasks.append(batch.task), squares.append(residual.square().mean((1, 2, 3)))
             blocks.append(F.pixel_unshuffle(residual, STRIDE)[:, :, ::2, ::2])
         task, square = torch.cat(tasks), torch.cat(squares)
-        near = (1 - (task[:, None] - torch.arange(len(net.residual), device=task.device)).abs()).clamp(min=0)
-        near = near * (
-            (task <= net.anchors - 1)[:, None] == (torch.arange(len(net.residual), device=task.device) < net.anchors)
-        )
+        tasks_of_rows = torch.arange(len(net.residual), device=task.device)
+        near = (1 - (task[:, None] - tasks_of_rows).abs()).clamp(min=0)
+        near = near * (net.of_stream(task)[:, None] == net.of_stream(tasks_of_rows))
         net.residual.copy_(((near.T @ square + 1e-7) / (near.sum(0) + 1e-3)).sqrt())
         covariance = torch.zeros(size, size, device=task.device)
         for t, block in zip(tasks, blocks, strict=True):
@@ -195,9 +198,7 @@ class Trainer:
                     d = self.denoise(r + sigma[:, None, None, None] * torch.randn_like(r), sigma, condition=condition)
                     elbo = (loss_weight(sigma, c.weight_limit) * (d - r).square().mean((1, 2, 3))).mean()
                     found["elbo"], extra = elbo, c.elbo * elbo
-                    anchored = (torch.arange(len(r), device=r.device) % max(1, round(1 / c.anchored)) == 0)[
-                        :, None, None, None
-                    ]
+                    anchored = (torch.rand(len(r), device=r.device) < c.anchored)[:, None, None, None]
                     s = torch.where(anchored, r + c.noise * torch.randn_like(r), s)
             x_hat = self.net.paint(s, condition)
             with torch.no_grad():
@@ -220,9 +221,7 @@ class Trainer:
         loss.backward()
         found["norm"] = torch.nn.utils.clip_grad_norm_(self.params, c.clip)
         self.opt.step()
-        if (
-            self.stage != "perceptual" and done >= c.adversarial_from - 0.03
-        ):  # the discriminator begins a little earlier
+        if self.stage != "perceptual" and done >= c.adversarial_from - AHEAD:
             with self.autocast():
                 real = self.judge([wanted[k] for k in JUDGED], batch.x_c)
                 fake = self.judge([seen[k].detach() for k in JUDGED], batch.x_c)
@@ -253,7 +252,6 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """RMSE (0..255) and LPIPS on AlexNet of held-out crops, by the level of their streams and for enlargements; with "_c", of what they are restored from."""
         rows: dict[str, list[list[float]]] = {}
-        sheet = []
         for factor, first in itertools.product((1, *UPSCALES), range(0, len(self.held_out), 8)):
             batch = self.held_out.whole(first, first + 8, factor)
             x_hat = self.restored(batch)
@@ -270,16 +268,10 @@ class Trainer:
             ).tolist()
             for task, row in zip(batch.task.tolist(), values, strict=True):
                 rows.setdefault(f"x{factor}" if factor > 1 else f"{task:g}", []).append(row)
-            if first == 0:
-                sheet.append(
-                    torch.cat(
-                        [torch.cat([p[k] for k in range(min(5, len(p)))], 2) for p in (batch.x_c, x_hat, batch.x)], 1
-                    )
-                )
-        if sheet:
-            Image.fromarray(torch.cat(sheet[:1], 1).mul(255).byte().permute(1, 2, 0).cpu().numpy()).save(
-                self.folder / "sheet.png"
-            )
+            if first == 0 and factor == 1:
+                rows_shown = [torch.cat(list(p[:5]), 2) for p in (batch.x_c, x_hat, batch.x)]
+                sheet = torch.cat(rows_shown, 1).mul(255).byte().permute(1, 2, 0)
+                Image.fromarray(sheet.cpu().numpy()).save(self.folder / "sheet.png")
         return {
             f"{key}_{name}": v
             for key, values in sorted(rows.items())
@@ -297,9 +289,8 @@ class Trainer:
                 total += self.net.encode(
                     batch.x, batch.condition(self.net, self.centroids, False)
                 ).float().square().mean((0, 2, 3)) / (crops // 16)
-        self.net.scale.copy_(
-            total.view(-1, 4).mean(1, keepdim=True).expand(-1, 4).reshape(-1).sqrt()
-        )  # the same for the four places of a patch
+        of_channel = total.view(-1, 4).mean(1).sqrt()
+        self.net.scale.copy_(of_channel.repeat_interleave(4))  # the same for the four places of a patch
 
     def run(self) -> None:
         self.loop.run(self.step, self.validate, self.config.every)
@@ -367,7 +358,7 @@ def main() -> None:
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_intermixed_args()
-    config = configure(TrainConfig(), args.config, args.settings)
+    config = configure(RestorationConfig(), args.config, args.settings)
     with place(args.threads) as device:
         model = zoo.load(args.model, device)
         anchors, centroids = model.config.anchors, model.vqvae.tokens.centroids(model.vqvae.sd).float()
