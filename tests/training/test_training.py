@@ -107,18 +107,8 @@ def test_kept_weights_are_the_averaged_ones_and_give_a_curve(folder, tmp_path, m
 
 
 def test_two_processes_train_one_model(folder, whole):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node",
-        "2",
-        "--master_port",
-        "29631",
-        "-m",
-        "codec.training.base.train",
-    ]
-    command += [
+    two = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m"]
+    trained = [
         "--data",
         folder / "photos",
         "--cache",
@@ -130,7 +120,9 @@ def test_two_processes_train_one_model(folder, whole):
         "lr_muon=0.01",
     ]
     on_cpu = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=on_cpu)
+    done = subprocess.run(
+        [*two, "codec.training.base.train", *trained], capture_output=True, text=True, timeout=240, env=on_cpu
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     got = state(folder / "ddp" / "run")
     assert got["step"] == 6
@@ -151,7 +143,7 @@ def test_two_processes_train_one_model(folder, whole):
         "bf16=false",
     ]
     done = subprocess.run(
-        [*command[:8], "codec.training.base.adapt", *adapted], capture_output=True, text=True, timeout=240, env=on_cpu
+        [*two, "codec.training.base.adapt", *adapted], capture_output=True, text=True, timeout=240, env=on_cpu
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert state(folder / "ddp" / "adapted")["step"] == 2
