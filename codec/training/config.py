@@ -49,11 +49,12 @@ def configure(config: Any, path: Path | None, overrides: list[str]) -> Any:
     for name, value in given.items():
         inner = getattr(config, name, None)
         if is_dataclass(inner) and isinstance(value, dict):
+            _known(set(value), inner)
             if "groups" in value:
                 value["groups"] = tuple(Group(*g) for g in value["groups"])
-            _known(set(value), inner)
-            given[name] = replace(inner, **value)
+            given[name] = replace(inner, **{k: _like(k, getattr(inner, k), v) for k, v in value.items()})
     _known({k for k, v in given.items() if not is_dataclass(v)}, config)
+    given = {k: _like(k, getattr(config, k), v) for k, v in given.items()}
     return replace(config, **given)
 
 
@@ -62,6 +63,18 @@ def _known(names: set[str], config: Any) -> None:
     known = {f.name for f in fields(config) if not is_dataclass(getattr(config, f.name))}
     if wrong := names - known:
         raise SystemExit(f"unknown setting {sorted(wrong)[0]!r}; there are: {', '.join(sorted(known))}")
+
+
+def _like(name: str, held: Any, value: Any) -> Any:
+    """The value as the type of the one it replaces; .5 and 1 are numbers for a field with a point. Raises SystemExit for one that is not of it."""
+    if isinstance(held, float) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif type(value) is type(held):
+        return value
+    raise SystemExit(f"{name}: {value!r} is not a value like {held!r}")
 
 
 def _value(text: str) -> Any:

@@ -386,3 +386,10 @@ def test_held_out_photographs_become_files(folder, whole, tmp_path, monkeypatch)
     assert np.array_equal(
         np.asarray(Image.open(path)), Photos(folder / "photos", whole / "cache").validation_crops(1, 256)[0]
     )
+
+
+def test_a_setting_has_the_type_of_its_field():
+    assert configure(TrainConfig(), None, ["late=.5", "lr=1"]) == replace(TrainConfig(), late=0.5, lr=1.0)
+    for wrong in ("late=soon", "steps=2.5", "bf16=1"):
+        with pytest.raises(SystemExit, match=wrong.split("=")[0] + ": .* is not a value like"):
+            configure(TrainConfig(), None, [wrong])

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from codec.models.context import Context
 from codec.models.restorer import UPSCALES, Condition, Restorer, thumbnail
 
+FAR = 1e5  # positions: no head of the cross-attention sees so far
 GRID = 32  # pixels: windows begin at multiples of it, as hyper tokens do
 
 
@@ -36,17 +37,14 @@ class Batch:
     tokens: torch.Tensor
     enlarged: torch.Tensor
 
-    def condition(self, net: Restorer, centroids: torch.Tensor, with_context: bool = True) -> Condition:
-        """centroids (K, D): codewords of the hyper tokens."""
-        if not with_context:
-            return Condition(self.x_c, self.task, None)
+    def condition(self, net: Restorer, centroids: torch.Tensor, kept: torch.Tensor | None = None) -> Condition:
+        """centroids (K, D): codewords of the hyper tokens; kept (B,) float: 0 for crops whose tokens are moved out of sight."""
         stream = net.hyper(centroids[self.tokens].permute(0, 3, 1, 2))
         picture = net.picture(thumbnail(self.x_c))
-        return Condition(
-            self.x_c,
-            self.task,
-            Context(torch.where(self.enlarged[:, None, None], picture.values, stream.values), stream.positions),
-        )
+        values, positions = torch.where(self.enlarged[:, None, None], picture.values, stream.values), stream.positions
+        if kept is not None:
+            positions = positions + FAR * (1 - kept)[:, None, None]
+        return Condition(self.x_c, self.task, Context(values, positions))
 
 
 class Store:
@@ -78,13 +76,13 @@ class Store:
         return self._batch(which, np.zeros((len(which), 2), int), self.side, 0 if factor == 1 else len(which), factor)
 
     def _batch(self, which: np.ndarray, at: np.ndarray, n: int, enlarged: int, factor: int | None = None) -> Batch:
+        to, photo = self.device, torch.from_numpy(which).to(self.device)[:, None, None]
+
         def cut(source: torch.Tensor, grid: int) -> torch.Tensor:
-            return torch.stack(
-                [
-                    source[k, i // grid : (i + n) // grid, j // grid : (j + n) // grid]
-                    for k, (i, j) in zip(which.tolist(), at.tolist(), strict=True)
-                ]
-            )
+            rows, columns = (at[:, k, None] // grid + np.arange(n // grid) for k in (0, 1))
+            return source[
+                photo, torch.from_numpy(rows).to(to)[:, :, None], torch.from_numpy(columns).to(to)[:, None, :]
+            ]
 
         x, x_c = (cut(t, 1).permute(0, 3, 1, 2).float() / 255 for t in (self.x, self.x_c))
         task = self.level[torch.from_numpy(which)].clone()
@@ -94,7 +92,6 @@ class Store:
                 x_c[places] = enlarge(x[places], number)
                 task[places] = float(self.anchors + UPSCALES.index(number))
         mark = torch.arange(len(which)) < enlarged
-        to = self.device
         return Batch(
             x, x_c, task.to(to, non_blocking=True), cut(self.tokens, GRID).long(), mark.to(to, non_blocking=True)
         )

@@ -30,15 +30,23 @@ from codec.models.painter import STRIDE, PainterConfig
 from codec.models.restorer import UPSCALES, Restorer
 from codec.restoration.restore import SIGMA_MAX, SIGMA_MIN
 from codec.training.config import configure
+from codec.training.cuda_graph import Recorded
 from codec.training.data.shards import VALIDATION
 from codec.training.processes import place
 from codec.training.restoration.batches import Batch, Store
 from codec.training.restoration.loop import Loop
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
 
+FOUND = ("loss", "mse", "lpips_vgg", "elbo", "verdict", "judged")  # loss: without the verdict
 STAGES = ("autoencoder", "ldm", "perceptual", "gan")
-JUDGED = (1, 2, 3, 4)  # layers of VGG16 with a head of the discriminator
+JUDGED = {
+    1: 2.0,
+    2: 1.0,
+    3: 0.7,
+    4: 0.3,
+}  # layers of VGG16 with a head of the discriminator: weight of its verdict, which makes their gradients about equal
 FLOOR = 2e-4  # of the squared error of what is restored, so that nearly perfect pictures do not count most
+RAMP = 0.05  # share of the time in which the discriminator's verdict gains its weight
 AHEAD = 0.03  # share of the time that the discriminator learns before its verdict counts
 PART = 15 << 20  # bytes of a file of averaged weights
 
@@ -58,10 +66,10 @@ class RestorationConfig:
     ema: float = 0.998  # decay of the averaged weights
     clip: float = 1.0  # norm of the gradient
     upscale: float = 0.2  # share of crops that are enlargements
-    drop: float = 0.1  # share of steps without context tokens
+    drop: float = 0.1  # share of crops without context tokens
     mse: float = 0.6  # weight of the relative squared error
     feature: float = 1.0  # of LPIPS
-    adversarial: float = 0.04  # of the discriminator's verdict
+    adversarial: float = 0.15  # of the discriminator's verdict
     adversarial_from: float = 0.5  # share of the time after which it comes in
     noise: float = 0.3  # standard deviation of what is added to s, which has 1, in the autoencoder
     prior: float = 0.02  # weight of the mean square of s there
@@ -75,6 +83,7 @@ class RestorationConfig:
     every: float = 40.0  # seconds between validations
     seed: int = 0
     bf16: bool = True
+    record: bool = True  # on a card: the step's kernels once, then replayed
     painter: PainterConfig = field(default_factory=PainterConfig)
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
 
@@ -135,6 +144,8 @@ class Trainer:
             self.judge.parameters(), lr=config.lr_discriminator, betas=(0.5, 0.99), fused=True
         )
         self.denoise = Preconditioned(self.net)
+        self._judged: bool | None = None
+        self._weight = torch.zeros((), device=device)
         self.loop = Loop(folder, config, {"net": self.net, "judge": self.judge}, [self.opt, self.judge_opt], self.net)
 
     @torch.no_grad()
@@ -173,66 +184,88 @@ class Trainer:
     def step(self, rng: np.random.Generator, done: float) -> dict[str, torch.Tensor]:
         c = self.config
         batch = self.store.draw(rng, c.batch, c.window, c.upscale)
-        adversarial = self.stage != "perceptual" and done >= c.adversarial_from
-        found: dict[str, torch.Tensor] = {}
+        judged = self.stage != "perceptual" and done >= c.adversarial_from - AHEAD
+        if judged != self._judged:
+            self._judged, self._gradients = (
+                judged,
+                Recorded(self._backward, c.record and self.store.device.type == "cuda"),
+            )
+        drawn = self._draw(rng, min(1.0, max(0.0, (done - c.adversarial_from) / RAMP)))
+        found = self._gradients(batch.x, batch.x_c, batch.task, batch.tokens, batch.enlarged, *drawn)
+        norm = torch.nn.utils.clip_grad_norm_(self.params, c.clip)
+        self.opt.step()
+        if judged:
+            self.judge_opt.step()
+        return dict(zip(FOUND, found, strict=True)) | {"norm": norm}
+
+    def _draw(self, rng: np.random.Generator, ramp: float) -> list[torch.Tensor]:
+        """What chance decides for each crop: whether its context is seen, sigma of the denoiser, whether s comes from the encoder; then the weight of the verdict."""
+        c = self.config
+        uniforms = (rng.permutation(c.batch) + rng.random()) / c.batch
+        sigma = draw_sigmas(torch.from_numpy(uniforms), c.sigma_mean, c.sigma_deviation, c.sigma_min, c.sigma_max)
+        rows = np.stack([rng.random(c.batch) >= c.drop, sigma.numpy(), rng.random(c.batch) < c.anchored])
+        return [*torch.from_numpy(rows).float().to(self.store.device), self._weight.fill_(c.adversarial * ramp)]
+
+    def _backward(
+        self,
+        x: torch.Tensor,
+        x_c: torch.Tensor,
+        task: torch.Tensor,
+        tokens: torch.Tensor,
+        enlarged: torch.Tensor,
+        kept: torch.Tensor,
+        sigma: torch.Tensor,
+        anchored: torch.Tensor,
+        weight: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        """A batch, what was drawn for it and the verdict's weight () -> the values named by FOUND; leaves gradients of the networks and, once it learns, of the discriminator."""
+        c, batch = self.config, Batch(x, x_c, task, tokens, enlarged)
+        zero = x.new_zeros(())
+        elbo = verdict = judged = extra = zero
         with self.autocast():
-            condition = batch.condition(self.net, self.centroids, rng.random() >= c.drop)
-            extra = batch.x.new_zeros(())
+            condition = batch.condition(self.net, self.centroids, kept)
             if self.stage == "autoencoder":
-                s = self.net.encode(batch.x, condition)
-                found["s"] = s.square().mean()
-                extra = c.prior * found["s"]
+                s = self.net.encode(x, condition)
+                extra = c.prior * s.square().mean()
                 s = s + c.noise * torch.randn_like(s)
             else:
-                s = self.net.generate(self.noise(self.latent_shape(batch.x)), condition)
+                s = self.net.generate(self.noise(self.latent_shape(x)), condition)
                 if self.stage == "ldm":
-                    r = self.net.encode(batch.x, condition)
-                    uniforms = (torch.arange(len(r), device=r.device) + torch.rand(1, device=r.device)) / len(r)
-                    sigma = draw_sigmas(
-                        uniforms[torch.randperm(len(r), device=r.device)],
-                        c.sigma_mean,
-                        c.sigma_deviation,
-                        c.sigma_min,
-                        c.sigma_max,
-                    )
-                    d = self.denoise(r + sigma[:, None, None, None] * torch.randn_like(r), sigma, condition=condition)
-                    elbo = (loss_weight(sigma, c.weight_limit) * (d - r).square().mean((1, 2, 3))).mean()
-                    found["elbo"], extra = elbo, c.elbo * elbo
-                    anchored = (torch.rand(len(r), device=r.device) < c.anchored)[:, None, None, None]
-                    s = torch.where(anchored, r + c.noise * torch.randn_like(r), s)
+                    with torch.no_grad():
+                        r = self.net.encode(x, condition)
+                    noisy = r + sigma[:, None, None, None] * torch.randn_like(r)
+                    error = (self.denoise(noisy, sigma, condition=condition) - r).square().mean((1, 2, 3))
+                    elbo = (loss_weight(sigma, c.weight_limit) * error).mean()
+                    extra = c.elbo * elbo
+                    s = torch.where(anchored[:, None, None, None] > 0, r + c.noise * torch.randn_like(r), s)
             x_hat = self.net.paint(s, condition)
             with torch.no_grad():
-                wanted = self.vgg.features(batch.x)
+                wanted = self.vgg.features(x)
             seen = self.vgg.features(x_hat)
-        plain = (batch.x - batch.x_c).square().mean((1, 2, 3))
-        mse = ((x_hat - batch.x).square().mean((1, 2, 3)) / (plain + FLOOR)).mean()
+        plain = (x - x_c).square().mean((1, 2, 3))
+        mse = ((x_hat - x).square().mean((1, 2, 3)) / (plain + FLOOR)).mean()
         feature = self.vgg.distance(seen, wanted).mean()
-        loss = c.mse * mse + c.feature * feature + extra
-        found = {"loss": loss, "mse": mse, "lpips_vgg": feature} | found
-        if adversarial:
+        loss = total = c.mse * mse + c.feature * feature + extra
+        if self._judged:
             with self.autocast():
-                self.judge.requires_grad_(False)
-                verdict = -sum(v.float().mean() for v in self.judge([seen[k] for k in JUDGED], batch.x_c)) / len(JUDGED)
-                self.judge.requires_grad_(True)
-            ramp = min(1.0, (done - c.adversarial_from) / 0.05)
-            loss = loss + c.adversarial * ramp * verdict
-            found["verdict"] = verdict
-        self.opt.zero_grad(set_to_none=True)
-        loss.backward()
-        found["norm"] = torch.nn.utils.clip_grad_norm_(self.params, c.clip)
-        self.opt.step()
-        if self.stage != "perceptual" and done >= c.adversarial_from - AHEAD:
+                self.judge.requires_grad_(False).eval()
+                votes = zip(JUDGED.values(), self._verdicts(seen, x_c), strict=True)
+                verdict = -sum(w * v.mean() for w, v in votes) / len(JUDGED)
+            total = total + weight * verdict
+        self.net.zero_grad(set_to_none=True)
+        total.backward()
+        if self._judged:
+            self.judge.requires_grad_(True).train()
+            self.judge.zero_grad(set_to_none=True)
             with self.autocast():
-                real = self.judge([wanted[k] for k in JUDGED], batch.x_c)
-                fake = self.judge([seen[k].detach() for k in JUDGED], batch.x_c)
-            judged = sum(
-                F.relu(1 - a.float()).mean() + F.relu(1 + b.float()).mean() for a, b in zip(real, fake, strict=True)
-            ) / len(JUDGED)
-            self.judge_opt.zero_grad(set_to_none=True)
+                real, fake = self._verdicts(wanted, x_c), self._verdicts([t.detach() for t in seen], x_c)
+                hinges = [F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in zip(real, fake, strict=True)]
+                judged = sum(hinges) / len(JUDGED)
             judged.backward()
-            self.judge_opt.step()
-            found["judged"] = judged
-        return found | {k: loss.new_zeros(()) for k in ("verdict", "judged") if k not in found}
+        return tuple(t.detach() for t in (loss, mse, feature, elbo, verdict, judged))
+
+    def _verdicts(self, features: list[torch.Tensor], x_c: torch.Tensor) -> list[torch.Tensor]:
+        return [v.float() for v in self.judge([features[k] for k in JUDGED], x_c)]
 
     @torch.no_grad()
     def restored(self, batch: Batch, seed: int = 1) -> torch.Tensor:
@@ -286,9 +319,9 @@ class Trainer:
         for _ in range(crops // 16):
             batch = self.store.draw(rng, 16, self.config.window, self.config.upscale)
             with self.autocast():
-                total += self.net.encode(
-                    batch.x, batch.condition(self.net, self.centroids, False)
-                ).float().square().mean((0, 2, 3)) / (crops // 16)
+                total += self.net.encode(batch.x, batch.condition(self.net, self.centroids)).float().square().mean(
+                    (0, 2, 3)
+                ) / (crops // 16)
         of_channel = total.view(-1, 4).mean(1).sqrt()
         self.net.scale.copy_(of_channel.repeat_interleave(4))  # the same for the four places of a patch
 
