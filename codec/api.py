@@ -72,7 +72,7 @@ class Codec:
         """What decides the pictures of a decoder: model, name, hash of the weights it uses, and the sampler's defaults."""
         sampler = f", {restore.STEPS} step" if decoder == "ldm" else ""
         if decoder != "vq":
-            sampler += f", emphasis {restore.EMPHASIS:g} within {CELL:g}"
+            sampler += f", emphasis {'/'.join(f'{f:g}' for _, f in restore.EMPHASIS)} within {CELL:g}"
         return f"model {self.model_id}, {decoder} {zoo.weights_hash(self._weights, decoder, self.model_id)}{sampler}"
 
     def encode(

@@ -16,7 +16,7 @@ from benchmarks.harness.runner import prepare_torch
 from benchmarks.metrics.pictures import MetricOptions, Scorer
 from codec.restoration import restore
 
-FACTORS = (1.0, 1.15, 1.3, 1.6, 2.0)
+FACTORS = (0.7, 0.85, 1.0, 1.15, 1.3, 1.5)
 METRICS = ("lpips", "dists")
 
 
@@ -31,9 +31,10 @@ def measure(c: codec.Codec, paths: list[Path], qualities: list[float], options: 
             scorer.reference(x)
             for quality in qualities:
                 data = c.encode(x, quality=quality)
-                for restore.EMPHASIS in FACTORS:
+                for factor in FACTORS:
+                    restore.EMPHASIS = ((0.0, factor),)
                     decoded = c.decode_array(data, decoder="ldm")
-                    rows.append({"quality": quality, "emphasis": restore.EMPHASIS, **scorer.score(decoded)})
+                    rows.append({"quality": quality, "emphasis": factor, **scorer.score(decoded)})
     finally:
         restore.EMPHASIS = default
     frame = pd.DataFrame(rows).groupby(["quality", "emphasis"], as_index=False)[["rmse", *METRICS]].mean()
@@ -47,7 +48,7 @@ def main() -> None:
     ap.add_argument(
         "--weights-cache", type=Path, required=True, metavar="HUB", help="folder of benchmarks.metrics.weights"
     )
-    ap.add_argument("--qualities", default="20,42,70")
+    ap.add_argument("--qualities", default="5,15,25,42,70")
     ap.add_argument("--every", type=int, default=1, help="only every so many pictures")
     ap.add_argument("--out", type=Path, default=Path("results"))
     args = ap.parse_args()

@@ -10,6 +10,10 @@ import torch.nn.functional as F
 
 from codec.layers.residual import ResidualBlock
 
+WEAVE, REACH = (
+    16,
+    2,
+)  # pixels of the period that is taken out of what is painted; periods to each side that are averaged
 STRIDE = 8  # pixels a side that one position of s stands for
 
 
@@ -29,6 +33,16 @@ class PainterConfig:
 def unshuffled(x: torch.Tensor, factor: int) -> torch.Tensor:
     """x (B, 3, H, W) in 0..1 -> (B, 3 factor^2, H / factor, W / factor) in -1..1, channels last in memory."""
     return F.pixel_unshuffle(x * 2 - 1, factor).contiguous(memory_format=torch.channels_last)
+
+
+def without_weave(x: torch.Tensor) -> torch.Tensor:
+    """x (B, C, H, W), sides multiples of WEAVE -> the same without what repeats every WEAVE pixels over 2 REACH + 1 periods, other than its mean: a comb of notches.
+
+    A network that makes pixels out of channels (pixel shuffle) paints the same dots everywhere where it wants texture and knows none; in a photograph nothing repeats with the grid."""
+    phases = F.pixel_unshuffle(x, WEAVE)
+    mean = F.avg_pool2d(F.pad(phases, (REACH,) * 4, mode="replicate"), 2 * REACH + 1, 1)
+    mean = mean.unflatten(1, (x.shape[1], -1))
+    return x - F.pixel_shuffle((mean - mean.mean(2, keepdim=True)).flatten(1, 2), WEAVE)
 
 
 class ResidualEncoder(nn.Module):
@@ -59,6 +73,7 @@ class Painter(nn.Module):
     x_c ─────────┴── 1/4 ─┬─ 1/8 ─ blocks ─ up ─ + ─ blocks ─ x_hat - x_l
                           │    s ──┘             │
                           └──────────────────────┘
+    What is added to x_c passes ``without_weave``.
     """
 
     def __init__(self, config: PainterConfig) -> None:
@@ -78,9 +93,10 @@ class Painter(nn.Module):
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
 
     def forward(self, x_c: torch.Tensor, s: torch.Tensor, features: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-        """x_c (B, 3, H, W) in 0..1, s (B, latent, H/8, W/8), features (B, F), size (B, 1, 1, 1) of x - x_c -> x_hat (B, 3, H, W), not clipped."""
-        x_l = x_c + size * F.pixel_shuffle(self.linear(s), STRIDE).float()
+        """x_c (B, 3, H, W) in 0..1, sides multiples of 16, s (B, latent, H/8, W/8), features (B, F), size (B, 1, 1, 1) of x - x_c -> x_hat (B, 3, H, W), not clipped."""
+        linear = size * F.pixel_shuffle(self.linear(s), STRIDE).float()
+        x_l = x_c + linear
         h4 = self.block4(self.stem(torch.cat([unshuffled(x_c, 4), unshuffled(x_l, 4)], 1)))
         h8 = self.down(F.pixel_unshuffle(h4, 2)) + self.latent(s) + self.task(features)[:, :, None, None]
         h = F.pixel_shuffle(self.up(self.body8(h8)), 2) + h4
-        return x_l + size * F.pixel_shuffle(self.head(self.body4(h)).float(), 4)
+        return x_c + without_weave(linear + size * F.pixel_shuffle(self.head(self.body4(h)).float(), 4))

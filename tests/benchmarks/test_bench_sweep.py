@@ -181,4 +181,4 @@ def test_emphasis(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     default = restore.EMPHASIS
     table = emphasis.measure(codec.load(threads=1), [folder / "a.png"], [20.0], MetricOptions())
     assert table.emphasis.tolist() == list(emphasis.FACTORS) and table.rmse.nunique() == len(emphasis.FACTORS)
-    assert restore.EMPHASIS == default in table.emphasis.tolist()
+    assert default == restore.EMPHASIS

@@ -9,6 +9,7 @@ from codec.api import Codec
 from codec.bitstream.container import parse
 from codec.errors import CodecError, UnsupportedError
 from codec.models.context import Context, everywhere, grid
+from codec.models.painter import without_weave
 from codec.models.restorer import Condition
 from codec.restoration import restore
 from codec.restoration.consistency import CELL, stream_agreement
@@ -175,7 +176,7 @@ def test_agreement_brings_latents_nearer_to_what_was_sent():
     assert outside(stream_agreement(net, sent_v, position)(disturbed)) < 0.5 * outside(disturbed) > 0
 
 
-@pytest.mark.parametrize("task, painted", [(2.0, restore.EMPHASIS), (8.0, 1.0)])
+@pytest.mark.parametrize("task, painted", [(2.0, 1.2), (0.5, 0.9), (7.0, 1.3), (8.0, 1.0)])
 def test_what_is_painted_into_a_stream_is_emphasised(monkeypatch, task, painted):
     """A decoded picture gets more of it, an enlarged one what the network says."""
     net = network()
@@ -185,6 +186,20 @@ def test_what_is_painted_into_a_stream_is_emphasised(monkeypatch, task, painted)
     monkeypatch.setattr(restore, "paint", lambda net, s, condition, step: condition.x_c + 0.1)
     x_hat = restore.restore("perceptual", net, known, restore.Options(), 0, lambda done: None)
     assert torch.allclose(x_hat, x + 0.1 * painted, atol=1e-6)
+
+
+def test_what_repeats_with_the_grid_is_not_painted():
+    """A pattern of 4, 8 or 16 pixels goes, its mean, noise and a pattern of another period stay."""
+    torch.manual_seed(0)
+    noise, mean = torch.randn(1, 3, 320, 320), 0.3
+    for period in (4, 8, 16):
+        dots = torch.randn(1, 3, period, period).repeat(1, 1, 320 // period, 320 // period)
+        dots -= dots.mean((2, 3), keepdim=True)
+        assert torch.allclose(without_weave(dots + mean), torch.full_like(dots, mean), atol=1e-5)
+    kept = without_weave(noise).square().mean() / noise.square().mean()
+    assert kept > 0.9
+    other = torch.sin(torch.arange(320) * (2 * torch.pi / 10)).expand(1, 3, 320, 320)
+    assert without_weave(other).square().mean() > 0.9 * other.square().mean()
 
 
 def test_windows_of_the_painter_leave_no_seam(monkeypatch):
