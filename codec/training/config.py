@@ -13,14 +13,15 @@ from codec.models.config import Group, VQVAEConfig
 class TrainConfig:
     """One run of the perceptual stage.
 
-    steps: optimiser steps; batch: crops per step over all processes; crop: their side in pixels, 0 < crop_late: side
-    in the last part of the run, which starts at ``late`` (fraction of the steps); lr: of Adam; lr_muon: of Muon for the 1x1 convolutions between hidden layers of g_a and g_s (0: Adam for them too); lr_linear: factor for lapped filters and KLT; lr_gain: factor for step
-    sizes; warmup: steps; ema: decay; clip: gradient norm; bf16: autocast of the networks; start_crops: crops that
+    steps: optimiser steps at most (0: the time alone decides); seconds: of training (0: the steps alone decide); batch: crops per step over all processes; crop: their side in pixels, 0 < crop_late: side
+    in the last part of the run, which starts at ``late`` (share of the run); lr: of Adam; lr_muon: of Muon for the 1x1 convolutions between hidden layers of g_a and g_s (0: Adam for them too); lr_linear: factor for lapped filters and KLT; lr_gain: factor for step
+    sizes; warmup: steps; hold: share of the run after which the rates fall to 0; ema: decay; clip: gradient norm; bf16: autocast of the networks; start_crops: crops that
     the start values are computed from; validate, save: steps between; keep: steps between weights that
     are kept for a curve (a multiple of validate; 0: none).
     """
 
     steps: int = 30000
+    seconds: float = 0.0
     batch: int = 8
     crop: int = 128
     crop_late: int = 256
@@ -30,6 +31,7 @@ class TrainConfig:
     lr_linear: float = 0.01
     lr_gain: float = 0.2
     warmup: int = 300
+    hold: float = 0.4
     ema: float = 0.999
     clip: float = 1.0
     bf16: bool = True

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +27,8 @@ DECODERS = ("ldm", "perceptual", "gan")
 BEGIN = {
     "autoencoder": None,
     "ldm": "autoencoder",
-    "perceptual": "autoencoder",
-    "gan": "perceptual",
+    "perceptual": "ldm",
+    "gan": "ldm",
 }  # what each network begins with
 END = "part-0.safetensors"  # written when a run of the semantic stage ends
 
@@ -50,9 +52,22 @@ class Stage:
     def run(self) -> None:
         if not self.finished():
             print(f"codec.training.{self.command}", *self.arguments, file=sys.stderr, flush=True)
-            subprocess.run(
-                [sys.executable, "-m", f"codec.training.{self.command}", *map(str, self.arguments)], check=True
+            began = time.perf_counter()
+            run([sys.executable, "-m", f"codec.training.{self.command}", *map(str, self.arguments)])
+            print(
+                f"codec.training.{self.command} took {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True
             )
+
+
+def run(command: list[str]) -> None:
+    """Runs a stage to its end. Ctrl-C is the stage's to answer: it saves what it has. Raises CalledProcessError."""
+    held = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        found = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+        if code := found.wait():
+            raise subprocess.CalledProcessError(code, command)
+    finally:
+        signal.signal(signal.SIGINT, held)
 
 
 def stages(args: argparse.Namespace) -> list[Stage]:
@@ -225,7 +240,7 @@ def main() -> None:
         for stage in stages(args):
             stage.run()
     except subprocess.CalledProcessError as error:
-        raise SystemExit(f"{error.cmd[2]} failed; started again, this goes on from there") from None
+        raise SystemExit(f"{error.cmd[2]} did not end; started again, this goes on from there") from None
 
 
 if __name__ == "__main__":

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import math
+import signal
+import sys
+import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,10 +20,34 @@ from torch import nn
 from tqdm import tqdm
 
 from codec.training.optim import Ema
-from codec.training.processes import Clock, rank_and_world
+from codec.training.processes import Clock, average, rank_and_world
 from codec.training.run import Run
 
-DIVERGED = 50.0  # a run ends when its mean loss is more than so many times the least
+GOOD = 4  # rows of the log between states to go back to
+RETURNS = 5  # times that a run goes back before it gives up
+LINES = 30.0  # seconds between lines where there is no terminal
+
+
+@dataclass(frozen=True)
+class Done:
+    """How far a run is: steps, and its share, 0..1, of the steps or of the time, whichever ends it."""
+
+    steps: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Every:
+    """How often something happens: every so many steps, or seconds of training; 0: only at the end."""
+
+    steps: int = 0
+    seconds: float = 0.0
+
+
+def warm_hold_fall(done: Done, warmup: int, hold: float) -> float:
+    """Factor of the rates: warm-up in steps, constant, then a half cosine to 0 from the share ``hold`` on."""
+    fall = 0.0 if done.share < hold else min(1.0, (done.share - hold) / max(1 - hold, 1e-9))
+    return min(1.0, (done.steps + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * fall))
 
 
 class Stage(ABC):
@@ -29,25 +61,33 @@ class Stage(ABC):
     optimisers: list[torch.optim.Optimizer]
     clip: tuple[list[nn.Parameter], float] | None = None  # whose gradients are clipped, and their largest norm
     facts: dict[str, Any] = {}  # noqa: RUF012  for the checkpoint: what is needed to read it
+    away = 10.0  # a loss of more than so many times the least means that the run diverges
 
     @abstractmethod
-    def rate(self, step: int) -> float:
+    def rate(self, done: Done) -> float:
         """Factor of the peak rates."""
 
     @abstractmethod
-    def step(self, step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    def step(self, done: Done, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Leaves gradients, the same in all processes -> what the log shows the means of, the loss first."""
 
     @abstractmethod
     def validate(self) -> Iterable[dict[str, float]]:
         """Rows for validation.csv, of the averaged weights; only the first process asks."""
 
-    def after(self, done: int) -> None:  # noqa: B027  a hook
+    def moving(self) -> list[torch.optim.Optimizer]:
+        """The optimisers that have gradients after a step."""
+        return self.optimisers
+
+    def after(self, steps: int) -> None:  # noqa: B027  a hook
         """Called when the weights have moved."""
 
-    def logged(self, done: int) -> bool:
+    def logged(self, steps: int) -> bool:
         """Whether the log has a row for this step; the last one has."""
-        return done % 50 == 0
+        return steps % 50 == 0
+
+    def keep(self, steps: int, seconds: float) -> None:  # noqa: B027  a hook
+        """Called before a validation, with the averaged weights in place."""
 
     def state(self) -> dict[str, Any]:
         """More to keep in a checkpoint."""
@@ -57,66 +97,166 @@ class Stage(ABC):
         """Takes it back."""
 
 
-def run_stage(
-    stage: Stage,
-    run: Run,
-    config: Any,
-    device: torch.device | str,
-    stop_at: int | None = None,
-    keep: Callable[[int, float], None] | None = None,
-) -> None:
-    """Begins or resumes a training, up to ``config.steps`` or ``stop_at``; the module has the averaged weights then.
+class Loop:
+    """A training that begins, or goes on from its folder.
 
-    config: steps, ema, seed, validate, save. keep(step, seconds): called before a validation. Raises SystemExit where the
-    loss runs away: what a checkpoint has from before that is kept.
+    config: steps (at most; 0: time alone decides), seconds (of training, 0: steps alone decide), ema, seed. After ``run`` the
+    module has the averaged weights.
     """
-    (rank, _), module, state = rank_and_world(), stage.module, run.load()
-    ema = Ema(module, config.ema)
-    if state is not None:
-        module.load_state_dict(state["model"])
+
+    def __init__(self, stage: Stage, run: Run, config: Any, device: torch.device | str) -> None:
+        self.stage, self.notes, self.config, self.device = stage, run, config, torch.device(device)
+        self.steps, self.spent, self.damping, self._returns = 0, 0.0, 1.0, 0
+        self.ema = Ema(stage.module, config.ema)
+        self._rows = 0
+        state = run.load()
+        if state is not None:
+            self.steps, self.spent = state["step"], state.get("spent", 0.0)
+            self._take(state)
+        self.clock = Clock(device, 0.0 if state is None else state["seconds"])
+        self._good = self._kept()
+
+    def _kept(self) -> dict[str, Any]:
+        """A copy of all that the next step depends on."""
+        stage = self.stage
+        found = {"model": stage.module.state_dict(), "ema": self.ema.mean, "damping": self.damping}
+        return copy.deepcopy({**found, "optimisers": [o.state_dict() for o in stage.optimisers], **stage.state()})
+
+    def _take(self, state: dict[str, Any]) -> None:
+        stage, self.damping = self.stage, state.get("damping", 1.0)
+        stage.module.load_state_dict(state["model"])
         for opt, saved in zip(stage.optimisers, state["optimisers"], strict=True):
-            opt.load_state_dict(saved)
-        for mean, saved in zip(ema.mean, state["ema"], strict=True):
-            mean.copy_(saved)
+            opt.load_state_dict(copy.deepcopy(saved))
+        with torch.no_grad():
+            for mean, saved in zip(self.ema.mean, state["ema"], strict=True):
+                mean.copy_(saved)
         stage.restore(state)
-    first, last = 0 if state is None else state["step"], min(config.steps, stop_at or config.steps)
-    clock, least = Clock(device, 0.0 if state is None else state["seconds"]), np.inf
-    seen: list[torch.Tensor] = []
-    bar = tqdm(range(first, last), initial=first, total=last, disable=None if rank == 0 else True)
-    for step in bar:
-        rng = np.random.default_rng((config.seed, step, rank))
+
+    def save(self) -> None:
+        at = {"step": self.steps, "seconds": self.clock.seconds(), "spent": self.spent}
+        self.notes.save({**self.stage.facts, **at, **self._kept()})
+
+    def _share(self) -> float:
+        """Of the run, 0..1, the same in all processes."""
+        by_time = torch.tensor([self.spent / self.config.seconds if self.config.seconds else 0.0])
+        if rank_and_world()[1] > 1:
+            by_time = by_time.to(self.device)
+            average([by_time])
+        return max(float(by_time), self.steps / self.config.steps if self.config.steps else 0.0)
+
+    def run(self, validate: Every, save: Every, stop_at: int | None = None) -> None:
+        """Runs to the end, or up to ``stop_at`` steps. Raises SystemExit where the loss keeps running away, and after an interrupt, which saves the run."""
+        rank, world = rank_and_world()
+        last = min(self.config.steps or sys.maxsize, stop_at or sys.maxsize)
+        total, unit = (round(self.config.seconds), "s") if self.config.seconds else (last, "step")
+        seen: list[torch.Tensor] = []
+        validated = saved = said = self.spent
+        least, began, share = math.inf, time.perf_counter() - self.spent, self._share()
+        bar = tqdm(total=total, unit=unit, disable=None if rank == 0 else True)
+        with bar, interrupts(world == 1) as asked:
+            while share < 1 and self.steps < last and not asked.is_set():
+                found = self._step(Done(self.steps, share), rank)
+                seen.append(torch.stack([value.detach().float().mean() for value in found.values()]))
+                self.steps += 1
+                if self.device.type == "cpu":
+                    self.spent = time.perf_counter() - began
+                if logged := self.steps >= last or self.stage.logged(self.steps):
+                    means = torch.stack(seen).mean(0)
+                    average([means])
+                    row, seen = dict(zip(found, means.tolist(), strict=True)), []  # waits for the device
+                    self.spent = time.perf_counter() - began
+                    seconds = self.clock.seconds()
+                    self.notes.row("log", self.steps, {**row, "seconds": seconds})
+                    least, said = self._look(row, least, said, bar)
+                if world == 1 or logged:
+                    share = self._share()
+                if due(validate, self.steps, self.spent - validated, share >= 1):
+                    validated = self.spent
+                    self._validate(rank)
+                    began = time.perf_counter() - self.spent
+                if due(save, self.steps, self.spent - saved, share >= 1 or self.steps >= last):
+                    saved = self.spent
+                    self.save()
+                    began = time.perf_counter() - self.spent
+                bar.update(min(total, round(self.spent) if unit == "s" else self.steps) - bar.n)
+            if asked.is_set():
+                self.save()
+        if asked.is_set():
+            raise SystemExit(f"stopped after step {self.steps}; the same command goes on from there")
+        self.ema.swap()
+
+    def _step(self, done: Done, rank: int) -> dict[str, torch.Tensor]:
+        stage, rng = self.stage, np.random.default_rng((self.config.seed, done.steps, rank))
         torch.manual_seed(int(rng.integers(2**62)))
-        found = stage.step(step, rng)
+        rate = stage.rate(done) * self.damping
+        for group in (g for opt in stage.optimisers for g in opt.param_groups):
+            group["lr"] = group["peak"] * rate
+        found = stage.step(done, rng)
         if stage.clip is not None:
             found = {**found, "grad_norm": torch.nn.utils.clip_grad_norm_(*stage.clip)}
-        for opt in stage.optimisers:
-            for group in opt.param_groups:
-                group["lr"] = group["peak"] * stage.rate(step)
+        for opt in stage.moving():
             opt.step()
-        ema.update(step)
-        seen.append(torch.stack([value.detach().mean() for value in found.values()]))
-        done = step + 1
-        stage.after(done)
-        if stage.logged(done) or done == last:
-            means = dict(zip(found, torch.stack(seen).mean(0).tolist(), strict=True))
-            run.row("log", done, {**means, "seconds": clock.seconds()})
-            loss = next(iter(means.values()))
-            bar.set_postfix(loss=f"{loss:.3f}")
-            seen, least = [], min(least, loss)
-            if not loss <= DIVERGED * least:  # also for NaN
+        self.ema.update(done.steps)
+        stage.after(done.steps + 1)
+        return found
+
+    def _look(self, row: dict[str, float], least: float, said: float, bar: tqdm) -> tuple[float, float]:
+        """Goes back if the loss ran away, keeps a state to go back to now and then -> the least loss, and when a line was last printed."""
+        loss = next(iter(row.values()))
+        if bar.disable and self.spent - said >= LINES and rank_and_world()[0] == 0:
+            said = self.spent
+            values = ", ".join(f"{k} {v:.4g}" for k, v in row.items())
+            print(f"step {self.steps}, {self.spent:.0f} s: {values}", file=sys.stderr, flush=True)
+        bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        if not loss <= self.stage.away * least:  # also for NaN
+            self._returns += 1
+            if self._returns > RETURNS:
                 raise SystemExit(
-                    f"the loss ran away, from {least:.3g} to {loss:.3g}, before step {done}: begin again with lower rates"
+                    f"the loss ran away {self._returns} times, the last time from {least:.3g} to {loss:.3g} before step "
+                    f"{self.steps}: begin again with lower rates"
                 )
-        if done % config.validate == 0 or done == config.steps:
-            ema.swap()
-            if rank == 0:
-                if keep is not None:
-                    keep(done, clock.seconds())
-                for row in stage.validate():
-                    run.row("validation", done, {**row, "seconds": clock.seconds()})
-            ema.swap()
-        if done % config.save == 0 or done == last:
-            kept = {"step": done, "seconds": clock.seconds(), "model": module.state_dict(), "ema": ema.mean}
-            optimisers = [opt.state_dict() for opt in stage.optimisers]
-            run.save({**stage.facts, **kept, "optimisers": optimisers, **stage.state()})
-    ema.swap()
+            damping = self.damping / 2
+            self._take(self._good)
+            self.damping = damping
+            tqdm.write(
+                f"the loss ran away before step {self.steps}: back to the last good state, at {damping:g} of the rates",
+                file=sys.stderr,
+            )
+            return least, said
+        self._rows += 1
+        if self._rows % GOOD == 0:
+            self._good = self._kept()
+        return min(least, loss), said
+
+    def _validate(self, rank: int) -> None:
+        self.ema.swap()
+        if rank == 0:
+            self.stage.keep(self.steps, self.clock.seconds())
+            for row in self.stage.validate():
+                self.notes.row("validation", self.steps, {**row, "seconds": self.clock.seconds()})
+        self.ema.swap()
+
+
+def due(every: Every, steps: int, seconds: float, ended: bool) -> bool:
+    """seconds: since the last time."""
+    return ended or bool(every.steps and steps % every.steps == 0) or bool(every.seconds and seconds >= every.seconds)
+
+
+@contextmanager
+def interrupts(wanted: bool) -> Iterator[threading.Event]:
+    """Within it Ctrl-C sets the event instead of raising; the second one raises. Outside the main thread, and if not ``wanted``, nothing changes."""
+    asked = threading.Event()
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    held = signal.getsignal(signal.SIGINT)
+
+    def handle(*_: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, held)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, held)

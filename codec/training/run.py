@@ -15,6 +15,8 @@ import torch
 from codec.training.data.cache import RUN_FILES, check_ours
 from codec.training.processes import hardware
 
+FREE = {"steps", "seconds", "validate", "save", "every", "keep"}  # settings that may differ when a run goes on
+
 
 class Run:
     """Folder of one run: last.pt (all state), log.csv, validation.csv, config.json, hardware.json, TensorBoard events.
@@ -27,12 +29,25 @@ class Run:
         if main:
             check_ours(folder, RUN_FILES, "those of a training run")
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1))
+            given, held = json.loads(json.dumps(dataclasses.asdict(config))), folder / "config.json"
+            if (folder / "last.pt").exists() and held.exists():
+                self._check_same(json.loads(held.read_text()), given)
+            held.write_text(json.dumps(given, indent=1))
             self._note(hardware(device))
             with contextlib.suppress(ImportError):
                 from torch.utils.tensorboard import SummaryWriter
 
                 self.board = SummaryWriter(str(folder))
+
+    def _check_same(self, begun: dict[str, Any], given: dict[str, Any]) -> None:
+        """Raises SystemExit where a run would go on with other settings."""
+        for name in sorted(set(begun) & set(given) - FREE):
+            if begun[name] != given[name]:
+                same = f"{name} = {begun[name]}, not {given[name]}"
+                what = f"other settings of {name}" if isinstance(given[name], dict) else same
+                raise SystemExit(
+                    f"the run in {self.folder} was begun with {what}; give the same, or name another folder with --out"
+                )
 
     def _note(self, machine: dict[str, object]) -> None:
         """Adds a machine to those that the run has been on."""

@@ -3,8 +3,10 @@
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import matplotlib.cbook
 import numpy as np
@@ -26,7 +28,7 @@ from tests.support.tiny import RECIPE, feature_networks
 def one_process(monkeypatch):
     """Stages run in this process, which has torch already."""
 
-    def run(command, check):
+    def run(command):
         with monkeypatch.context() as here:
             here.setattr(sys, "argv", command[2:])
             try:
@@ -35,7 +37,7 @@ def one_process(monkeypatch):
                 print(error, file=sys.stderr)
                 raise subprocess.CalledProcessError(1, command) from None
 
-    monkeypatch.setattr(everything.subprocess, "run", run)
+    monkeypatch.setattr(everything, "run", run)
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_weights_come_out_of_photographs_and_a_second_call_changes_nothing(tmp_p
     assert zoo.read_labels(out / "label-1007.safetensors").names == ("lying", "upright")
     manifest = json.loads((out / "manifest.json").read_text())
     assert [s["command"].split(".")[-1] for s in manifest["models"]["1007"]["stages"]] == ["train", "adapt"]
-    assert [len(manifest["semantic"][f"{name}-1007"]["stages"]) for name in everything.DECODERS] == [2, 2, 3]
+    assert [len(manifest["semantic"][f"{name}-1007"]["stages"]) for name in everything.DECODERS] == [2, 3, 3]
     assert manifest["models"]["1007"]["data"].startswith("3 photographs (0.48 megapixels), each also at 0.6")
     assert [len(s["hardware"]) for s in manifest["models"]["1007"]["stages"]] == [1, 1]
     assert "openly licensed" not in json.dumps(manifest)
@@ -96,9 +98,27 @@ def test_weights_come_out_of_photographs_and_a_second_call_changes_nothing(tmp_p
 def test_a_stage_that_fails_is_named(tmp_path, arguments, monkeypatch, capfd):
     (tmp_path / "recipe" / "train.toml").write_text("stepz = 3\n")
     monkeypatch.setattr(sys, "argv", ["everything", *arguments])
-    with pytest.raises(SystemExit, match="codec.training.base.train failed"):
+    with pytest.raises(SystemExit, match="codec.training.base.train did not end"):
         everything.main()
     assert "unknown setting 'stepz'" in capfd.readouterr().err
+
+
+def test_ctrl_c_is_for_the_stage_that_runs(tmp_path, arguments):
+    """It saves its run, the command says how to go on, and no traceback is shown."""
+    recipe = tmp_path / "recipe" / "train.toml"
+    recipe.write_text(recipe.read_text().replace("steps = 2", "steps = 100000"))
+    command = [sys.executable, "-m", "codec.training", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+        log = tmp_path / "runs" / "base" / "log.csv"
+        for _ in range(600):
+            if log.exists() or running.poll() is not None:
+                break
+            time.sleep(0.1)
+        os.killpg(running.pid, signal.SIGINT)
+        said = running.communicate(timeout=60)[1]
+    assert running.returncode == 1 and "Traceback" not in said
+    assert "stopped after step" in said and "codec.training.base.train did not end; started again" in said
+    assert (tmp_path / "runs" / "base" / "last.pt").exists()
 
 
 def test_crops_larger_than_all_photographs_are_refused(tmp_path, arguments):

@@ -36,7 +36,7 @@ from codec.training.config import configure, options
 from codec.training.cuda_graph import Recorded
 from codec.training.data.cache import check_run, data_options
 from codec.training.data.photos import Photos, drawn, to_device, to_tensor
-from codec.training.loop import Stage, run_stage
+from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.losses import rate_distortion
 from codec.training.processes import average, place, rank_and_world
 from codec.training.run import Run
@@ -47,10 +47,11 @@ COUNTED = 256  # positions of a pass whose symbols are counted
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """steps, batch, crop, lr, lr_muon, lr_linear, lr_gain, bf16, validate, save, seed: as in TrainConfig; quantizer: a trellis, or e8 or d4 (for comparison: no file can hold these);
+    """steps, seconds, batch, crop, lr, lr_muon, lr_linear, lr_gain, bf16, validate, save, seed: as in TrainConfig; quantizer: a trellis, or e8 or d4 (for comparison: no file can hold these);
     refresh: steps between new tables; ema: decay; drawn: share of crops that are drawn, not photographed."""
 
     steps: int = 4000
+    seconds: float = 0.0
     batch: int = 4
     crop: int = 192
     lr: float = 6e-4
@@ -285,8 +286,8 @@ class AdaptStage(Stage):
         self._gradients = Recorded(self._backward, record)
         self._held_out = to_tensor(photos.validation_crops(32, 256))
 
-    def rate(self, step: int) -> float:
-        return min(1.0, (step + 1) / self._config.warmup) * (1 - step / self._config.steps)
+    def rate(self, done: Done) -> float:
+        return min(1.0, (done.steps + 1) / self._config.warmup) * (1 - done.share)
 
     def _backward(self, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Leaves gradients -> loss, bits/dim and MSE (B,)."""
@@ -295,7 +296,7 @@ class AdaptStage(Stage):
         loss.backward()
         return loss.detach(), bpd.detach(), mse.detach()
 
-    def step(self, step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    def step(self, done: Done, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         config, count = self._config, max(1, self._config.batch // self._world)
         x = self._photos.batch(rng, count, config.crop, self._device)
         if number := int(config.drawn * count + rng.random()):
@@ -305,11 +306,11 @@ class AdaptStage(Stage):
         average(p.grad for p in self.module.parameters() if p.grad is not None)
         return {"loss": loss, "bits_per_dim": bpd, "rmse": mse.sqrt()}
 
-    def logged(self, done: int) -> bool:
-        return done % self._config.refresh == 0 or done in (10, 30)
+    def logged(self, steps: int) -> bool:
+        return steps % self._config.refresh == 0 or steps in (10, 30)
 
-    def after(self, done: int) -> None:
-        if self.logged(done):
+    def after(self, steps: int) -> None:
+        if self.logged(steps):
             self.sender.count()
 
     def validate(self) -> Iterator[dict[str, float]]:
@@ -330,7 +331,8 @@ def adapt(
     device = model.sd.device
     run = Run(folder, config, rank_and_world()[0] == 0, device)
     sender = make_sender(config.quantizer, device)
-    run_stage(AdaptStage(config, model, sender, photos), run, config, device, stop_at)
+    loop = Loop(AdaptStage(config, model, sender, photos), run, config, device)
+    loop.run(Every(config.validate), Every(config.save), stop_at)
     return sender
 
 

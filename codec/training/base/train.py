@@ -21,7 +21,7 @@ from codec.training.config import TrainConfig, configure, options
 from codec.training.cuda_graph import Recorded
 from codec.training.data.cache import check_run, data_options
 from codec.training.data.photos import Photos, to_device, to_tensor
-from codec.training.loop import Stage, run_stage
+from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.losses import rate_distortion
 from codec.training.optim import Muon
 from codec.training.processes import place, rank_and_world
@@ -31,10 +31,10 @@ from codec.zoo import read_model
 LEVELS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)  # of the validation
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Factor 0..1: linear warm-up, constant, then linear to 0 over the last 60 %."""
-    done = step / config.steps
-    return min(1.0, (step + 1) / config.warmup) * min(1.0, (1 - done) / 0.6)
+def learning_rate(done: Done, config: TrainConfig) -> float:
+    """Factor 0..1: linear warm-up, constant, then linear to 0 from ``hold`` on."""
+    fall = 1.0 if done.share < config.hold else (1 - done.share) / (1 - config.hold)
+    return min(1.0, (done.steps + 1) / config.warmup) * fall
 
 
 class Rates(Protocol):
@@ -147,8 +147,8 @@ def start_values(model: VQVAE, photos: Photos, config: TrainConfig) -> None:
 class BaseStage(Stage):
     """Transforms, step sizes and prior, at qualities that are spread evenly."""
 
-    def __init__(self, model: VQVAE, photos: Photos, config: TrainConfig, device: torch.device) -> None:
-        self._world, self.module, self._config = rank_and_world()[1], model, config
+    def __init__(self, model: VQVAE, photos: Photos, config: TrainConfig, device: torch.device, run: Run) -> None:
+        self._world, self.module, self._config, self._run = rank_and_world()[1], model, config, run
         self._photos, self._device = photos, device
         self.optimisers = optimisers(model, config)
         self.clip = list(model.parameters()), config.clip
@@ -157,8 +157,12 @@ class BaseStage(Stage):
         self._gradients = Recorded(self._backward, record=device.type == "cuda" and self._world == 1)
         self._crops = to_tensor(photos.validation_crops(32, 256))
 
-    def rate(self, step: int) -> float:
-        return learning_rate(step, self._config)
+    def rate(self, done: Done) -> float:
+        return learning_rate(done, self._config)
+
+    def keep(self, steps: int, seconds: float) -> None:
+        if self._config.keep and steps % self._config.keep == 0:
+            self._run.keep(self.module, steps, seconds)
 
     def _backward(self, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Leaves gradients -> loss, bits/dim and MSE (B,)."""
@@ -169,9 +173,9 @@ class BaseStage(Stage):
         loss.backward()
         return loss.detach(), bpd.detach(), mse.detach()
 
-    def step(self, step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    def step(self, done: Done, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         config = self._config
-        late = step >= config.late * config.steps
+        late = done.share >= config.late
         size = config.crop_late if late else config.crop
         count = max(1, config.batch * config.crop**2 // size**2) if late else config.batch
         count = max(1, count // self._world)
@@ -202,7 +206,7 @@ def train(
     device: torch.device | str = "cpu",
     cache: Path | None = None,
 ) -> VQVAE:
-    """Runs to ``config.steps`` (or ``stop_at``) and returns the averaged model on ``device``.
+    """Runs to the end (or to ``stop_at`` steps) and returns the averaged model on ``device``.
 
     ``begin`` sets the start values of a new run; ``cache``: of the photographs, in ``folder`` if None.
     """
@@ -216,11 +220,8 @@ def train(
         begin(model, photos, config)
     model.to(device)
 
-    def keep(done: int, seconds: float) -> None:
-        if config.keep and done % config.keep == 0:
-            run.keep(model, done, seconds)
-
-    run_stage(BaseStage(model, photos, config, device), run, config, device, stop_at, keep)
+    loop = Loop(BaseStage(model, photos, config, device, run), run, config, device)
+    loop.run(Every(config.validate), Every(config.save), stop_at)
     return model
 
 

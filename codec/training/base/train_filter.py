@@ -21,7 +21,7 @@ from codec.models.transforms import level_features
 from codec.training.base.decoded import Decoded
 from codec.training.config import configure, options
 from codec.training.data.shards import VALIDATION
-from codec.training.loop import Stage, run_stage
+from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.optim import Muon
 from codec.training.processes import place
 from codec.training.run import Run
@@ -30,9 +30,10 @@ from codec.training.shipping.ship import record_filter
 
 @dataclass(frozen=True)
 class FilterConfig:
-    """steps, batch, crop (pixels, a multiple of 16), lr: of Muon for 1x1 convolutions of the blocks, lr_rest: of Adam for the rest; warmup, ema, clip, seed: of the optimiser; width, blocks: of the network; validate, save: steps between."""
+    """steps, seconds, as in TrainConfig; batch, crop (pixels, a multiple of 16), lr: of Muon for 1x1 convolutions of the blocks, lr_rest: of Adam for the rest; warmup, ema, clip, seed: of the optimiser; width, blocks: of the network; validate, save: steps between."""
 
     steps: int = 12000
+    seconds: float = 0.0
     batch: int = 8
     crop: int = 128
     lr: float = 0.01
@@ -126,11 +127,10 @@ class FilterStage(Stage):
         self.clip = rest, config.clip
         self.facts = {"filter": dataclasses.asdict(config)}
 
-    def rate(self, step: int) -> float:
-        config = self._config
-        return min(1.0, (step + 1) / config.warmup) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    def rate(self, done: Done) -> float:
+        return min(1.0, (done.steps + 1) / self._config.warmup) * 0.5 * (1 + math.cos(math.pi * done.share))
 
-    def step(self, step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    def step(self, done: Done, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         batch = self._store.draw(rng, self._config.batch, self._config.crop)
         after, before = errors(self.module, batch, self._anchors)
         loss = (after * torch.from_numpy(np.exp(-np.polyval(self._curve, batch.level))).to(after)).mean()
@@ -138,8 +138,8 @@ class FilterStage(Stage):
         loss.backward()
         return {"loss": loss, "change": 100 * (after / before).log()}
 
-    def logged(self, done: int) -> bool:
-        return done % 100 == 0
+    def logged(self, steps: int) -> bool:
+        return steps % 100 == 0
 
     def validate(self) -> Iterator[dict[str, float]]:
         yield validate(self.module, self._store, self._anchors)
@@ -156,7 +156,8 @@ def train(
     """Runs or resumes a training; returns the filter with averaged weights, on ``device``."""
     torch.manual_seed(config.seed)
     net = Filter(config.width, config.blocks, store.features).to(device, memory_format=torch.channels_last)
-    run_stage(FilterStage(config, net, store, anchors), Run(out, config, True, device), config, device, stop_at)
+    loop = Loop(FilterStage(config, net, store, anchors), Run(out, config, True, device), config, device)
+    loop.run(Every(config.validate), Every(config.save), stop_at)
     return net
 
 

@@ -10,6 +10,7 @@ import argparse
 import csv
 import dataclasses
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +23,13 @@ from codec.models.context import ClassConditioner
 from codec.models.restorer import Condition, Restorer
 from codec.training.config import configure
 from codec.training.data.shards import VALIDATION
+from codec.training.loop import Done, Every, Loop, Stage, warm_hold_fall
 from codec.training.processes import place
 from codec.training.restoration.batches import Batch, Store
 from codec.training.restoration.crops import every
-from codec.training.restoration.loop import Loop
 from codec.training.restoration.perception import VGG16, Perception
 from codec.training.restoration.train import FLOOR
+from codec.training.run import Run
 
 SUBJECTS = Path(__file__).parents[1] / "recipe" / "subjects.csv"
 
@@ -61,7 +63,7 @@ def subjects(path: Path, names: list[str]) -> tuple[tuple[str, ...], torch.Tenso
     return labels, torch.tensor(found)
 
 
-class LabelTrainer:
+class LabelStage(Stage):
     """Tokens of the labels, their step and their validation."""
 
     def __init__(
@@ -87,8 +89,14 @@ class LabelTrainer:
         )
         torch.manual_seed(config.seed)
         self.conditioner = ClassConditioner(count, config.tokens, net.denoiser.config.context).to(store.device)
-        self.opt = torch.optim.Adam(self.conditioner.parameters(), lr=config.lr)
-        self.loop = Loop(folder, config, {"labels": self.conditioner}, [self.opt], self.conditioner)
+        self.module, self.folder = self.conditioner, folder
+        self.optimisers = [
+            torch.optim.Adam([{"params": self.conditioner.parameters(), "peak": config.lr}], lr=config.lr)
+        ]
+        self.loop = Loop(self, Run(folder, config, True, store.device), config, store.device)
+
+    def rate(self, done: Done) -> float:
+        return warm_hold_fall(done, self.config.warmup, self.config.hold)
 
     def labelled(self, batch: Batch, label: torch.Tensor) -> Condition:
         """What is known of the batch, with the tokens of ``label`` (B,)."""
@@ -106,19 +114,18 @@ class LabelTrainer:
         plain = (batch.x - batch.x_c).square().mean((1, 2, 3))
         return distance + self.config.mse * (x_hat - batch.x).square().mean((1, 2, 3)) / (plain + FLOOR)
 
-    def step(self, rng: np.random.Generator, done: float) -> dict[str, torch.Tensor]:
+    def step(self, done: Done, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         which = rng.permutation(np.flatnonzero((self.label[self.store.photo] >= 0).numpy()))[: self.config.batch]
         batch = self.store.draw(rng, len(which), self.config.window, 0.0, which)
         loss = self.loss(
             batch, self.labelled(batch, self.label[self.store.photo[torch.from_numpy(which)]].to(self.store.device))
         ).mean()
-        self.opt.zero_grad(set_to_none=True)
+        self.conditioner.zero_grad(set_to_none=True)
         loss.backward()
-        self.opt.step()
         return {"loss": loss}
 
     @torch.no_grad()
-    def validate(self) -> dict[str, float]:
+    def validate(self) -> Iterator[dict[str, float]]:
         """Change of the loss by labels, in percent, on held-out crops: the right ones, and others."""
         totals = np.zeros(3)
         for first in range(0, len(self.held_out), 4):
@@ -132,23 +139,23 @@ class LabelTrainer:
             ):
                 torch.manual_seed(first)
                 totals[k] += self.loss(batch, condition).sum().item()
-        return {
+        yield {
             "right": 100 * (totals[1] / max(totals[0], 1e-9) - 1),
             "wrong": 100 * (totals[2] / max(totals[0], 1e-9) - 1),
         }
 
     def run(self, names: tuple[str, ...]) -> None:
-        self.loop.run(self.step, self.validate, self.config.every)
-        self.loop.ema.swap()
+        every = Every(seconds=self.config.every)
+        self.loop.run(every, every)
         said = {
             "names": json.dumps(names),
             "config": json.dumps(dataclasses.asdict(self.config)),
-            "step": str(self.loop.step_number),
+            "step": str(self.loop.steps),
             "seconds": f"{self.loop.spent:.1f}",
         }
         save_file(
             {"tokens": self.conditioner.tokens.detach().cpu().contiguous()},
-            self.loop.notes.folder / "part-0.safetensors",
+            self.folder / "part-0.safetensors",
             said,
         )
 
@@ -183,7 +190,7 @@ def main() -> None:
         )
         centroids = model.vqvae.tokens.centroids(model.vqvae.sd).float()
         vgg = Perception(VGG16, args.vgg, args.heads).to(device)
-        LabelTrainer(config, net, store, held_out, label, len(names), vgg, centroids, args.out).run(names)
+        LabelStage(config, net, store, held_out, label, len(names), vgg, centroids, args.out).run(names)
 
 
 if __name__ == "__main__":

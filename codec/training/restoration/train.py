@@ -13,8 +13,10 @@ import argparse
 import dataclasses
 import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,10 +34,11 @@ from codec.restoration.restore import SIGMA_MAX, SIGMA_MIN
 from codec.training.config import configure
 from codec.training.cuda_graph import Recorded
 from codec.training.data.shards import VALIDATION
+from codec.training.loop import Done, Every, Loop, Stage, warm_hold_fall
 from codec.training.processes import place
 from codec.training.restoration.batches import Batch, Store
-from codec.training.restoration.loop import Loop
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
+from codec.training.run import Run
 
 FOUND = ("loss", "mse", "lpips_vgg", "elbo", "verdict", "judged")  # loss: without the verdict
 STAGES = ("autoencoder", "ldm", "perceptual", "gan")
@@ -88,8 +91,10 @@ class RestorationConfig:
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
 
 
-class Trainer:
+class RestorationStage(Stage):
     """One stage: its networks, step and validation."""
+
+    away = 3.5
 
     def __init__(
         self,
@@ -138,15 +143,19 @@ class Trainer:
         self.net.requires_grad_(False)
         for part in trained:
             part.requires_grad_(True)
-        self.params = [p for p in self.net.parameters() if p.requires_grad]
-        self.opt = torch.optim.Adam(self.params, lr=config.lr, betas=(0.9, 0.99), fused=True)
+        params = [p for p in self.net.parameters() if p.requires_grad]
+        self.module, self.clip = self.net, (params, config.clip)
+        self.opt = torch.optim.Adam(params, lr=config.lr, betas=(0.9, 0.99), fused=True)
         self.judge_opt = torch.optim.Adam(
             self.judge.parameters(), lr=config.lr_discriminator, betas=(0.5, 0.99), fused=True
         )
+        self.optimisers = [self.opt, self.judge_opt]
+        for group in (g for o in self.optimisers for g in o.param_groups):
+            group["peak"] = group["lr"]
         self.denoise = Preconditioned(self.net)
         self._judged: bool | None = None
         self._weight = torch.zeros((), device=device)
-        self.loop = Loop(folder, config, {"net": self.net, "judge": self.judge}, [self.opt, self.judge_opt], self.net)
+        self.loop = Loop(self, Run(folder, config, True, device), config, device)
 
     @torch.no_grad()
     def start(self, crops: int = 320) -> None:
@@ -181,22 +190,30 @@ class Trainer:
     def latent_shape(self, x: torch.Tensor) -> torch.Tensor:
         return x.new_empty(len(x), self.config.denoiser.latent, x.shape[2] // 16, x.shape[3] // 16)
 
-    def step(self, rng: np.random.Generator, done: float) -> dict[str, torch.Tensor]:
+    def rate(self, done: Done) -> float:
+        return warm_hold_fall(done, self.config.warmup, self.config.hold)
+
+    def moving(self) -> list[torch.optim.Optimizer]:
+        return self.optimisers if self._judged else [self.opt]
+
+    def state(self) -> dict[str, Any]:
+        return {"judge": self.judge.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.judge.load_state_dict(state["judge"])
+
+    def step(self, done: Done, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         c = self.config
         batch = self.store.draw(rng, c.batch, c.window, c.upscale)
-        judged = self.stage != "perceptual" and done >= c.adversarial_from - AHEAD
+        judged = self.stage != "perceptual" and done.share >= c.adversarial_from - AHEAD
         if judged != self._judged:
             self._judged, self._gradients = (
                 judged,
                 Recorded(self._backward, c.record and self.store.device.type == "cuda"),
             )
-        drawn = self._draw(rng, min(1.0, max(0.0, (done - c.adversarial_from) / RAMP)))
+        drawn = self._draw(rng, min(1.0, max(0.0, (done.share - c.adversarial_from) / RAMP)))
         found = self._gradients(batch.x, batch.x_c, batch.task, batch.tokens, batch.enlarged, *drawn)
-        norm = torch.nn.utils.clip_grad_norm_(self.params, c.clip)
-        self.opt.step()
-        if judged:
-            self.judge_opt.step()
-        return dict(zip(FOUND, found, strict=True)) | {"norm": norm}
+        return dict(zip(FOUND, found, strict=True))
 
     def _draw(self, rng: np.random.Generator, ramp: float) -> list[torch.Tensor]:
         """What chance decides for each crop: whether its context is seen, sigma of the denoiser, whether s comes from the encoder; then the weight of the verdict."""
@@ -282,7 +299,7 @@ class Trainer:
         return x_hat.float().clamp(0, 1).mul(255).round().div(255)
 
     @torch.no_grad()
-    def validate(self) -> dict[str, float]:
+    def validate(self) -> Iterator[dict[str, float]]:
         """RMSE (0..255) and LPIPS on AlexNet of held-out crops, by the level of their streams and for enlargements; with "_c", of what they are restored from."""
         rows: dict[str, list[list[float]]] = {}
         for factor, first in itertools.product((1, *UPSCALES), range(0, len(self.held_out), 8)):
@@ -305,7 +322,7 @@ class Trainer:
                 rows_shown = [torch.cat(list(p[:5]), 2) for p in (batch.x_c, x_hat, batch.x)]
                 sheet = torch.cat(rows_shown, 1).mul(255).byte().permute(1, 2, 0)
                 Image.fromarray(sheet.cpu().numpy()).save(self.folder / "sheet.png")
-        return {
+        yield {
             f"{key}_{name}": v
             for key, values in sorted(rows.items())
             for name, v in zip(("rmse", "lpips", "rmse_c", "lpips_c"), np.mean(values, 0).tolist(), strict=True)
@@ -325,9 +342,10 @@ class Trainer:
         of_channel = total.view(-1, 4).mean(1).sqrt()
         self.net.scale.copy_(of_channel.repeat_interleave(4))  # the same for the four places of a patch
 
-    def run(self) -> None:
-        self.loop.run(self.step, self.validate, self.config.every)
-        self.loop.ema.swap()
+    def run(self, stop_at: int | None = None) -> None:
+        """To the end, or up to ``stop_at`` steps; then the averaged weights are in the folder."""
+        every = Every(seconds=self.config.every)
+        self.loop.run(every, every, stop_at)
         if self.stage == "autoencoder":
             self.measure_scale()
         state = {f"net.{k}": v for k, v in self.net.state_dict().items()} | {
@@ -340,7 +358,7 @@ class Trainer:
                 "stage": self.stage,
                 "anchors": str(self.net.anchors),
                 "config": json.dumps(dataclasses.asdict(self.config)),
-                "step": str(self.loop.step_number),
+                "step": str(self.loop.steps),
                 "seconds": f"{self.loop.spent:.1f}",
             },
         )
@@ -400,7 +418,7 @@ def main() -> None:
         vgg, alex = (
             Perception(trunk, path, args.heads).to(device) for trunk, path in ((VGG16, args.vgg), (ALEXNET, args.alex))
         )
-        Trainer(args.stage, config, store, held_out, vgg, alex, anchors, centroids, args.out, args.begin).run()
+        RestorationStage(args.stage, config, store, held_out, vgg, alex, anchors, centroids, args.out, args.begin).run()
 
 
 if __name__ == "__main__":
