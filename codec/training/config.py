@@ -15,7 +15,7 @@ class TrainConfig:
 
     steps: optimiser steps at most (0: the time alone decides); seconds: of training (0: the steps alone decide); batch: crops per step over all processes; crop: their side in pixels, 0 < crop_late: side
     in the last part of the run, which starts at ``late`` (share of the run); lr: of Adam; lr_muon: of Muon for the 1x1 convolutions between hidden layers of g_a and g_s (0: Adam for them too); lr_linear: factor for lapped filters and KLT; lr_gain: factor for step
-    sizes; warmup: steps; hold: share of the run after which the rates fall to 0; ema: decay; clip: gradient norm; bf16: autocast of the networks; start_crops: crops that
+    sizes; warmup: steps; hold: share of the run after which the rates fall to 0; ema: decay; clip: gradient norm; bf16: autocast of the networks; record: on one card, the step's kernels once, then replayed; start_crops: crops that
     the start values are computed from; validate, save: steps between; keep: steps between weights that
     are kept for a curve (a multiple of validate; 0: none).
     """
@@ -35,6 +35,7 @@ class TrainConfig:
     ema: float = 0.999
     clip: float = 1.0
     bf16: bool = True
+    record: bool = True
     seed: int = 0
     start_crops: int = 1500
     validate: int = 1000

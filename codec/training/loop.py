@@ -160,7 +160,8 @@ class Loop:
                 self.steps += 1
                 if self.device.type == "cpu":
                     self.spent = time.perf_counter() - began
-                if logged := self.steps >= last or self.stage.logged(self.steps):
+                share = self._share() if world == 1 else share
+                if share >= 1 or self.steps >= last or self.stage.logged(self.steps):
                     means = torch.stack(seen).mean(0)
                     average([means])
                     row, seen = dict(zip(found, means.tolist(), strict=True)), []  # waits for the device
@@ -168,7 +169,6 @@ class Loop:
                     seconds = self.clock.seconds()
                     self.notes.row("log", self.steps, {**row, "seconds": seconds})
                     least, said = self._look(row, least, said, bar)
-                if world == 1 or logged:
                     share = self._share()
                 if due(validate, self.steps, self.spent - validated, share >= 1):
                     validated = self.spent

@@ -88,3 +88,23 @@ class Run:
         if self.board:
             for key, value in values.items():
                 self.board.add_scalar(f"{name}/{key}", value, step)
+
+
+def described(folder: Path) -> dict:
+    """What the manifest says of one run: command, settings, and steps, seconds and loss curve up to its checkpoint (a run that was killed logged more than it kept)."""
+    state = torch.load(folder / "last.pt", weights_only=True, map_location="cpu")
+    kinds = {"quantizer": "base.adapt", "filter": "base.train_filter"}  # by what only such a run's checkpoint has
+    command = next((name for key, name in kinds.items() if key in state), "base.train")
+    with open(folder / "log.csv", newline="") as f:
+        rows = [row for row in csv.DictReader(f) if int(row["step"]) <= state["step"]]
+    curve = rows[:: max(1, len(rows) // 40)]
+    if curve and curve[-1] is not rows[-1]:
+        curve.append(rows[-1])
+    return {
+        "command": f"python -m codec.training.{command}",
+        "config": json.loads((folder / "config.json").read_text()),
+        "steps": state["step"],
+        "seconds": round(float(state["seconds"]), 1),
+        "hardware": json.loads(machines.read_text()) if (machines := folder / "hardware.json").exists() else [],
+        "loss_curve": [[int(r["step"]), float(r["loss"])] for r in curve],
+    }

@@ -79,6 +79,7 @@ def test_a_run_for_a_given_time_ends_by_the_clock_and_its_share_rises(tmp_path):
     run = loop(stage, tmp_path / "run", steps=0, seconds=0.3)
     run.run(Every(), Every(seconds=0.1))
     assert 0.3 <= run.spent < 5 and stage.shares == sorted(stage.shares) and stage.shares[0] < 0.1
+    assert f"\n{run.steps}," in (tmp_path / "run" / "log.csv").read_text()
     assert (tmp_path / "run" / "validation.csv").read_text().count("\n") == 2  # header and the end
 
 

@@ -102,8 +102,10 @@ def begin_with(given: VQVAE, model: VQVAE, photos: Photos, config: TrainConfig) 
 
 
 def load_base(path: Path) -> tuple[VQVAE, dict]:
-    """Checkpoint of a run -> model with averaged weights, and the state it came from."""
+    """Checkpoint of a run, or what ``codec.training.base`` left -> model with averaged weights, and the state it came from."""
     state = torch.load(path, weights_only=True, map_location="cpu")
+    if "ema" not in state:
+        return load_kept(path)
     model = VQVAE(model_config(state["config"])).to(memory_format=torch.channels_last)
     model.load_state_dict(state["model"])
     with torch.no_grad():
@@ -148,13 +150,13 @@ class BaseStage(Stage):
     """Transforms, step sizes and prior, at qualities that are spread evenly."""
 
     def __init__(self, model: VQVAE, photos: Photos, config: TrainConfig, device: torch.device, run: Run) -> None:
-        self._world, self.module, self._config, self._run = rank_and_world()[1], model, config, run
+        self._world, self.module, self._config, self.run = rank_and_world()[1], model, config, run
         self._photos, self._device = photos, device
         self.optimisers = optimisers(model, config)
         self.clip = list(model.parameters()), config.clip
         self.facts = {"config": dataclasses.asdict(config.model)}
         self._wrapped = DistributedDataParallel(model) if self._world > 1 else model
-        self._gradients = Recorded(self._backward, record=device.type == "cuda" and self._world == 1)
+        self._gradients = Recorded(self._backward, record=config.record and device.type == "cuda" and self._world == 1)
         self._crops = to_tensor(photos.validation_crops(32, 256))
 
     def rate(self, done: Done) -> float:
@@ -162,7 +164,7 @@ class BaseStage(Stage):
 
     def keep(self, steps: int, seconds: float) -> None:
         if self._config.keep and steps % self._config.keep == 0:
-            self._run.keep(self.module, steps, seconds)
+            self.run.keep(self.module, steps, seconds)
 
     def _backward(self, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Leaves gradients -> loss, bits/dim and MSE (B,)."""

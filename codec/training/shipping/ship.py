@@ -6,7 +6,6 @@ python -m codec.training.shipping.ship --data DIR --adapted RUN/last.pt --out co
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from codec.training.base.tables import Counts, analytic_tables, token_classes, t
 from codec.training.base.train import load_base
 from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos
+from codec.training.run import described
 from codec.training.shipping.manifest import check_id, write_manifest
 from codec.zoo import read_model, write_model
 
@@ -102,7 +102,13 @@ def ship(
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.shipping.ship", description=__doc__.split("\n")[0])
     data_options(ap, "cache in the folder of --adapted")
-    ap.add_argument("--adapted", type=Path, required=True, help="last.pt of a run of codec.training.base.adapt")
+    ap.add_argument(
+        "--adapted",
+        type=Path,
+        required=True,
+        help="last.pt of a run of codec.training.base.adapt, or adapted.pt of codec.training.base",
+    )
+    ap.add_argument("--report", type=Path, help="report.json of codec.training.base, for the record, instead of --base")
     ap.add_argument(
         "--base", type=Path, nargs="*", default=[], help="folders of the runs before it, in order, for the record"
     )
@@ -134,37 +140,20 @@ def main() -> None:
         record(args, Photos(args.data, cache).describe())
 
 
-def stage(folder: Path) -> dict:
-    """What the manifest says of one run: command, settings, and steps, seconds and loss curve up to its checkpoint (a run that was killed logged more than it kept)."""
-    state = torch.load(folder / "last.pt", weights_only=True, map_location="cpu")
-    kinds = {"quantizer": "base.adapt", "filter": "base.train_filter"}  # by what only such a run's checkpoint has
-    command = next((name for key, name in kinds.items() if key in state), "base.train")
-    with open(folder / "log.csv", newline="") as f:
-        rows = [row for row in csv.DictReader(f) if int(row["step"]) <= state["step"]]
-    curve = rows[:: max(1, len(rows) // 40)]
-    if curve and curve[-1] is not rows[-1]:
-        curve.append(rows[-1])
-    return {
-        "command": f"python -m codec.training.{command}",
-        "config": json.loads((folder / "config.json").read_text()),
-        "steps": state["step"],
-        "seconds": round(float(state["seconds"]), 1),
-        "hardware": json.loads(machines.read_text()) if (machines := folder / "hardware.json").exists() else [],
-        "loss_curve": [[int(r["step"]), float(r["loss"])] for r in curve],
-    }
-
-
 def record_filter(weights: Path, model_id: int, folder: Path) -> None:
     """Notes in manifest.json that a model has the filter of a run: its hash, and the run as the last stage."""
     entry = json.loads((weights.parent / "manifest.json").read_text())["models"][str(model_id)]
-    found = stage(folder)
+    found = described(folder)
     entry["stages"] = [s for s in entry["stages"] if s["command"] != found["command"]] + [found]
     write_manifest(weights, "models", str(model_id), {k: v for k, v in entry.items() if k not in ("file", "sha256")})
 
 
 def record(args: argparse.Namespace, photographs: str) -> None:
     """Writes manifest.json beside the weights: file, hash, what it was trained on, and of each stage its recipe, steps, hardware and loss curve."""
-    stages = [stage(folder) for folder in (*args.base, args.adapted.parent)]
+    if args.report:
+        stages = json.loads(args.report.read_text())["stages"]
+    else:
+        stages = [described(folder) for folder in (*args.base, args.adapted.parent)]
     if args.begun_from:
         stages = (
             json.loads((args.out.parent / "manifest.json").read_text())["models"][args.begun_from]["stages"] + stages

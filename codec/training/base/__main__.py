@@ -1,0 +1,185 @@
+"""The perceptual stage in a given time, for a card that is lent for minutes: python -m codec.training.base --data DIR --out DIR --minutes 11 --leave DIR [--begin FILE] [NAME=VALUE ...]
+
+Times the variants of a step and takes the fastest, trains at a constant rate, keeps that state, anneals in a copy, adapts the copy to the trellis and validates. A loss that runs away goes back to the last good
+state. --leave gets the weights of each part in half precision, logs and a report, in files of at most 16 MiB: FROM of --begin is held.pt of one of these, to go on from before the anneal, or a weights file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import itertools
+import json
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from codec.models.vqvae import VQVAE
+from codec.training.base.adapt import AdaptConfig, adapt
+from codec.training.base.train import BaseStage, begin_with, load_begin, start_values
+from codec.training.config import TrainConfig, configure
+from codec.training.data.cache import check_ours, check_outside, data_options
+from codec.training.data.photos import Photos
+from codec.training.loop import Done, Every, Loop
+from codec.training.processes import place
+from codec.training.run import Run, described
+
+SHARES = {
+    "hold": 0.72,
+    "anneal": 0.14,
+    "adapt": 0.09,
+}  # of the time that is left after the start; the rest is for validations and files
+TIMED = 0.05  # share of the time for the choice of a variant
+LARGEST = 16 << 20  # bytes of a file that is left
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to make the same step."""
+
+    bf16: bool
+    record: bool
+
+    def of(self, config: TrainConfig) -> TrainConfig:
+        return dataclasses.replace(config, bf16=self.bf16, record=self.record)
+
+
+def variants(device: torch.device) -> list[Variant]:
+    """The likely fastest first."""
+    return [
+        Variant(b, r) for r, b in itertools.product((True, False) if device.type == "cuda" else (False,), (True, False))
+    ]
+
+
+def timed(stage: BaseStage, seconds: float) -> float:
+    """Steps a second, from a few steps without moving the weights; the first ones, which record and choose algorithms, do not count. 0 where one fails or gives no finite loss."""
+    try:
+        count, losses, began = 0, [], None
+        start = time.perf_counter()
+        while began is None or time.perf_counter() - began < seconds:
+            losses.append(stage.step(Done(count, 0.0), np.random.default_rng(count))["loss"])
+            count += 1
+            if count % 4 == 0 and not torch.isfinite(torch.stack(losses).mean()):
+                return 0.0  # also waits for the device
+            if began is None and (count >= 8 or time.perf_counter() - start > 4 * seconds):
+                began, first = time.perf_counter(), count
+        return (count - first) / (time.perf_counter() - began)
+    except RuntimeError as error:
+        print(f"a variant of the step fails: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 0.0
+
+
+def fastest(
+    model: VQVAE, photos: Photos, config: TrainConfig, run: Run, seconds: float
+) -> tuple[TrainConfig, dict[str, float]]:
+    """Tries every variant -> the settings of the fastest, and steps a second of each."""
+    device, rates = model.sd.device, {}
+    for variant in variants(device):
+        stage = BaseStage(model, photos, variant.of(config), device, run)
+        rates[variant] = timed(stage, seconds / len(variants(device)))
+        model.zero_grad(set_to_none=True)
+    best = max(rates, key=rates.__getitem__)
+    if not rates[best]:
+        raise SystemExit("no variant of the training step works here")
+    names = {f"{'bf16' if v.bf16 else 'float32'}{', recorded' if v.record else ''}": r for v, r in rates.items()}
+    return best.of(config), names
+
+
+def leave(folder: Path, name: str, model: VQVAE, facts: dict[str, Any]) -> None:
+    """Weights in half precision, for ``--begin`` and ``load_kept``: one file, of at most LARGEST bytes."""
+    weights = {k: v.detach().cpu().half() if v.is_floating_point() else v.cpu() for k, v in model.state_dict().items()}
+    path = folder / f"{name}.pt"
+    torch.save({"config": dataclasses.asdict(model.config), **facts, "model": weights}, path)
+    if path.stat().st_size > LARGEST:
+        print(f"{path} has {path.stat().st_size >> 20} MiB", file=sys.stderr)
+
+
+def train(
+    config: TrainConfig,
+    adapting: AdaptConfig,
+    photos: Photos,
+    out: Path,
+    left: Path,
+    minutes: float,
+    begin: Path | None,
+    device: torch.device,
+) -> dict[str, Any]:
+    """-> report: steps and megapixels a second of each part, and the variants that were timed."""
+    started = time.perf_counter()
+    left.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    given = load_begin(begin) if begin else None
+    if given:
+        config = dataclasses.replace(config, model=given.config)
+    model = VQVAE(config.model).to(memory_format=torch.channels_last)
+    (partial(begin_with, given) if given else start_values)(model, photos, config)
+    model.to(device)
+    report: dict[str, Any] = {"minutes": minutes, "megapixels_a_second": {}, "stages": [], "validation": {}}
+    runs = {name: out / name for name in SHARES}
+    scratch = Run(out / "timing", config, True, device)
+    config, report["steps_a_second"] = fastest(model, photos, config, scratch, TIMED * 60 * minutes)
+    remaining = 60 * minutes - (time.perf_counter() - started)
+    state: dict[str, Any] | None = None
+    for name in ("hold", "anneal"):
+        part = dataclasses.replace(
+            config, steps=0, seconds=SHARES[name] * remaining, hold=1.0 if name == "hold" else 0.0
+        )
+        part = dataclasses.replace(
+            part, late=2.0 if name == "hold" else 0.5, warmup=config.warmup if name == "hold" else 1
+        )
+        stage = BaseStage(model, photos, part, device, Run(runs[name], part, True, device))
+        if state is not None:  # the anneal goes on from the live weights
+            model.load_state_dict(state["model"])
+            for opt, saved in zip(stage.optimisers, state["optimisers"], strict=True):
+                opt.load_state_dict(saved)
+        loop = Loop(stage, stage.run, part, device)
+        every = Every(seconds=part.seconds / 3)
+        loop.run(every, every)
+        state = stage.run.load()
+        seen = loop.steps * part.batch * part.crop**2 / 1e6
+        report["megapixels_a_second"][name] = round(seen / loop.spent, 2)
+        leave(left, {"hold": "held", "anneal": "annealed"}[name], model, {"step": loop.steps, "seconds": loop.spent})
+    adapting = dataclasses.replace(adapting, steps=0, seconds=SHARES["adapt"] * remaining, validate=0, save=0)
+    sender = adapt(adapting, model, photos, runs["adapt"])
+    leave(left, "adapted", model, {"quantizer": adapting.quantizer, "sender": sender.state()})
+    for name, folder in runs.items():
+        report["stages"].append(described(folder))
+        with open(folder / "validation.csv", newline="") as f:
+            report["validation"][name] = list(csv.DictReader(f))
+    report["took"] = round(time.perf_counter() - started, 1)
+    (left / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(prog="codec.training.base", description=__doc__.split("\n")[0])
+    data_options(ap)
+    ap.add_argument("--out", type=Path, required=True, help="new folder for the runs")
+    ap.add_argument("--minutes", type=float, required=True, help="for all of it, the reading of photographs apart")
+    ap.add_argument("--leave", type=Path, required=True, help="folder for weights and report")
+    ap.add_argument("--begin", type=Path, help="weights file, or held.pt of a run before, to start from")
+    ap.add_argument("--config", type=Path, help="TOML file with settings of the training")
+    ap.add_argument("--adapt", type=Path, help="TOML file with settings of the adaptation")
+    ap.add_argument("--threads", type=int, default=1)
+    ap.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="of the training")
+    args = ap.parse_intermixed_args()
+    for folder, names in ((args.out, ("cache",)), (args.leave, ())):
+        check_outside(folder, args.data)
+        check_ours(folder, names, "a cache of photographs")
+    config = configure(TrainConfig(), args.config, args.settings)
+    adapting = configure(AdaptConfig(), args.adapt, [])
+    with place(args.threads, alone="codec.training.base") as device:
+        photos = Photos(args.data, args.cache or args.out / "cache")
+        report = train(config, adapting, photos, args.out, args.leave, args.minutes, args.begin, device)
+    print(json.dumps({k: report[k] for k in ("steps_a_second", "megapixels_a_second", "took")}))
+
+
+if __name__ == "__main__":
+    main()
