@@ -23,8 +23,8 @@ from codec.restoration.consistency import Agree
 
 SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
 TILE, OVERLAP = 64, 16  # positions of a window of the denoiser, and of the blend between two
-#: (place of the quality among the anchors, factor of what is painted): a network that is not sure paints too faintly, and at the lowest qualities it is sure of too much (results/emphasis.csv)
-EMPHASIS = ((0.0, 0.7), (1.0, 1.1), (2.0, 1.2), (3.0, 1.3))
+#: (place of the quality among the anchors, factor of what is painted): a network that is not sure paints too faintly (results/emphasis.csv)
+EMPHASIS = ((0.0, 0.85), (1.0, 1.0), (2.0, 1.1), (3.0, 1.2), (5.0, 1.4))
 #: positions that the painter makes at once, and what it sees beyond them: more than its receptive field of 10 and the 3 of ``without_weave``
 PAINT_TILE, PAINT_HALO = 64, 15
 
