@@ -1,9 +1,9 @@
 """Super-resolution, measured.
 
-    python -m benchmarks.studies.upscaling --feature-weights SQUEEZENET [--images DIR] [--out results/semantic] [--jobs N]
+    python -m benchmarks.studies.upscaling --feature-weights SQUEEZENET [--images DIR] [--out results/semantic] [--jobs N] [--real-esrgan]
 
 Each picture, cropped to multiples of 4, is made smaller with Pillow's bicubic filter and enlarged again: by the codec, bicubically,
-and with Lanczos' filter. Writes OUT/upscaling.csv, one row for each method, scale and picture, and OUT/upscaling_mean.csv, means
+with Lanczos' filter, and four times by Real-ESRGAN if asked. Writes OUT/upscaling.csv, one row for each method, scale and picture, and OUT/upscaling_mean.csv, means
 over pictures with sqz_kid of the set. Run again, it measures what is missing; other weights begin anew. small_rmse: of the enlarged
 picture, made smaller again, against the picture that was enlarged.
 """
@@ -24,11 +24,13 @@ from benchmarks.harness.images import SourceImage
 from benchmarks.harness.table import Key
 from benchmarks.metrics.pictures import rmse
 from benchmarks.metrics.sets import FeatureStore
+from benchmarks.studies import real_esrgan
 from benchmarks.studies.semantic import Row, Rows, Worker, means, measured, original_key, parser, pictures, version
 
 SCALES = (2, 4)
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 METHODS = (*FILTERS, "ours")
+RIVAL = "real-esrgan"
 _CROP = max(SCALES)
 
 
@@ -52,9 +54,11 @@ def shrunk(x: np.ndarray, scale: int) -> Image.Image:
 
 
 def enlarged(c: codec.Codec, small: Image.Image, scale: int, method: str) -> np.ndarray:
-    """(H, W, 3) uint8; method: one of METHODS."""
+    """(H, W, 3) uint8; method: one of METHODS, or RIVAL."""
     if method == "ours":
         return np.asarray(c.upscale(small, scale))
+    if method == RIVAL:
+        return real_esrgan.enlarge(np.asarray(small))
     return np.asarray(small.resize((small.width * scale, small.height * scale), FILTERS[method]))
 
 
@@ -75,13 +79,16 @@ def work(worker: Worker, job: Job) -> list[Row]:
     return rows
 
 
-def run(images: list[SourceImage], out: Path, weights: Path, processes: int, hub: Path | None = None) -> None:
+def run(
+    images: list[SourceImage], out: Path, weights: Path, processes: int, hub: Path | None = None, rival: bool = False
+) -> None:
     """Measures what is missing, and writes both tables."""
     measuring, store = version(), FeatureStore(out / ".features")
     table = Rows(out / "upscaling.csv", ["scale", "method", "image_hash"], measuring, hub)
-    missing = {
-        image: tuple((s, m) for s in SCALES for m in METHODS if not table.has(s, m, image.digest)) for image in images
-    }
+    asked = [(s, m) for s in SCALES for m in METHODS] + ([(real_esrgan.SCALE, RIVAL)] if rival else [])
+    if rival:
+        real_esrgan.network()
+    missing = {image: tuple((s, m) for s, m in asked if not table.has(s, m, image.digest)) for image in images}
     jobs = [Job(image, todo, measuring) for image, todo in missing.items() if todo]
     for rows in tqdm(
         measured(work, jobs, weights, out / ".features", processes, hub), total=len(jobs), unit="picture", disable=None
@@ -102,11 +109,11 @@ def run(images: list[SourceImage], out: Path, weights: Path, processes: int, hub
 
 def main() -> None:
     ap = parser("upscaling", __doc__)
+    ap.add_argument("--real-esrgan", action="store_true", help="measure Real-ESRGAN x4 too (extra real-esrgan)")
     args = ap.parse_args()
     try:
-        run(
-            pictures(args.images, args.limit, args.every), args.out, args.feature_weights, args.jobs, args.weights_cache
-        )
+        chosen = pictures(args.images, args.limit, args.every)
+        run(chosen, args.out, args.feature_weights, args.jobs, args.weights_cache, args.real_esrgan)
     except BenchmarkError as error:
         sys.exit(f"upscaling: {error}")
 

