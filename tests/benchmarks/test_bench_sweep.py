@@ -1,5 +1,6 @@
 """Knobs, super-resolution and contact sheets on tiny pictures: the shipped decoder, and a SqueezeNet whose weights mean nothing."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import codec
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.metrics.pictures import MetricOptions, rmse
 from benchmarks.report import contact
-from benchmarks.studies import emphasis, real_esrgan, semantic, sweep, upscaling
+from benchmarks.studies import emphasis, real_esrgan, semantic, sweep, upscaling, validations
 from codec._compat import import_torchvision
 from codec.restoration import restore
 from codec.restoration.restore import STEPS
@@ -194,3 +195,21 @@ def test_emphasis(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = emphasis.measure(codec.load(threads=1), [folder / "a.png"], [20.0], MetricOptions())
     assert table.emphasis.tolist() == list(emphasis.FACTORS) and table.rmse.nunique() == len(emphasis.FACTORS)
     assert default == restore.EMPHASIS
+
+
+def test_validations_of_runs_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, steps in (("a", (5, 10)), ("b", (3,))):
+        (tmp_path / name).mkdir()
+        columns = {f"{task}_{v}": [float(s) for s in steps] for task in ("1.2", "x2") for v in validations.VALUES}
+        frame = pd.DataFrame({"step": steps, **columns, "seconds": [s / 2 for s in steps]})
+        frame.to_csv(tmp_path / name / "validation.csv", index=False)
+    out = tmp_path / "found" / "v.csv"
+    command = ["validations", "--runs", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    validations.main()
+    found = pd.read_csv(out)
+    assert found.run.tolist() == ["a"] * 4 + ["b"] * 2 and found.task.tolist()[:2] == ["1.2", "x2"]
+    assert found.lpips_c.tolist() == [5, 5, 10, 10, 3, 3] and found.seconds.tolist()[-1] == 1.5
+    monkeypatch.setattr(sys, "argv", [*command[:2], str(tmp_path), *command[4:]])
+    with pytest.raises(SystemExit, match="there is no validation.csv in"):
+        validations.main()
