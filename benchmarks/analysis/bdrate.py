@@ -4,9 +4,13 @@ Bjontegaard (VCEG-M33, 2001) with monotone piecewise cubic interpolation (PCHIP)
 mean horizontal gap over their common quality range is BD-rate (percent of bytes at equal RMSE; negative: fewer
 bytes than the anchor), the mean vertical gap over their common rate range is BD-RMSE (levels of RMSE at equal rate;
 negative: less error). PSNR here is that of the RMSE, so both numbers come from the same two curves.
+
+A difference says little where the curves hardly share a range, so each has its overlap, in percent of the anchor's range;
+below `MIN_OVERLAP` it is marked wherever it is shown. Points that another point of the same curve beats (no more bytes and
+no more error) are left out, so that all curves are monotone; how many, is counted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +21,9 @@ from scipy.interpolate import PchipInterpolator
 from benchmarks.harness.errors import BenchmarkError
 
 RESAMPLES = 2000
+MIN_OVERLAP = 50.0  # percent of the anchor's range
+MARK = "\u2020"  # behind a difference whose overlap is less
+MARK_NOTE = f"{MARK} The curves share less than {MIN_OVERLAP:g} % of the anchor's range."
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class BdResult:
-    """One codec against one anchor. Intervals are 95 % bootstrap intervals of the mean over images; ms_ssim_rate: BD-rate by MS-SSIM in dB, NaN where it was not measured."""
+    """One codec against one anchor. Intervals are 95 % bootstrap intervals of the mean over images; ms_ssim_rate: BD-rate by MS-SSIM in dB, NaN where it was not measured.
+
+    Overlaps are means over images, 0 where the curves do not meet: overlap_percent of the PSNR range (BD-rate),
+    rate_overlap_percent of the log-rate range (BD-RMSE), ms_ssim_overlap_percent of the MS-SSIM range.
+    images, ms_ssim_images: how many have a BD-rate. beaten: points of the codec that another of its points beats.
+    """
 
     codec: str
     anchor: str
@@ -49,6 +61,37 @@ class BdResult:
     ms_ssim_rate_percent: float
     ms_ssim_rate_low: float
     ms_ssim_rate_high: float
+    overlap_percent: float
+    rate_overlap_percent: float
+    ms_ssim_overlap_percent: float
+    ms_ssim_images: int
+    beaten: int
+
+
+def front(curve: Curve) -> Curve:
+    """The points that no other point beats: by rising rate, with falling error. Doubled points count once."""
+    order = np.lexsort((curve.rmse, curve.rate))
+    rate, rmse = curve.rate[order], curve.rmse[order]
+    least = np.minimum.accumulate(np.concatenate(([np.inf], rmse[:-1])))
+    return Curve(rate[rmse < least], rmse[rmse < least])
+
+
+def beaten(curve: Curve) -> int:
+    """How many points `front` leaves out, doubled ones aside."""
+    return len(np.unique(np.stack([curve.rate, curve.rmse]), axis=1).T) - len(front(curve).rate)
+
+
+def overlap(anchor: ArrayLike, test: ArrayLike) -> float:
+    """Percent of the anchor's range of values that the other's range covers."""
+    a, b = np.asarray(anchor, float), np.asarray(test, float)
+    if len(a) < 2 or not len(b) or a.min() == a.max():
+        return 0.0
+    return float(100 * max(0.0, min(a.max(), b.max()) - max(a.min(), b.min())) / (a.max() - a.min()))
+
+
+def marked(text: str, overlap_percent: float) -> str:
+    """A difference as text, with the mark where the curves share too little."""
+    return f"{text} {MARK}" if text and overlap_percent < MIN_OVERLAP else text
 
 
 def mean_gap(x_anchor: ArrayLike, y_anchor: ArrayLike, x_test: ArrayLike, y_test: ArrayLike) -> float:
@@ -69,12 +112,24 @@ def mean_gap(x_anchor: ArrayLike, y_anchor: ArrayLike, x_test: ArrayLike, y_test
 
 def bd_rate(anchor: Curve, test: Curve) -> float:
     """Percent of rate that `test` needs more than `anchor` at equal RMSE, averaged over the common PSNR range."""
+    anchor, test = front(anchor), front(test)
     return 100 * np.expm1(mean_gap(anchor.quality, np.log(anchor.rate), test.quality, np.log(test.rate)))
 
 
 def bd_rmse(anchor: Curve, test: Curve) -> float:
     """Levels of RMSE that `test` has more than `anchor` at equal rate, averaged over the common log-rate range."""
+    anchor, test = front(anchor), front(test)
     return mean_gap(np.log(anchor.rate), anchor.rmse, np.log(test.rate), test.rmse)
+
+
+def quality_overlap(anchor: Curve, test: Curve) -> float:
+    """Percent of the anchor's PSNR range over which `bd_rate` averages."""
+    return overlap(front(anchor).quality, front(test).quality)
+
+
+def rate_overlap(anchor: Curve, test: Curve) -> float:
+    """Percent of the anchor's log-rate range over which `bd_rmse` averages."""
+    return overlap(np.log(front(anchor).rate), np.log(front(test).rate))
 
 
 def bootstrap(values: ArrayLike, seed: int = 0) -> tuple[float, float, float]:
@@ -106,27 +161,48 @@ def structural(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def rates(test: Mapping[str, Curve], anchor: Mapping[str, Curve]) -> list[float]:
-    """BD-rate of every image that both have."""
-    return [bd_rate(anchor[image], test[image]) for image in sorted(set(test) & set(anchor))]
+def each(
+    measure: Callable[[Curve, Curve], float], test: Mapping[str, Curve], anchor: Mapping[str, Curve]
+) -> list[float]:
+    """A measure of every image that both have."""
+    return [measure(anchor[image], test[image]) for image in sorted(set(test) & set(anchor))]
 
 
 def compare(codec: str, test: pd.DataFrame, anchor_name: str, anchor: pd.DataFrame) -> BdResult:
     """BD numbers of the rows of one codec against those of another: per image, then mean and interval; and of the mean curves."""
     ours, theirs = image_curves(test), image_curves(anchor)
-    by_error = rates(ours, theirs)
-    errors = [bd_rmse(theirs[image], ours[image]) for image in sorted(set(ours) & set(theirs))]
-    by_structure = rates(image_curves(structural(test)), image_curves(structural(anchor)))
-    of_means = bd_rate(mean_curve(anchor), mean_curve(test))
+    structure, their_structure = image_curves(structural(test)), image_curves(structural(anchor))
+    by_error, by_structure = each(bd_rate, ours, theirs), each(bd_rate, structure, their_structure)
     return BdResult(
         codec,
         anchor_name,
         int(np.isfinite(by_error).sum()),
         *bootstrap(by_error),
-        *bootstrap(errors),
-        of_means,
+        *bootstrap(each(bd_rmse, ours, theirs)),
+        bd_rate(mean_curve(anchor), mean_curve(test)),
         *bootstrap(by_structure),
+        bootstrap(each(quality_overlap, ours, theirs))[0],
+        bootstrap(each(rate_overlap, ours, theirs))[0],
+        bootstrap(each(quality_overlap, structure, their_structure))[0],
+        int(np.isfinite(by_structure).sum()),
+        sum(beaten(curve) for curve in ours.values()),
     )
+
+
+def warnings(table: pd.DataFrame) -> list[str]:
+    """One sentence for each codec of a Bjontegaard table with too small an overlap or with points that were left out."""
+    sentences = []
+    for row in table.itertuples():
+        if row.overlap_percent < MIN_OVERLAP:
+            sentences.append(
+                f"{row.codec} against {row.anchor}: the curves share {row.overlap_percent:.0f} % of the anchor's range "
+                f"of RMSE, so its BD-rate says little (marked {MARK})"
+            )
+    left_out = table[table.beaten > 0].drop_duplicates("codec")
+    return sentences + [
+        f"{row.codec}: {row.beaten} point(s) with no less error than a smaller file are left out of the BD numbers"
+        for row in left_out.itertuples()
+    ]
 
 
 def bd_table(table: pd.DataFrame, anchor: str) -> pd.DataFrame:

@@ -18,6 +18,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
+from benchmarks.analysis.bdrate import MIN_OVERLAP, marked
+from benchmarks.analysis.models import find
 from benchmarks.report import tables
 from benchmarks.report.decoder_figures import perceptual_curves, plane, progressive, sweeps
 from benchmarks.report.plots import draw_figures
@@ -88,7 +90,11 @@ def effort(results: Path) -> plt.Figure:
     )
     for row in table.itertuples():
         axes.annotate(
-            str(row.effort), (row.cpu_s, row.bd_rate_percent), xytext=(5, 2), textcoords="offset points", fontsize=7.5
+            marked(str(row.effort), row.overlap_percent),
+            (row.cpu_s, row.bd_rate_percent),
+            xytext=(5, 2),
+            textcoords="offset points",
+            fontsize=7.5,
         )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -100,13 +106,18 @@ def effort(results: Path) -> plt.Figure:
 
 def ablations(results: Path) -> plt.Figure:
     """BD-rate of variants, a group of rows for each factor."""
-    table = pd.read_csv(results / "ablations.csv").iloc[::-1].reset_index(drop=True)
+    path, model = find(results, "ablations.csv")
+    table = pd.read_csv(path).iloc[::-1].reset_index(drop=True)
     place = np.arange(len(table)) + 0.6 * (table.factor != table.factor.shift()).cumsum().to_numpy()
     figure, axes = plt.subplots(figsize=(COLUMN, 0.2 * (place[-1] - place[0]) + 0.8), layout="constrained")
     colours = {factor: SERIES[k % len(SERIES)] for k, factor in enumerate(dict.fromkeys(table.factor[::-1]))}
     for factor, rows in table.groupby("factor", sort=False):
         y = place[rows.index]
-        axes.plot(rows.bd_rate_percent, y, "o", color=colours[factor], label=factor)
+        for share, faces in ((False, "white"), (True, colours[factor])):  # hollow: the curves share too little
+            chosen = (rows.overlap_percent >= MIN_OVERLAP).to_numpy() == share
+            axes.plot(
+                rows.bd_rate_percent[chosen], y[chosen], "o", color=colours[factor], markerfacecolor=faces, zorder=3
+            )
         axes.errorbar(
             rows.bd_rate_percent,
             y,
@@ -122,7 +133,10 @@ def ablations(results: Path) -> plt.Figure:
     axes.set_yticks(place, [f"{r.factor}: {r.variant}" for r in table.itertuples()], fontsize=7)
     for tick, factor in zip(axes.get_yticklabels(), table.factor, strict=True):
         tick.set_color(colours[factor])
-    axes.set_xlabel("BD-rate, %")
+    hollow = (table.overlap_percent < MIN_OVERLAP).any()
+    of = "" if model is None else f" (model {model})"
+    less = f"\n(hollow: overlap < {MIN_OVERLAP:g} %)" if hollow else ""
+    axes.set_xlabel(f"BD-rate, %{of}{less}")
     axes.grid(axis="y", visible=False)
     return figure
 

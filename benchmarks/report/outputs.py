@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.analysis.bdrate import warnings
 from benchmarks.analysis.published import FOLDER
 from benchmarks.analysis.summary import (
     bd_tables,
@@ -84,6 +85,8 @@ def write_outputs(
         anchors = options.anchor or [name for name in _ANCHORS if name in set(complete.codec)]
         bd = bd_tables(complete, anchors)
         _write(out / "bd.csv", bd)
+        for sentence in warnings(bd):
+            say(sentence)
         if not options.no_report:
             start = time.perf_counter()
             cases = make_showcases(_shown(rows, codecs, CodecOptions(options.device, tuple(options.plugin))), say)

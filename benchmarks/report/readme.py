@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.analysis.bdrate import marked
 from benchmarks.report.tables import DIGITS, LIST_NAMES, markdown
 from codec import manifest, zoo
 
@@ -44,7 +45,11 @@ def kodak(results: Path) -> pd.DataFrame:
         for anchor in ("bpg-444", "jpeg"):
             b = bd.loc[(anchor, name)]
             row[f"BD-rate against {anchor}, %"] = (
-                "0" if name == anchor else f"{b.bd_rate_percent:+.1f} ({b.bd_rate_low:+.1f} to {b.bd_rate_high:+.1f})"
+                "0"
+                if name == anchor
+                else marked(
+                    f"{b.bd_rate_percent:+.1f} ({b.bd_rate_low:+.1f} to {b.bd_rate_high:+.1f})", b.overlap_percent
+                )
             )
         for rate in RATES:
             inside = points.bits_per_dim.min() <= rate <= points.bits_per_dim.max()
@@ -91,7 +96,8 @@ def quantisers(results: Path) -> pd.DataFrame:
     q = pd.read_csv(results / "quantizers_bd.csv")
     q = q[q.anchor == "scalar"].assign(
         change=lambda q: [
-            f"{r.bd_rate_percent:+.1f} ({r.bd_rate_low:+.1f} to {r.bd_rate_high:+.1f})" for r in q.itertuples()
+            marked(f"{r.bd_rate_percent:+.1f} ({r.bd_rate_low:+.1f} to {r.bd_rate_high:+.1f})", r.overlap_percent)
+            for r in q.itertuples()
         ]
     )
     order = q[q.weights == "base"].quantizer.tolist()
@@ -117,9 +123,8 @@ def effort(results: Path) -> pd.DataFrame:
     e = pd.read_csv(results / "effort_bd.csv")
 
     def change(row: pd.Series, prefix: str) -> str:
-        return "{:+.1f} ({:+.1f} to {:+.1f})".format(
-            *(getattr(row, f"{prefix}bd_rate_{name}") for name in ("percent", "low", "high"))
-        )
+        ends = (getattr(row, f"{prefix}bd_rate_{name}") for name in ("percent", "low", "high"))
+        return marked("{:+.1f} ({:+.1f} to {:+.1f})".format(*ends), getattr(row, f"{prefix}overlap_percent"))
 
     return pd.DataFrame({"effort": e.effort, "pictures": e.images, "processor seconds": e.cpu_s.round(1), "BD-rate against effort 1, %": [change(r, "") for r in e.itertuples()],
                          "BD-rate against bpg-444, %": [change(r, "bpg_") for r in e.itertuples()]})  # fmt: skip

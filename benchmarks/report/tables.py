@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.analysis.bdrate import MARK, MARK_NOTE, marked
+from benchmarks.analysis.models import find
 from benchmarks.metrics import pictures, sets
 
 PERCEPTUAL = (*pictures.NETWORK_METRICS, "fid", "kid")  # in published networks
@@ -13,14 +15,21 @@ LIST_NAMES = {
     "bits_per_dim": "bits/dim", "rmse": "RMSE", "psnr": "PSNR", "ms_ssim": "MS-SSIM", "gmsd": "GMSD", "mdsi": "MDSI",
     "sqz_dist_more": "sqz_dist - none", "decode_s": "decode, s", "training_steps": "training steps", "training_s": "training, s", "parameters": "added parameters",
     "lpips": "LPIPS", "lpips_vgg": "LPIPS (VGG)", "dists": "DISTS", "label_agreement": "labels agree", "fid": "FID", "kid": "KID",
-    "bd_rate_percent": "BD-rate, %", "ms_ssim_rate_percent": "BD-rate by MS-SSIM, %", "bpg_bd_rate_percent": "BD-rate against BPG, %",
+    "overlap_percent": "overlap, %", "bd_rate_percent": "BD-rate, %", "ms_ssim_rate_percent": "BD-rate by MS-SSIM, %", "bpg_bd_rate_percent": "BD-rate against BPG, %",
 }  # fmt: skip
 DIGITS = {
     **{metric.name: metric.digits for metric in (*pictures.METRICS, *sets.METRICS)},
     "bits_per_dim": 4, "rmse": 2, "psnr": 2, "small_rmse": 2,
     "codes_back": 4, "in_cell": 4, "decode_s": 2, "training_s": 0, "seconds": 3, "cpu_s": 1, "bd_rate_percent": 1, "ms_ssim_rate_percent": 1, "bpg_bd_rate_percent": 1,
-    "stream": 4, "latents": 3, "pixels": 3, "total": 3, "quality": 0, "ratio_hyperprior": 2,
+    "overlap_percent": 0, "stream": 4, "latents": 3, "pixels": 3, "total": 3, "quality": 0, "ratio_hyperprior": 2,
 }  # fmt: skip
+
+#: A Bjontegaard difference -> how much of the anchor's range its curves share.
+OVERLAPS = {
+    "bd_rate_percent": "overlap_percent",
+    "ms_ssim_rate_percent": "ms_ssim_overlap_percent",
+    "bpg_bd_rate_percent": "bpg_overlap_percent",
+}
 
 
 def number(value: float, digits: int, sign: str = "") -> str:
@@ -39,11 +48,13 @@ def cells(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
             continue
         stem = name.removesuffix("_percent")
         digits = DIGITS.get(name.removesuffix("_minus_vq"), 3)
-        sign = "+" if name.endswith(("_minus_vq", "_percent", "_more")) else ""
+        sign = "+" if name.endswith(("_minus_vq", "_rate_percent", "_more")) else ""
         text = [number(v, digits, sign) for v in table[name]]
         if f"{stem}_low" in table:
             ends = ([number(v, digits, sign) for v in table[f"{stem}_{end}"]] for end in ("low", "high"))
             text = [f"{t} [{low}, {high}]" if low else t for t, low, high in zip(text, *ends, strict=True)]
+        if (share := OVERLAPS.get(name)) in table:
+            text = [marked(t, percent) for t, percent in zip(text, table[share], strict=True)]
         head = name.removesuffix("_minus_vq")
         shown[LIST_NAMES.get(head, head) + (" - vq" if head != name else "")] = text
     return pd.DataFrame(shown)
@@ -82,7 +93,9 @@ def _differences(results: Path) -> pd.DataFrame:
 
 def _bd(results: Path) -> pd.DataFrame:
     table = pd.read_csv(results / "kodak" / "bd.csv")
-    return cells(table[table.anchor == "bpg-444"], ["codec", "bd_rate_percent", "ms_ssim_rate_percent"])
+    return cells(
+        table[table.anchor == "bpg-444"], ["codec", "bd_rate_percent", "ms_ssim_rate_percent", "overlap_percent"]
+    )
 
 
 def _sweep(results: Path) -> pd.DataFrame:
@@ -137,13 +150,17 @@ def _speed(results: Path) -> pd.DataFrame:
 
 def _effort(results: Path) -> pd.DataFrame:
     return cells(
-        pd.read_csv(results / "effort_bd.csv"), ["effort", "images", "cpu_s", "bd_rate_percent", "bpg_bd_rate_percent"]
+        pd.read_csv(results / "effort_bd.csv"),
+        ["effort", "images", "cpu_s", "bd_rate_percent", "bpg_bd_rate_percent", "overlap_percent"],
     )
 
 
 def _ablations(results: Path) -> pd.DataFrame:
-    table = pd.read_csv(results / "ablations.csv").rename(columns={"low": "bd_rate_low", "high": "bd_rate_high"})
-    return cells(table, ["factor", "variant", "bd_rate_percent"])
+    path, model = find(results, "ablations.csv")
+    table = pd.read_csv(path).rename(columns={"low": "bd_rate_low", "high": "bd_rate_high"})
+    if model is not None:
+        table["model"] = model
+    return cells(table, ["model", "factor", "variant", "bd_rate_percent", "overlap_percent"])
 
 
 TABLES: dict[str, Callable[[Path], pd.DataFrame]] = {
@@ -163,18 +180,30 @@ def markdown(table: pd.DataFrame) -> str:
         ["---"] * len(table.columns),
         *([text(v) for v in row] for row in table.itertuples(index=False)),
     ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+    lines = "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+    return f"{lines}\n{MARK_NOTE}\n" if MARK in lines else lines
 
 
 def latex(table: pd.DataFrame) -> str:
     """A tabular; text to the left, numbers to the right."""
 
     def text(value: object) -> str:
-        return str(value).replace("_", r"\_").replace("%", r"\%")
+        return str(value).replace("_", r"\_").replace("%", r"\%").replace(f" {MARK}", r"\,\textdagger")
 
     words = [not any(str(v).lstrip("+-")[:1].isdigit() for v in table[name]) for name in table]
     rows = [" & ".join(text(v) for v in row) + r" \\" for row in (table.columns, *table.itertuples(index=False))]
     spec = "".join("l" if word else "r" for word in words)
+    note = [text(f" {MARK_NOTE}")] if any(r"\textdagger" in row for row in rows) else []
     return "\n".join(
-        [rf"\begin{{tabular}}{{{spec}}}", r"\hline", rows[0], r"\hline", *rows[1:], r"\hline", r"\end{tabular}", ""]
+        [
+            rf"\begin{{tabular}}{{{spec}}}",
+            r"\hline",
+            rows[0],
+            r"\hline",
+            *rows[1:],
+            r"\hline",
+            r"\end{tabular}",
+            *note,
+            "",
+        ]
     )

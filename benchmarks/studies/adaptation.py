@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.analysis.bdrate import Curve, bd_rate
+from benchmarks.analysis.bdrate import Curve, bd_rate, quality_overlap
 
 
 def curve(rows: pd.DataFrame) -> Curve:
@@ -29,13 +29,19 @@ def compare(runs: dict[str, Path]) -> pd.DataFrame:
             for name, folder in runs.items()
         ]
     )
-    first = table[table.quantizer == next(iter(runs))]
-    found = {
-        key: bd_rate(curve(first[first.step == key[1]]), curve(rows))
-        for key, rows in table.groupby(["quantizer", "step"])
-    }
-    table["bd_rate_percent"] = [found[r.quantizer, r.step] for r in table.itertuples()]
-    return table[["quantizer", "step", "level", "bits_per_dim", "rmse", "bd_rate_percent"]]
+    return against(table, next(iter(runs)))
+
+
+def against(table: pd.DataFrame, anchor: str) -> pd.DataFrame:
+    """Rows of all runs with the BD-rate of each step against that step of the anchor, and their overlap."""
+    first, found = table[table.quantizer == anchor], {}
+    for key, rows in table.groupby(["quantizer", "step"]):
+        pair = curve(first[first.step == key[1]]), curve(rows)
+        found[key] = bd_rate(*pair), quality_overlap(*pair)
+    columns = ["bd_rate_percent", "overlap_percent"]
+    table = table.drop(columns=columns, errors="ignore")
+    table[columns] = [found[r.quantizer, r.step] for r in table.itertuples()]
+    return table[["quantizer", "step", "level", "bits_per_dim", "rmse", *columns]]
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ def summary(rows: pd.DataFrame, others: pd.DataFrame | None) -> pd.DataFrame:
             part[part.image_hash.isin(whole)],
             named[named.image_hash.isin(whole) & named.effort.isin((1, effort))],
         )
-        columns = ["bd_rate_percent", "bd_rate_low", "bd_rate_high"]
+        columns = ["bd_rate_percent", "bd_rate_low", "bd_rate_high", "overlap_percent"]
         row = {
             "effort": effort,
             "images": len(whole),

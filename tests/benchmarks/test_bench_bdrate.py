@@ -5,8 +5,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.analysis.bdrate import Curve, bd_rate, bd_rmse, bd_table, bootstrap
+from benchmarks.analysis.bdrate import (
+    MARK,
+    MARK_NOTE,
+    Curve,
+    bd_rate,
+    bd_rmse,
+    bd_table,
+    bootstrap,
+    overlap,
+    quality_overlap,
+    rate_overlap,
+    warnings,
+)
 from benchmarks.harness.errors import BenchmarkError
+from benchmarks.report.tables import cells, latex, markdown
 
 RATE = np.array([0.05, 0.1, 0.2, 0.4, 0.8])
 RMSE = np.array([12.0, 9.1, 6.3, 4.0, 2.2])
@@ -122,3 +135,43 @@ def test_ms_ssim_has_a_rate_of_its_own() -> None:
 def test_unknown_anchor_is_one_sentence() -> None:
     with pytest.raises(BenchmarkError, match="'png' is not in the table"):
         bd_table(table(), "png")
+
+
+def test_the_overlap_is_the_share_of_the_anchors_range() -> None:
+    """By hand: the anchor covers PSNR 30 to 40, the other 38 to 44: 2 of 10 dB. In log rate: 1 to 4 and 2 to 16, half."""
+    anchor = Curve(np.array([1.0, 4.0]), 255 / 10 ** (np.array([30.0, 40.0]) / 20))
+    test = Curve(np.array([2.0, 16.0]), 255 / 10 ** (np.array([38.0, 44.0]) / 20))
+    assert quality_overlap(anchor, test) == pytest.approx(20) and rate_overlap(anchor, test) == pytest.approx(50)
+    assert quality_overlap(anchor, Curve(RATE, RMSE / 1000)) == 0
+
+
+def test_a_small_overlap_is_a_column_a_warning_and_a_mark() -> None:
+    rows = table()
+    top = rows[(rows.codec == "better") & rows.setting.isin(["0", "1"])]  # the two coarsest points
+    both = pd.concat([rows[rows.codec == "anchor"], top])
+    result = bd_table(both, "anchor").set_index("codec", drop=False)
+    expected = [overlap(20 * np.log10(255 / RMSE), 20 * np.log10(255 / RMSE[:2]))]
+    assert result.loc["better", "overlap_percent"] == pytest.approx(np.mean(expected)) and expected[0] < 50
+    assert result.loc["anchor", "overlap_percent"] == 100
+    (sentence,) = warnings(result)
+    assert sentence.startswith(f"better against anchor: the curves share {expected[0]:.0f} % of the anchor's range")
+    shown = cells(result, ["codec", "bd_rate_percent", "overlap_percent"])
+    texts = dict(zip(shown.codec, shown["BD-rate, %"], strict=True))
+    assert texts["better"].endswith(f"] {MARK}") and MARK not in texts["anchor"]
+    assert MARK_NOTE in markdown(shown) and r"\textdagger" in latex(shown)
+    assert MARK_NOTE not in markdown(shown[shown.codec == "anchor"])
+
+
+def test_a_point_that_another_beats_is_left_out_and_counted() -> None:
+    """A file that is larger and no better bent the curve back: -87 % or +41 % came out of such curves."""
+    bent = Curve(np.append(RATE, [0.3, 0.9]), np.append(RMSE, [9.5, 2.2]))
+    assert bd_rate(Curve(RATE, RMSE), bent) == pytest.approx(0, abs=1e-12)
+    assert bd_rmse(Curve(RATE, RMSE), bent) == pytest.approx(0, abs=1e-12)
+    rows = table()
+    worse = rows[(rows.codec == "better") & (rows.setting == "1")].assign(setting="9", bits_per_dim=0.7)
+    result = bd_table(pd.concat([rows, worse]), "anchor").set_index("codec", drop=False)
+    assert result.loc["better", "bd_rate_percent"] == pytest.approx(-20)
+    assert result.beaten.to_dict() == {"better": 2, "anchor": 0}
+    assert warnings(result) == [
+        "better: 2 point(s) with no less error than a smaller file are left out of the BD numbers"
+    ]

@@ -37,10 +37,6 @@ def made_up(results: Path) -> None:
     points = pd.DataFrame(keys, columns=["image", "quality", "part", "step"]).assign(sigma=0.0)
     points["bits_per_dim"] = np.sort(rng.uniform(0.01, 2, len(points)).reshape(4, 10), 1).ravel()
     points["rmse"] = rng.uniform(5, 20, len(points))
-    ablations = pd.DataFrame(
-        {"factor": ["prior", "prior", "transform"], "variant": ["one pass", "no tokens", "no lapping"]}
-    )
-    ablations = ablations.assign(bd_rate_percent=[9.0, 4.0, -1.0], low=[8.0, 3.5, -1.2], high=[9.5, 4.2, -0.5])
     upscaling = pd.DataFrame(
         {"scale": [2, 2], "method": ["bicubic", "ours"], "images": 2, "rmse": [8.0, 7.0], "sqz_kid": [100.0, 50.0]}
     )
@@ -66,7 +62,6 @@ def made_up(results: Path) -> None:
         }
     )
     for name, table in {
-        "ablations": ablations,
         "training": hours,
         **{f"semantic/{n}": t for n, t in semantic.items()},
     }.items():
@@ -79,7 +74,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[st
     """The tables, the folder of figures, and the figures themselves by name."""
     results, out = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("figures") / "new"
     for path in COMMITTED.rglob("*.csv"):
-        if path.parent in (COMMITTED, COMMITTED / "kodak", COMMITTED / "held-out", COMMITTED / "semantic"):
+        if path.parent in (
+            COMMITTED,
+            COMMITTED / "model-1",
+            COMMITTED / "kodak",
+            COMMITTED / "held-out",
+            COMMITTED / "semantic",
+        ):
             target = results / path.relative_to(COMMITTED)
             target.parent.mkdir(exist_ok=True)
             shutil.copy(path, target)
@@ -294,10 +295,13 @@ def test_speed_effort_and_ablations(built) -> None:
         )
     effort = pd.read_csv(results / "effort_bd.csv")
     same(curves(kept["effort"].axes[0])["effort"], effort.cpu_s, effort.bd_rate_percent)
-    table = pd.read_csv(results / "ablations.csv")
-    found = curves(kept["ablations"].axes[0])
-    for factor, rows in table.groupby("factor"):
-        assert sorted(found[factor][0]) == pytest.approx(sorted(rows.bd_rate_percent))
+    table = pd.read_csv(results / "model-1" / "ablations.csv")
+    axes = kept["ablations"].axes[0]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert sorted(x for line in dots for x in line.get_xdata()) == pytest.approx(sorted(table.bd_rate_percent))
+    hollow = [x for line in dots if line.get_markerfacecolor() == "white" for x in line.get_xdata()]
+    assert hollow == pytest.approx(table.bd_rate_percent[table.overlap_percent < 50].tolist()) and len(hollow) == 1
+    assert "(model 1)" in axes.get_xlabel() and "hollow" in axes.get_xlabel()
 
 
 def test_training_curves_and_quantisers_and_rates(built) -> None:

@@ -58,8 +58,10 @@ def test_a_table_of_other_weights_is_left_out(tmp_path: Path) -> None:
 
 def test_a_stale_table_is_replaced(tmp_path: Path) -> None:
     frame = pd.DataFrame({"effort": [1, 9], "images": 8, "cpu_s": [0.512, 15.04], "bd_rate_percent": [0.0, -5.54], "bd_rate_low": [0.0, -6.1], "bd_rate_high": [0.0, -5.0],
-                          "bpg_bd_rate_percent": [5.0, -0.84], "bpg_bd_rate_low": 1.0, "bpg_bd_rate_high": 9.0})  # fmt: skip
+                          "bpg_bd_rate_percent": [5.0, -0.84], "bpg_bd_rate_low": 1.0, "bpg_bd_rate_high": 9.0,
+                          "overlap_percent": [100.0, 90.0], "bpg_overlap_percent": [80.0, 43.0]})  # fmt: skip
     frame.to_csv(tmp_path / "effort_bd.csv", index=False)
     new = filled("Before\n<!-- table:effort -->\n| 1 |\n<!-- /table -->\nafter\n", tmp_path)
-    assert new.startswith("Before\n<!-- table:effort -->\n| effort |") and new.endswith("|\n<!-- /table -->\nafter\n")
-    assert "-5.5 (-6.1 to -5.0)" in new and "-0.8 (+1.0 to +9.0)" in new and "| 1 |\n" not in new
+    assert new.startswith("Before\n<!-- table:effort -->\n| effort |")
+    assert new.endswith("|\n\n† The curves share less than 50 % of the anchor's range.\n<!-- /table -->\nafter\n")
+    assert "-5.5 (-6.1 to -5.0)" in new and "-0.8 (+1.0 to +9.0) † |" in new and "| 1 |\n" not in new and new.count("†") == 2

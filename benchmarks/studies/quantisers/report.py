@@ -23,6 +23,10 @@ from benchmarks.analysis.bdrate import Curve, bd_rate, bd_table, mean_curve
 from benchmarks.report.curve_labels import label_ends
 from benchmarks.report.style import PAGE, RC
 
+_NOT_HERE = [
+    "bd_rmse", "bd_rmse_low", "bd_rmse_high", "rate_overlap_percent",
+    "ms_ssim_rate_percent", "ms_ssim_rate_low", "ms_ssim_rate_high", "ms_ssim_overlap_percent", "ms_ssim_images",
+]  # fmt: skip
 PLAIN, AWARE = "scalar", "scalar+ra"  # the two anchors
 _COLOURS = {
     "scalar": "#000000", "tcq4": "#9ECAE1", "tcq8": "#56B4E9", "tcq32": "#0072B2", "tcq128": "#08306B", "d4": "#E69F00", "e8": "#D55E00", "ecvq": "#009E73",
@@ -59,9 +63,7 @@ def bd(table: pd.DataFrame) -> pd.DataFrame:
             part["higher_rates_percent"] = [bd_rate(high, curves[name]) for name in part.codec]
             part["time_ratio"] = [seconds[name] / seconds[anchor] for name in part.codec]
             part.insert(0, "weights", weights)
-            parts.append(
-                part.drop(columns=["bd_rmse", "bd_rmse_low", "bd_rmse_high"]).rename(columns={"codec": "quantizer"})
-            )
+            parts.append(part.drop(columns=_NOT_HERE).rename(columns={"codec": "quantizer"}))
     return pd.concat(parts, ignore_index=True).round(3)
 
 

@@ -17,7 +17,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     found = bd_table(
         rows.assign(codec=rows.search, setting=rows.level.astype(str), image=crop, image_hash=crop), "effort 1"
     )
-    found = found[["codec", "images", "bd_rate_percent", "bd_rate_low", "bd_rate_high"]].rename(
+    found = found[["codec", "images", "bd_rate_percent", "bd_rate_low", "bd_rate_high", "overlap_percent"]].rename(
         columns={"codec": "search", "images": "crops"}
     )
     return found.round(3).sort_values("search", ignore_index=True)

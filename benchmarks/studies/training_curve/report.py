@@ -53,6 +53,7 @@ def against(points: pd.DataFrame, rd: pd.DataFrame) -> pd.DataFrame:
                 "kodak_low": bd.bd_rate_low,
                 "kodak_high": bd.bd_rate_high,
                 "images": bd.images,
+                "overlap_percent": bd.overlap_percent,
             }
         )
     return pd.DataFrame(found)
