@@ -4,18 +4,24 @@
     python benchmarks/rd_curve.py --images DIR --codecs ours,jpeg,bpg --out results/NAME --jobs 2
 
 Without arguments: photographs from installed packages, every codec that can run, a few settings each. A run that was
-interrupted goes on where it was when the same command is given again. Exit code 0: all done; 1: something could not
-be measured (a sentence on standard error says what); 2: wrong usage.
+interrupted goes on where it was when the same command is given again. The Bjontegaard table goes to standard output,
+everything else that is said to standard error. Exit code 0: all done; 1: something that was asked for could not be
+measured (a sentence says what); 2: wrong usage.
 """
 
 import argparse
+import math
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if __package__ in (None, ""):  # run as a script: put the repository root in place of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -39,8 +45,14 @@ from benchmarks.harness.table import TIMES, Table
 from benchmarks.metrics.pictures import DEFAULT_METRICS, IMAGE_METRICS, MetricOptions, usable_metrics
 from benchmarks.metrics.sets import SET_METRICS, FeatureStore, usable_sets
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _WEIGHTS_VARIABLE = "BENCHMARK_FEATURE_WEIGHTS"
 _QUICK_POINTS = 5
+_FOLDER = Path("runs", "benchmark")  # of results, without --out; git ignores it
+_MISSING = re.compile(r"the package (\S+) is not installed")
+_EXTRA = 'pip install -c constraints.txt -e ".[bench]"'
 
 
 def say(sentence: str) -> None:
@@ -76,8 +88,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--points", type=int, help="use only this many of each codec's settings, spread evenly")
     parser.add_argument(
         "--metrics",
-        default=",".join(DEFAULT_METRICS),
-        help=f"beside rmse and psnr: {', '.join((*IMAGE_METRICS, *SET_METRICS))}",
+        help=f"beside rmse and psnr: {', '.join((*IMAGE_METRICS, *SET_METRICS))} (default: {','.join(DEFAULT_METRICS)}, as far as they can be computed)",
     )
     parser.add_argument(
         "--feature-weights",
@@ -99,25 +110,34 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--published", help="data set whose published curves are drawn (default: the folder's name, if known)"
     )
     parser.add_argument("--rate-axis", choices=("linear", "log", "both"), default="both")
+    parser.add_argument(
+        "--show",
+        choices=("own", "packaged"),
+        default="own",
+        help="pictures that contact sheet and report compare: up to three of those that are measured, or a photograph from an installed package",
+    )
     parser.add_argument("--no-report", action="store_true", help="no contact sheet and no HTML report")
     parser.add_argument("--device", default="cpu", help="torch device of the neural codecs")
-    parser.add_argument("--out", type=Path, help="output folder (default: results/FOLDER or results/packaged)")
+    parser.add_argument("--out", type=Path, help=f"output folder (default: {_FOLDER}/FOLDER or {_FOLDER}/packaged)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="worker processes, one thread each")
     options = parser.parse_args(arguments)
     if options.jobs < 1 or (options.points is not None and options.points < 1):
         parser.error("--jobs and --points must be at least 1")
-    wanted = [name for name in options.metrics.split(",") if name]
+    options.metrics_asked = options.metrics is not None
+    wanted = [name for name in (options.metrics or "").split(",") if name] if options.metrics_asked else DEFAULT_METRICS
     if unknown := [name for name in wanted if name not in (*IMAGE_METRICS, *SET_METRICS)]:
         parser.error(f"unknown metric {unknown[0]!r}; known: {', '.join((*IMAGE_METRICS, *SET_METRICS))}")
-    options.metrics = wanted
+    options.metrics = list(wanted)
+    if options.out is None:
+        options.out = _FOLDER / (options.images.resolve().name if options.images else "packaged")
     if options.images is None and options.points is None:
         options.points = _QUICK_POINTS
     return options
 
 
-def find_images(folder: Path | None) -> tuple[list[SourceImage], int]:
+def find_images(folder: Path | None, out: Path) -> tuple[list[SourceImage], int]:
     """Readable pictures, and how many were refused (each with its sentence)."""
-    paths = packaged_images() if folder is None else folder_images(folder)
+    paths = packaged_images() if folder is None else folder_images(folder, out)
     found: dict[str, SourceImage] = {}
     refused = 0
     for path in paths:
@@ -162,11 +182,17 @@ def choose_settings(
         if name not in known:
             raise BenchmarkError(f"--settings {item}: unknown codec {name!r}")
         try:
-            numbers = [f"{float(value):g}" for value in values.split(",")]
+            numbers = [float(value) for value in values.split(",")]
         except ValueError:
             raise BenchmarkError(f"--settings {item}: expected CODEC=NUMBER,NUMBER,...") from None
-        if name in chosen:
-            chosen[name] = list(dict.fromkeys(numbers))
+        if not all(map(math.isfinite, numbers)):
+            raise BenchmarkError(f"--settings {item}: expected CODEC=NUMBER,NUMBER,...")
+        if name not in chosen:
+            continue
+        for number in numbers:
+            if (allowed := getattr(codecs[name], "allowed", None)) is not None:
+                allowed.check(name, number)
+        chosen[name] = list(dict.fromkeys(f"{number:g}" for number in numbers))
     return chosen
 
 
@@ -176,12 +202,12 @@ def run(options: argparse.Namespace) -> int:
     codec_options = CodecOptions(options.device, plugins)
     wanted = [name for name in options.codecs.split(",") if name]
     names = expand_names(wanted, plugins)
-    out = options.out or Path("results", options.images.resolve().name if options.images else "packaged")
+    out = options.out
     metric_options = MetricOptions(options.feature_weights, options.weights_cache)
     began = time.perf_counter()
     prepare_torch(names, options.metrics, metric_options)
     loaded_s = time.perf_counter() - began  # the metrics' own time, as is finding out which can be used
-    images, problems = find_images(options.images)
+    images, problems = find_images(options.images, out)
     if not images:
         raise BenchmarkError("none of the images can be measured")
     codecs, absent, broken = find_codecs(names, codec_options)
@@ -227,9 +253,38 @@ def run(options: argparse.Namespace) -> int:
     }  # fmt: skip
     from benchmarks.report.outputs import write_outputs
 
-    write_outputs(out, facts, codecs, set_metrics, store, options, say, measured)
+    bd = write_outputs(out, facts, images, codecs, set_metrics, store, options, say, measured)
+    for sentence in extra_sentences([*absent.values(), *left_out, *sets_left_out], options.images is None):
+        say(sentence)
     say(f"{len(table.rows)} rows in {out / 'rd.csv'}; {time.perf_counter() - began:.0f} s")
-    return 1 if problems or broken or failures else 0
+    if len(bd):
+        print(bd_text(bd))
+    if not options.no_report:
+        print(f"report: {out / 'report.html'}")
+    missing = options.metrics_asked and (left_out or sets_left_out)
+    return 1 if problems or broken or failures or missing else 0
+
+
+def extra_sentences(reasons: Sequence[str], packaged: bool) -> list[str]:
+    """How to get what was left out for want of packages."""
+    packages = {found[1]: None for reason in reasons if (found := _MISSING.search(reason))}
+    if packaged and find_spec("skimage") is None:
+        packages["scikit-image"] = None  # brings more photographs
+    if not packages:
+        return []
+    return [f"not installed: {', '.join(packages)}. The extra bench brings codecs, metrics and photographs: {_EXTRA}"]
+
+
+def bd_text(bd: "pd.DataFrame") -> str:
+    """The Bjontegaard table against its first anchor, for the terminal."""
+    from benchmarks.analysis.bdrate import MARK, MARK_NOTE
+    from benchmarks.report.tables import cells
+
+    anchor = bd.anchor.iloc[0]
+    shown = cells(bd[bd.anchor == anchor], ["codec", "images", "bd_rate_percent", "overlap_percent"])
+    shown = shown.rename(columns={"BD-rate, %": f"BD-rate against {anchor}, %"})
+    text = shown.to_string(index=False)
+    return f"{text}\n{MARK_NOTE}" if MARK in text else text
 
 
 def measure(jobs: Sequence[Job], plan: Plan, processes: int, table: Table) -> tuple[list[Failure], float]:
@@ -240,8 +295,11 @@ def measure(jobs: Sequence[Job], plan: Plan, processes: int, table: Table) -> tu
     failures: list[Failure] = []
     busy_s = 0.0
     told = set()
-    with tqdm(total=len(jobs), unit="row", disable=None, file=sys.stderr, smoothing=0.05) as bar:
-        for result in measure_all(jobs, plan, processes):
+    with (
+        closing(measure_all(jobs, plan, processes)) as results,
+        tqdm(total=len(jobs), unit="row", disable=None, file=sys.stderr, smoothing=0.05) as bar,
+    ):
+        for result in results:
             bar.update()
             if not isinstance(result, Failure):
                 table.append(result)

@@ -193,7 +193,7 @@ def warnings(table: pd.DataFrame) -> list[str]:
     """One sentence for each codec of a Bjontegaard table with too small an overlap or with points that were left out."""
     sentences = []
     for row in table.itertuples():
-        if row.overlap_percent < MIN_OVERLAP:
+        if np.isfinite(row.bd_rate_percent) and row.overlap_percent < MIN_OVERLAP:
             sentences.append(
                 f"{row.codec} against {row.anchor}: the curves share {row.overlap_percent:.0f} % of the anchor's range "
                 f"of RMSE, so its BD-rate says little (marked {MARK})"

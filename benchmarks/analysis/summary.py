@@ -48,7 +48,11 @@ def complete_settings(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def mean_table(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per codec and setting. rmse and psnr: means of per-image values; *_pooled: from the pooled squared error."""
+    """One row per codec and setting. rmse and psnr: means of per-image values; *_pooled: from the pooled squared error.
+
+    Where a metric cannot be computed on every image (too small a picture, PSNR without error), its mean is over the
+    others, and a column NAME_images counts them.
+    """
     rows = []
     metrics = metric_columns(table)
     for (codec, tool, setting), group in table.groupby(["codec", "version", "setting"], sort=False):
@@ -58,17 +62,42 @@ def mean_table(table: pd.DataFrame) -> pd.DataFrame:
                 "codec": codec, "setting": setting, "version": tool, "images": group.image_hash.nunique(),
                 "bits_per_dim": group.bits_per_dim.mean(), "bpp": group.bpp.mean(),
                 "rmse": group.rmse.mean(), "rmse_pooled": pooled,
-                "psnr": group.psnr.mean(), "psnr_pooled": 20 * np.log10(255 / pooled) if pooled else np.inf,
+                **_mean("psnr", group.psnr), "psnr_pooled": 20 * np.log10(255 / pooled) if pooled else np.inf,
                 **{name: value for metric in metrics for name, value in _mean(metric, group[metric]).items()},
                 "encode_s": group.encode_s.mean(), "decode_s": group.decode_s.mean(),
+                **{f"{name}_images": int(np.isfinite(group[name]).sum()) for name in ("psnr", *metrics)},
             }
         )  # fmt: skip
     frame = pd.DataFrame(rows).sort_values(["codec", "version", "bits_per_dim"], kind="stable")
+    whole = [name for name in frame if name.endswith("_images") and (frame[name] == frame.images).all()]
+    frame = frame.drop(columns=whole)
     return frame.round(6).reset_index(drop=True)
 
 
+def counted(means: pd.DataFrame, metric: str) -> str:
+    """Text " (3 of 13 images)" where the means of a metric are over fewer images than are there, else nothing."""
+    if f"{metric}_images" not in means:
+        return ""
+    counts = means[f"{metric}_images"].astype(int)
+    few = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    return f" ({few} of {means.images.max()} images)"
+
+
+def counted_sentences(means: pd.DataFrame) -> list[str]:
+    """One sentence for each metric that could not be computed on every image."""
+    names = [name.removesuffix("_images") for name in means if name.endswith("_images")]
+    return [
+        f"{name} cannot be computed on every image: its means are over fewer{counted(means, name)}" for name in names
+    ]
+
+
 def _mean(metric: str, values: pd.Series) -> dict[str, float]:
-    """The mean; of a metric of a published network with its 95 % bootstrap interval over images."""
+    """The mean of what could be computed; of a metric of a published network with its 95 % bootstrap interval over images.
+
+    PSNR is infinite for a picture without error: it is left out, unless all are.
+    """
+    if np.isinf(values).any():
+        values = values[np.isfinite(values)] if np.isfinite(values).any() else values.head(1)
     if metric not in NETWORK_METRICS:
         return {metric: values.mean()}
     return dict(zip((metric, f"{metric}_low", f"{metric}_high"), bootstrap(values), strict=True))

@@ -37,6 +37,25 @@ class Search:
     step: float
 
 
+@dataclass(frozen=True)
+class Allowed:
+    """The settings that a codec takes: a range, whole numbers of it, or a few values."""
+
+    low: float
+    high: float
+    whole: bool = False
+    values: tuple[float, ...] = ()  # empty: all of the range
+
+    def check(self, name: str, setting: float) -> None:
+        """Raise BenchmarkError for a setting that the codec would change or refuse."""
+        inside = self.low <= setting <= self.high and not (self.whole and setting % 1)
+        if not inside or (self.values and setting not in self.values):
+            kind = "whole numbers" if self.whole else "numbers"
+            some = f"{', '.join(f'{value:g}' for value in self.values)} here"
+            takes = some if self.values else f"{kind} from {self.low:g} to {self.high:g}"
+            raise BenchmarkError(f"{name} has no setting {setting:g}: it takes {takes}")
+
+
 class BenchCodec(Protocol):
     """Turns a picture into the bytes of a complete file and back; the rate is the number of bytes."""
 
@@ -44,6 +63,7 @@ class BenchCodec(Protocol):
     version: str  # tools, their versions and fixed options: part of the key of a row
     settings: tuple[float, ...]  # the default points of the curve, lowest rate first
     search: Search
+    # allowed: Allowed  # may be left out; settings of the command line are checked by it
 
     def encode(self, image: Image8, setting: float) -> bytes:
         """The whole file, container included."""

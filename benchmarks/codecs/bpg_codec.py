@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.bpg.container import PixelFormat
-from benchmarks.codecs.base import CodecAbsent, CodecBroken, Image8, Search
+from benchmarks.codecs.base import Allowed, CodecAbsent, CodecBroken, Image8, Search
 from benchmarks.codecs.tools import run_tool
 from benchmarks.harness.errors import BenchmarkError
 
@@ -22,6 +22,7 @@ class Bpg:
 
     settings = (51, 47, 44, 41, 38, 35, 32, 28, 24, 20)
     search = Search(51, 0, -1)
+    allowed = Allowed(0, 51, whole=True)
 
     def __init__(self, chroma: str) -> None:
         self.name = f"bpg-{chroma}"
@@ -37,7 +38,7 @@ class Bpg:
 
             self.version = writer_version()
         except ImportError:
-            raise CodecAbsent("neither bpgenc on the PATH nor the package av is installed") from None
+            raise CodecAbsent("bpgenc is not on the PATH, and the package av is not installed") from None
 
     def encode(self, image: Image8, setting: float) -> bytes:
         if not self._encoder:

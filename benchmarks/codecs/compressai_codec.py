@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.codecs.base import CodecAbsent, CodecOptions, Image8, Search
+from benchmarks.codecs.base import Allowed, CodecAbsent, CodecOptions, Image8, Search
 
 ARCHITECTURES = (
     "bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018", "cheng2020-anchor", "cheng2020-attn",
@@ -43,6 +43,7 @@ class CompressAi:
                 f"compressai.zoo.{architecture.replace('-', '_')}(quality=1, pretrained=True) downloads one"
             )
         self.search = Search(self.settings[0], self.settings[-1], 1)
+        self.allowed = Allowed(self.settings[0], self.settings[-1], values=self.settings)
         self.version = f"compressai {compressai.__version__}, zoo weights for MSE"
         self._architecture, self._device = architecture, options.device
         self._models: dict[int, Any] = {}

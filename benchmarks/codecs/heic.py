@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from benchmarks.codecs.base import CodecAbsent, Image8, Search
+from benchmarks.codecs.base import Allowed, CodecAbsent, Image8, Search
 
 
 class Heic:
@@ -14,6 +14,7 @@ class Heic:
     name = "heic"
     settings = (5, 10, 20, 30, 40, 50, 60, 70)
     search = Search(0, 95, 1)
+    allowed = Allowed(0, 100, whole=True)
 
     def __init__(self) -> None:
         try:

@@ -1,6 +1,6 @@
 """JPEG XL through imagecodecs (libjxl)."""
 
-from benchmarks.codecs.base import CodecAbsent, Image8, Search
+from benchmarks.codecs.base import Allowed, CodecAbsent, Image8, Search
 
 
 class JpegXl:
@@ -9,6 +9,7 @@ class JpegXl:
     name = "jxl"
     settings = (20, 12, 8, 5, 3, 2, 1, 0.5)
     search = Search(25, 0.1, -0.1)
+    allowed = Allowed(0, 25)
 
     def __init__(self) -> None:
         try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.codecs.base import CodecAbsent, CodecOptions, Image8, Search
+from benchmarks.codecs.base import Allowed, CodecAbsent, CodecOptions, Image8, Search
 
 DECODERS = ("vq", "ldm", "gan", "perceptual")
 
@@ -41,6 +41,7 @@ class Ours:
 
     settings = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
     search = Search(0, 100, 0.5)
+    allowed = Allowed(0, 100)
 
     def __init__(self, decoder: str, effort: int, options: CodecOptions) -> None:
         self.name = f"ours-{decoder}" + (f"-e{effort}" if effort > 1 else "")

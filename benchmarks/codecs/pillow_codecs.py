@@ -8,7 +8,7 @@ import numpy as np
 import PIL
 from PIL import Image, features
 
-from benchmarks.codecs.base import CodecAbsent, Image8, Search
+from benchmarks.codecs.base import Allowed, CodecAbsent, Image8, Search
 
 
 class PillowCodec(ABC):
@@ -20,6 +20,7 @@ class PillowCodec(ABC):
     note: str
     settings: tuple[float, ...]
     search: Search
+    allowed: Allowed
 
     def __init__(self) -> None:
         if not features.check(self.feature):
@@ -49,6 +50,7 @@ class Jpeg(PillowCodec):
     name, format, feature, note = "jpeg", "JPEG", "jpg", "4:2:0, optimize"
     settings = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90)
     search = Search(1, 95, 1)
+    allowed = Allowed(1, 100, whole=True)
 
     def options(self, setting: float) -> dict[str, Any]:
         return {"quality": int(setting), "optimize": True, "subsampling": "4:2:0"}
@@ -80,6 +82,7 @@ class Jpeg2000(PillowCodec):
     name, format, feature, note = "jpeg2000", "JPEG2000", "jpg_2000", "9/7, colour transform, one rate"
     settings = (384, 256, 192, 128, 96, 64, 48, 32, 24, 16)
     search = Search(500, 4, -0.5)
+    allowed = Allowed(1, 10_000)
 
     def options(self, setting: float) -> dict[str, Any]:
         return {"quality_mode": "rates", "quality_layers": [float(setting)], "irreversible": True, "mct": 1}
@@ -91,6 +94,7 @@ class WebP(PillowCodec):
     name, format, feature, note = "webp", "WEBP", "webp", "lossy, method 6"
     settings = (0, 5, 10, 20, 30, 50, 70, 80, 90)
     search = Search(0, 100, 1)
+    allowed = Allowed(0, 100, whole=True)
 
     def options(self, setting: float) -> dict[str, Any]:
         return {"quality": int(setting), "method": 6}
@@ -102,6 +106,7 @@ class Avif(PillowCodec):
     name, format, feature, note = "avif", "AVIF", "avif", "aom, speed 6, tune psnr, 4:4:4"
     settings = (5, 10, 20, 30, 40, 50, 60, 70, 80)
     search = Search(0, 95, 1)
+    allowed = Allowed(0, 100, whole=True)
 
     def options(self, setting: float) -> dict[str, Any]:
         return {

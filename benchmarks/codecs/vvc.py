@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.bpg.chroma import decimate, interpolate
 from benchmarks.bpg.colour import planes_to_rgb, rgb_to_planes
 from benchmarks.bpg.container import ColourSpace, PixelFormat
-from benchmarks.codecs.base import CodecAbsent, Image8, Search
+from benchmarks.codecs.base import Allowed, CodecAbsent, Image8, Search
 from benchmarks.codecs.tools import run_tool
 from benchmarks.harness.errors import BenchmarkError
 
@@ -25,6 +25,7 @@ class Vvc:
     name = "vvc"
     settings = (52, 47, 42, 37, 32, 27, 22, 17)
     search = Search(63, 0, -1)
+    allowed = Allowed(0, 63, whole=True)
 
     def __init__(self) -> None:
         self._encoder, self._decoder = shutil.which("vvencapp"), shutil.which("vvdecapp")

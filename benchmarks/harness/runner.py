@@ -4,18 +4,19 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
 from benchmarks.codecs import BenchCodec, CodecOptions, Image8, make_codec
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import SourceImage, read_image
+from benchmarks.harness.pool import quick_pool
 from benchmarks.metrics.pictures import MetricOptions, Scorer
 from benchmarks.metrics.sets import FeatureExtractor, FeatureStore
 
@@ -165,25 +166,23 @@ def _run(job: Job) -> dict[str, object] | Failure:
     return _worker(job)
 
 
-def measure_all(jobs: Sequence[Job], plan: Plan, processes: int) -> Iterator[dict[str, object] | Failure]:
-    """Results as they come; with one process nothing is started beside this one."""
+def measure_all(jobs: Sequence[Job], plan: Plan, processes: int) -> Generator[dict[str, object] | Failure, None, None]:
+    """Results as they come; with one process nothing is started beside this one. Closed early, it ends the processes."""
     if not jobs:
         return
     if processes == 1:
         yield from map((plan.worker or Worker)(plan), jobs)
         return
-    with _OneThreadEach(), ProcessPoolExecutor(processes, get_context("spawn"), _start, (plan,)) as pool:
-        with _interrupt_later():
-            futures = [pool.submit(_run, job) for job in jobs]
-        try:
+    try:
+        with _OneThreadEach(), quick_pool(processes, "spawn", _start, (plan,)) as pool:
+            with _interrupt_later():
+                futures = [pool.submit(_run, job) for job in jobs]
             for future in as_completed(futures):
                 yield future.result()
-        except BrokenProcessPool:
-            raise BenchmarkError(
-                "a worker process died (a codec crashed, or memory ran out); finished rows are kept"
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    except BrokenProcessPool:
+        raise BenchmarkError(
+            "a worker process died (a codec crashed, or memory ran out); finished rows are kept"
+        ) from None
 
 
 @contextmanager

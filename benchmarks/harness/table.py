@@ -18,6 +18,7 @@ KEY = ("image_hash", "codec", "setting", "version")
 _FIRST = (
     "codec", "setting", "version", "image", "image_hash", "width", "height", "bytes", "bits_per_dim", "bpp", "rmse", "psnr", "ms_ssim",
 )  # fmt: skip
+_NUMBERS = ("setting", "width", "height", "bytes", "bits_per_dim", "bpp", "rmse", "psnr")
 TIMES = ("encode_s", "decode_s", "metrics_s")
 
 Row = dict[str, str]
@@ -127,19 +128,34 @@ def _order(row: Row) -> tuple[object, ...]:
     return row["codec"], row["version"], row["image"], row["image_hash"], float(row["setting"])
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _read(path: Path) -> tuple[list[Row], list[str], bool]:
     """Rows, columns, and whether a line cut short by a kill was left out."""
     if not path.exists():
         return [], [], True
     data = path.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
-    reader = csv.reader(io.StringIO(whole.decode(), newline=""))
+    try:
+        text = whole.decode()
+    except UnicodeDecodeError as error:
+        raise BenchmarkError(
+            f"{path}: line {whole[: error.start].count(10) + 1} is not UTF-8 text; mend or remove it, nothing was changed"
+        ) from None
+    reader = csv.reader(io.StringIO(text, newline=""))
     columns = next(reader, [])
     if columns and not set(KEY) <= set(columns):
         raise BenchmarkError(f"{path}: this file is not a table of measurements; choose another --out")
     rows = []
     for fields in reader:
-        if len(fields) != len(columns):
+        row = dict(zip(columns, fields, strict=False))
+        if len(fields) != len(columns) or not all(_is_number(row[name]) for name in _NUMBERS if name in row):
             raise BenchmarkError(f"{path}: line {reader.line_num} is damaged; mend or remove it, nothing was changed")
-        rows.append(dict(zip(columns, fields, strict=True)))
+        rows.append(row)
     return rows, columns, whole != data

@@ -10,6 +10,7 @@ relative measures of this project only and do not compare with published LPIPS, 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ def _need_cached(metric: str, *files: str) -> None:
         raise MetricAbsent(
             f"{metric} is left out: {' and '.join(missing)} not found in torch's checkpoint cache ({_HOW})"
         )
+
+
+def _package(module: str, metric: str) -> Any:
+    """A module of a package that may not be there."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise MetricAbsent(f"{metric} is left out: the package {module.split('.')[0]} is not installed") from None
 
 
 class SqueezeFeatures:
@@ -82,10 +91,7 @@ def load_lpips(trunk: str = "alex") -> Any:
     name, file = {"alex": ("lpips", _ALEXNET), "vgg": ("lpips_vgg", _VGG16)}[trunk]
     _need_cached(name, file)
     import_torchvision()
-    try:
-        import lpips
-    except ImportError:
-        raise MetricAbsent(f"{name} is left out: the package lpips is not installed") from None
+    lpips = _package("lpips", name)
     with _quiet():
         return lpips.LPIPS(net=trunk, verbose=False).eval()
 
@@ -94,8 +100,7 @@ def load_dists() -> Any:
     """piq's DISTS, for its features and weights; its own call shrinks pictures, see `published.Dists`."""
     _need_cached("dists", _VGG16, _DISTS)
     import_torchvision()
-    import piq
-
+    piq = _package("piq", "dists")
     with _quiet():
         return piq.DISTS().eval()
 
@@ -132,8 +137,7 @@ def load_inception(metric: str) -> Any:
     """The Inception network of the original FID: 2048 features before `avgpool`'s successor, 1008 logits."""
     _need_cached(metric, _INCEPTION)
     import_torchvision()
-    from piq.feature_extractors import InceptionV3
-
+    InceptionV3 = _package("piq.feature_extractors", metric).InceptionV3
     with _quiet():
         network = InceptionV3.fid_inception_v3().eval()
     if metric == "is" and not network.fc.weight.any():

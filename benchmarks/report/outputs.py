@@ -6,9 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from benchmarks.analysis.published import FOLDER
 from benchmarks.analysis.summary import (
     bd_tables,
     complete_settings,
+    counted_sentences,
     mean_table,
     merge_sets,
     read_table,
@@ -28,11 +27,13 @@ from benchmarks.analysis.summary import (
 )
 from benchmarks.codecs import BenchCodec, CodecAbsent, CodecOptions, make_codec, makers
 from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.images import SourceImage
+from benchmarks.harness.pool import quick_pool
 from benchmarks.harness.table import write_rows
 from benchmarks.metrics.sets import FeatureStore
 from benchmarks.report.html import write_report
 from benchmarks.report.plots import draw_figure, figure_list
-from benchmarks.report.showcase import contact_sheet, make_showcases
+from benchmarks.report.showcase import contact_sheet, make_showcases, own_pictures, packaged_pictures
 
 # a copy of this process has matplotlib loaded; elsewhere a copy of a process that used graphics libraries is not safe
 _START = "fork" if sys.platform == "linux" else "spawn"
@@ -42,14 +43,18 @@ _ANCHORS = ("bpg-444", "jpeg", "webp", "jpeg2000")
 def write_outputs(
     out: Path,
     facts: Mapping[str, Any],
+    images: Sequence[SourceImage],
     codecs: Mapping[str, BenchCodec],
     set_metrics: Sequence[str],
     store: FeatureStore,
     options: argparse.Namespace,
     say: Callable[[str], None],
     began: float,
-) -> None:
-    """Write mean.csv, bd.csv, sets.csv, figures/, report.html and run.json into `out`. began: time.perf_counter() at the end of the measuring."""
+) -> pd.DataFrame:
+    """Write mean.csv, bd.csv, sets.csv, figures/, report.html and run.json into `out`; returns the Bjontegaard table.
+
+    images: those of the run, which the report may show. began: time.perf_counter() at the end of the measuring.
+    """
     rows = read_table(out / "rd.csv")
     if rows.empty:
         raise BenchmarkError("nothing was measured, so there is nothing to plot")
@@ -71,6 +76,8 @@ def write_outputs(
         raise BenchmarkError("no setting was measured on every image, so there is nothing to plot")
     means = mean_table(complete)
     _write(out / "mean.csv", means)
+    for sentence in counted_sentences(means):
+        say(sentence)
     dataset = options.published or (options.images.resolve().name.lower() if options.images else "packaged photographs")
     if options.published and not (FOLDER / f"{dataset}.csv").is_file():
         known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.csv")))
@@ -89,7 +96,9 @@ def write_outputs(
             say(sentence)
         if not options.no_report:
             start = time.perf_counter()
-            cases = make_showcases(_shown(rows, codecs, CodecOptions(options.device, tuple(options.plugin))), say)
+            pictures = packaged_pictures() if options.show == "packaged" else own_pictures(images)
+            shown = _shown(rows, codecs, CodecOptions(options.device, tuple(options.plugin)))
+            cases = make_showcases(shown, pictures, say)
             shown_s = time.perf_counter() - start
             contact_sheet(cases[0], out / "contact_sheet.png")
             write_report(
@@ -104,6 +113,7 @@ def write_outputs(
 
     this_run = _with_shares(facts["this_run"], shown_s, time.perf_counter() - began - shown_s)
     _record(out / "run.json", {**facts, "this_run": this_run}, before)
+    return bd
 
 
 def _record(path: Path, facts: Mapping[str, Any], before: Mapping[str, Any]) -> None:
@@ -129,15 +139,15 @@ def _with_shares(this_run: Mapping[str, Any], showcase_s: float, outputs_s: floa
 
 @contextmanager
 def _drawing(means: pd.DataFrame, folder: Path, dataset: str, axes: Sequence[str], processes: int) -> Iterator[None]:
-    """Draws the figures while the block runs, in one process less than allowed; when that is none, before it."""
+    """Draws the figures while the block runs, in one process less than allowed; when that is none, after it."""
     wanted = figure_list(means, axes)
-    if processes == 1:
+    if processes == 1 or not wanted:
+        yield
         for metric, axis in wanted:
             draw_figure(means, folder, dataset, metric, axis)
-        yield
         return
     ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
-    with ProcessPoolExecutor(min(processes - 1, len(wanted)), get_context(_START), signal.signal, ignore) as pool:
+    with quick_pool(min(processes - 1, len(wanted)), _START, signal.signal, ignore) as pool:
         figures = [pool.submit(draw_figure, means, folder, dataset, metric, axis) for metric, axis in wanted]
         yield
         for figure in figures:

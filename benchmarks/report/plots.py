@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.analysis.published import drawn_curves
+from benchmarks.analysis.summary import counted
 from benchmarks.metrics.pictures import HIGHER_IS_BETTER
 from benchmarks.report.curve_labels import Label, draw_keys, draw_labels
 from benchmarks.report.style import AXIS_NAMES, curve_style
@@ -27,7 +28,9 @@ NOTE = "Real files, container included; RMSE and PSNR on the decoded 8-bit RGB p
 
 def figure_list(means: pd.DataFrame, rate_axes: Sequence[str]) -> list[tuple[str, str]]:
     """(metric, "linear" or "log") of every figure that the table allows."""
-    metrics = [name for name in AXIS_NAMES if name in means and name != "bits_per_dim" and means[name].notna().any()]
+    metrics = [
+        name for name in AXIS_NAMES if name in means and name != "bits_per_dim" and np.isfinite(means[name]).any()
+    ]
     return [(metric, axis) for axis in rate_axes for metric in metrics]
 
 
@@ -92,8 +95,9 @@ def _panel(axes: Axes, means: pd.DataFrame, metric: str, dataset: str, log_rate:
         labels.append(
             Label(str(codec), last.bits_per_dim, last[metric], style.colour, 8, str(codec).startswith("ours"))
         )
+    fewer = counted(means, metric)
     axes.set_xlabel(AXIS_NAMES["bits_per_dim"] + (" (log scale)" if log_rate else ""))
-    axes.set_ylabel(AXIS_NAMES[metric])
+    axes.set_ylabel(AXIS_NAMES[metric] + fewer)
     better = "upper" if metric in HIGHER_IS_BETTER else "lower"
     axes.set_title(
         f"{AXIS_NAMES[metric]} against rate: {dataset[:1].upper() + dataset[1:]}, {better} left is better",

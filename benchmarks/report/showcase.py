@@ -1,27 +1,32 @@
-"""One photograph at equal bytes through every codec: the contact sheet, and the pictures of the report.
+"""Pictures at equal bytes through every codec: the contact sheet, and the comparison of the report.
 
-Only photographs from installed packages are shown, never those of a test set.
+They are pictures of the run, or photographs from installed packages where those of a test set must not be shown.
 """
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
 
 from benchmarks.codecs import BenchCodec, Image8
 from benchmarks.harness.errors import BenchmarkError
-from benchmarks.harness.images import packaged_images, read_image
+from benchmarks.harness.images import SourceImage, packaged_images, read_image
 from benchmarks.metrics.pictures import rmse
 
-# file name -> crop that is shown: left, top, side
+# packaged photographs: file name -> crop that is shown: left, top, side
 _CROPS = {"astronaut.png": (92, 0, 288), "grace_hopper.jpg": (120, 40, 288)}
+_SIDE = 384  # of the crop of other pictures, from their middle
+_MOST = 3  # pictures of a run that are shown
+_TILE = 240  # least width of a tile of the contact sheet, for its words
 RATES = (0.06, 0.12)  # bits/dim
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One codec's crop: `size` bytes for the whole photograph, `error` its RMSE there."""
+    """One codec's crop: `size` bytes for the whole picture, `error` its RMSE there."""
 
     name: str
     setting: float
@@ -32,13 +37,33 @@ class Shown:
 
 @dataclass(frozen=True)
 class Showcase:
-    """The photograph's original crop and the crops of all codecs at one target size."""
+    """The original crop of a picture and the crops of all codecs at one target size.
+
+    too_large: codecs without a file of at most `target` bytes, and the size of their smallest.
+    """
 
     photograph: str
     rate: float
     target: int
     original: Image8
     shown: tuple[Shown, ...]
+    too_large: tuple[tuple[str, int], ...] = ()
+
+
+def own_pictures(images: Sequence[SourceImage]) -> list[tuple[str, Path]]:
+    """Name and file of up to three pictures of a run, spread evenly over it."""
+    last, count = len(images) - 1, min(_MOST, len(images))
+    picks = dict.fromkeys(round(index * last / max(count - 1, 1)) for index in range(count))
+    return [(images[pick].name, images[pick].path) for pick in picks]
+
+
+def packaged_pictures() -> list[tuple[str, Path]]:
+    """Name and file of the first photograph of `_CROPS` that an installed package has: one, as reports are committed."""
+    paths = {path.name: path for path in packaged_images()}
+    found = [(name, paths[name]) for name in _CROPS if name in paths][:1]
+    if not found:
+        raise BenchmarkError("no photograph for the contact sheet in the installed packages")
+    return found
 
 
 def fit_bytes(
@@ -46,7 +71,7 @@ def fit_bytes(
 ) -> tuple[float, bytes]:
     """Setting and file of the best quality that needs at most `target` bytes (bisection on the codec's grid).
 
-    When even the worst quality needs more, that one is returned: the caller shows its size. known: files of earlier searches, added to.
+    When even the worst quality needs more, that one is returned. known: files of earlier searches, added to.
     """
     search, known = codec.search, {} if known is None else known
 
@@ -68,54 +93,85 @@ def fit_bytes(
     return found
 
 
-def make_showcases(codecs: Iterable[BenchCodec], say: Callable[[str], None]) -> list[Showcase]:
-    """The first known photograph at each of `RATES` bits/dim; a codec that fails is left out with a sentence."""
-    path = next((path for name in _CROPS for path in packaged_images() if path.name == name), None)
-    if path is None:
-        raise BenchmarkError("no photograph for the contact sheet in the installed packages")
-    image = read_image(path)
-    left, top, side = _CROPS[path.name]
-    cut = (slice(top, top + side), slice(left, left + side))
-    ready = [(codec, dict[float, bytes]()) for codec in codecs]
-    cases = []
-    for rate in RATES:
-        target = round(rate * image.size / 8)
-        shown = []
-        for codec, known in ready:
-            try:
-                setting, data = fit_bytes(codec, image, target, known)
-                decoded = codec.decode(data)
-            except Exception as error:  # a codec may raise anything; the others are still shown
-                say(f"{codec.name} is left out of the contact sheet: {error}")
-                continue
-            shown.append(Shown(codec.name, setting, len(data), rmse(image, decoded), decoded[cut]))
-        shown.sort(key=lambda item: item.error)
-        cases.append(Showcase(path.name, rate, target, image[cut], tuple(shown)))
+def make_showcases(
+    codecs: Iterable[BenchCodec], pictures: Sequence[tuple[str, Path]], say: Callable[[str], None]
+) -> list[Showcase]:
+    """Each picture at each of `RATES` bits/dim; a codec that fails is left out with a sentence."""
+    ready, cases, told = list(codecs), [], set()
+    with tqdm(total=len(pictures) * len(ready), unit="comparison", disable=None, file=sys.stderr, leave=False) as bar:
+        for name, path in pictures:
+            image = read_image(path)
+            cut = _cut(path.name, image)
+            targets = [round(rate * image.size / 8) for rate in RATES]
+            shown: list[list[Shown]] = [[] for _ in RATES]
+            too_large: list[list[tuple[str, int]]] = [[] for _ in RATES]
+            for codec in ready:
+                known: dict[float, bytes] = {}
+                try:
+                    for k, target in enumerate(targets):
+                        setting, data = fit_bytes(codec, image, target, known)
+                        if len(data) > target:
+                            too_large[k].append((codec.name, len(data)))
+                            continue
+                        decoded = codec.decode(data)
+                        shown[k].append(Shown(codec.name, setting, len(data), rmse(image, decoded), decoded[cut]))
+                except Exception as error:  # a codec may raise anything; the others are still shown
+                    if codec.name not in told:
+                        say(f"{codec.name} is left out of the comparison of {name}: {error}")
+                    told.add(codec.name)
+                bar.update()
+            cases += [
+                Showcase(
+                    name, rate, target, image[cut], tuple(sorted(found, key=lambda item: item.error)), tuple(large)
+                )
+                for rate, target, found, large in zip(RATES, targets, shown, too_large, strict=True)
+            ]
     return cases
 
 
+def _cut(name: str, image: Image8) -> tuple[slice, slice]:
+    """The part of a picture that is shown: a square."""
+    height, width = image.shape[:2]
+    if name in _CROPS and min(height, width) > sum(_CROPS[name][1:]):
+        left, top, side = _CROPS[name]
+    else:
+        side = min(_SIDE, height, width)
+        left, top = (width - side) // 2, (height - side) // 2
+    return slice(top, top + side), slice(left, left + side)
+
+
+def without_file(case: Showcase) -> str:
+    """A sentence about the codecs that have no file so small, or nothing."""
+    if not case.too_large:
+        return ""
+    return "No file so small: " + ", ".join(f"{name} (smallest {size} bytes)" for name, size in case.too_large)
+
+
 def contact_sheet(case: Showcase, path: Path, columns: int = 4) -> None:
-    """One crop per codec at equal bytes, lowest RMSE first, pixels unscaled."""
+    """One crop per codec at equal bytes, lowest RMSE first, pixels unscaled; codecs without such a file in a line below."""
     side, gap, text = case.original.shape[0], 10, 40
+    wide = max(side, _TILE)
     tiles = [("original", f"{case.photograph}, crop", case.original)]
-    for item in case.shown:
-        over = "" if item.size <= case.target else " (its smallest file)"
-        tiles.append(
-            (f"{item.name}, setting {item.setting:g}", f"{item.size} bytes{over}, RMSE {item.error:.2f}", item.crop)
-        )
+    tiles += [
+        (f"{item.name}, setting {item.setting:g}", f"{item.size} bytes, RMSE {item.error:.2f}", item.crop)
+        for item in case.shown
+    ]
     rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * (side + gap) + gap, rows * (side + gap + text) + gap + 26), "white")
+    below = without_file(case)
+    height = rows * (side + gap + text) + gap + 26 + (20 if below else 0)
+    sheet = Image.new("RGB", (columns * (wide + gap) + gap, height), "white")
     draw = ImageDraw.Draw(sheet)
     title, small = ImageFont.load_default(15), ImageFont.load_default(13)
     draw.text(
         (gap, 8),
-        f"Equal bytes: at most {case.target} for the whole photograph ({case.rate:g} bits/dim)",
+        f"Equal bytes: at most {case.target} for the whole picture ({case.rate:g} bits/dim)",
         "black",
         title,
     )
     for index, (head, detail, crop) in enumerate(tiles):
-        x, y = gap + index % columns * (side + gap), 32 + index // columns * (side + gap + text)
+        x, y = gap + index % columns * (wide + gap), 32 + index // columns * (side + gap + text)
         sheet.paste(Image.fromarray(crop), (x, y))
         draw.text((x, y + side + 3), head, "black", title)
         draw.text((x, y + side + 21), detail, "#555555", small)
+    draw.text((gap, height - 24), below, "#555555", small)
     sheet.save(path)

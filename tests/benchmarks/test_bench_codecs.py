@@ -33,6 +33,11 @@ def test_contract_of_the_classic_codecs(name: str, photo: np.ndarray) -> None:
     assert codec.encode(image, codec.settings[0]) == files[0]
     span = sorted((codec.search.worst, codec.search.best))
     assert all(span[0] <= setting <= span[1] for setting in codec.settings)
+    for setting in (*codec.settings, *span):
+        codec.allowed.check(name, setting)
+    for setting in (-0.5, codec.allowed.high + 1, float("nan"), *([50.5] if codec.allowed.whole else [])):
+        with pytest.raises(BenchmarkError, match=f"{name} has no setting .*: it takes .*numbers from"):
+            codec.allowed.check(name, setting)
 
 
 def test_jpeg_variants_differ_as_named(photo: np.ndarray) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pandas as pd
 import pytest
@@ -129,8 +130,8 @@ def test_interrupted_from_the_keyboard_it_says_so(folder: Path, tmp_path: Path) 
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
-    (tmp_path / "go").touch()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)  # what the workers are held in never ends by itself
+    assert not (tmp_path / "go").exists()
     assert process.returncode == 130
     assert b"interrupted; finished rows are kept" in errors and b"Traceback" not in errors
     assert 10 <= len(read(out)) < 40
@@ -174,13 +175,16 @@ def test_bad_images_are_told_and_the_good_ones_measured(
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
     Image.new("RGBA", (40, 40)).save(folder / "alpha.png")
     Image.new("I;16", (40, 40)).save(folder / "deep.png")
+    deep = np.random.default_rng(0).integers(0, 65536, (40, 40, 3)).astype(np.uint16)
+    (folder / "deep-rgb.png").write_bytes(imagecodecs.png_encode(deep))  # which Pillow opens as 8-bit RGB
     (folder / "copy.png").write_bytes((folder / "a.png").read_bytes())
     out = tmp_path / "out"
     assert main(["--images", str(folder), "--codecs", "jpeg", "--points", "2", "--out", str(out), *FAST]) == 1
     text = sentences(capsys)
     for words in (
-        "broken.png: cannot be read", "text.jpg: cannot be read", "dot.png: 1x1 pixels are too few", "alpha.png: pictures of mode RGBA",
-        "deep.png: pictures of mode I;16", "copy.png: the same picture as a.png",
+        "broken.png: cannot be read", "text.jpg: cannot be read", "dot.png: 1x1 pixels are too few", "alpha.png: not measured, because what is coded would be another picture (it has transparent pixels)",
+        "deep.png: not measured, because what is coded would be another picture (16-bit samples were reduced to 8 bits)",
+        "deep-rgb.png: not measured, because what is coded would be another picture (16-bit samples", "copy.png: the same picture as a.png",
     ):  # fmt: skip
         assert text.count(words) == 1
     assert set(read(out).image) == {"a.png", "b.png"} and len(read(out)) == 4
@@ -233,6 +237,15 @@ def test_a_broken_bpgenc_fails_the_run_but_not_the_others(
         (["--codecs", "vvc"], 1, "none of the codecs can run here"),
         (["--settings", "jpeg=high"], 1, "expected CODEC=NUMBER"),
         (["--settings", "gif=3"], 1, "unknown codec 'gif'"),
+        (["--settings", "jpeg=nan"], 1, "expected CODEC=NUMBER"),
+        (["--settings", "jpeg=50.5"], 1, "jpeg has no setting 50.5: it takes whole numbers from 1 to 100"),
+        (["--settings", "jpeg=50,200"], 1, "jpeg has no setting 200: it takes whole numbers from 1 to 100"),
+        (
+            ["--codecs", "bpg-444", "--settings", "bpg-444=30.5"],
+            1,
+            "bpg-444 has no setting 30.5: it takes whole numbers",
+        ),
+        (["--codecs", "jpeg2000", "--settings", "jpeg2000=0.5"], 1, "it takes numbers from 1 to 10000"),
         (["--anchor", "png"], 1, "anchor codec 'png' is not in the table"),
         (["--published", "mars"], 1, "no published curves for 'mars'"),
         (["--out", "FILE/x"], 1, "cannot write to the output folder"),
@@ -293,7 +306,7 @@ def test_missing_weights_leave_the_column_out_with_a_sentence(
         ])  # fmt: skip
     finally:
         torch.hub.set_dir(before)
-    assert code == 0
+    assert code == 1  # they were asked for
     text = sentences(capsys)
     assert text.count("lpips is left out") == 1 and text.count("fid is left out") == 1
     assert "lpips" not in read(out).columns and "gmsd" in read(out).columns
@@ -340,3 +353,91 @@ def test_set_metrics_survive_in_a_checkout_without_features(folder: Path, tmp_pa
     pd.testing.assert_frame_equal(both[both.codec == "jpeg"], first)
     assert len(both) == 4
     assert len(read(out)) == 8
+
+
+def test_an_asked_metric_that_cannot_run_is_an_error_a_default_one_is_not(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after the first command of the README: only what the codec itself needs is installed."""
+    for module in ("piq", "imagecodecs", "pillow_heif"):
+        monkeypatch.setitem(sys.modules, module, None)
+    common = ["--images", str(folder), "--codecs", "jpeg,jxl,heic", "--points", "2", "--jobs", "1", "--no-report"]
+    common += ["--rate-axis", "log", "--out", str(tmp_path / "out")]
+    assert main(common) == 0
+    text = sentences(capsys)
+    assert text.count("gmsd is left out: the package piq is not installed") == 1
+    (line,) = [line for line in text.splitlines() if line.startswith("not installed: ")]
+    assert line.startswith("not installed: imagecodecs, pillow-heif, piq.") and '-e ".[bench]"' in line
+    assert main([*common, "--metrics", "ms_ssim,gmsd"]) == 1
+
+
+def test_without_out_results_go_to_a_folder_that_git_ignores(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the last words are the Bjontegaard table and where the report is."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    (folder / ".gitignore").write_text("*")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--images", str(folder), "--codecs", "jpeg,webp", "--points", "3", "--metrics", "", "--jobs", "1"]
+    assert main([*arguments, "--rate-axis", "log"]) == 0
+    words = capsys.readouterr().out.splitlines()
+    assert words[-1] == "report: runs/benchmark/pictures/report.html" and Path(words[-1].split()[1]).is_file()
+    assert "BD-rate against jpeg, %" in words[0] and {line.split()[0] for line in words[1:-1]} == {"jpeg", "webp"}
+    changed = subprocess.run(["git", "status", "--short"], capture_output=True, text=True, check=True).stdout
+    assert changed.split() == ["??", ".gitignore"]
+    page = (tmp_path / "runs/benchmark/pictures/report.html").read_text()
+    assert '"photograph": "a.png"' in page and '"photograph": "b.png"' in page  # the user's own
+
+
+def test_black_flat_and_small_pictures_lose_no_figure(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], photo: np.ndarray
+) -> None:
+    """PSNR without an error is infinite; MS-SSIM needs sides over 160: means are over the others, and say so."""
+    Image.new("RGB", (64, 64)).save(folder / "black.png")
+    Image.fromarray(np.tile(photo, (2, 2, 1))[:176, :176]).save(folder / "large.png")
+    out = tmp_path / "out"
+    arguments = ["--images", str(folder), "--codecs", "jpeg,webp", "--metrics", "ms_ssim,gmsd"]
+    arguments += ["--settings", "jpeg=20,50,90", "--settings", "webp=10,50,90"]  # all without error on black
+    assert main([*arguments, "--jobs", "1", "--rate-axis", "log", "--out", str(out)]) == 0
+    text = sentences(capsys)
+    assert "ms_ssim cannot be computed on every image: its means are over fewer (1 of 4 images)" in text
+    means, rows = pd.read_csv(out / "mean.csv"), pd.read_csv(out / "rd.csv")
+    assert (means.images == 4).all() and (means.ms_ssim_images == 1).all() and (means.psnr_images == 3).all()
+    assert "gmsd_images" not in means
+    mean = means[(means.codec == "jpeg") & (means.setting == 90)].iloc[0]
+    part = rows[(rows.codec == "jpeg") & (rows.setting == 90)]
+    assert mean.psnr == pytest.approx(part.psnr[part.image != "black.png"].mean(), abs=1e-4)
+    assert mean.ms_ssim == pytest.approx(part.ms_ssim[part.image == "large.png"].item(), abs=1e-5)
+    bd = pd.read_csv(out / "bd.csv").set_index(["anchor", "codec"])
+    assert bd.loc[("jpeg", "webp"), ["images", "ms_ssim_images"]].tolist() == [3, 1]
+    assert {"rate_psnr_log.png", "rate_ms_ssim_log.png"} <= {path.name for path in (out / "figures").iterdir()}
+    assert "(1 of 4 images)" in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_one_black_picture_alone_still_gives_all_files(folder: Path, tmp_path: Path, jobs: str) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    Image.new("RGB", (64, 64)).save(folder / "black.png")
+    out = tmp_path / "out"
+    arguments = ["--images", str(folder), "--codecs", "jpeg", "--metrics", "gmsd", "--jobs", jobs]
+    arguments += ["--settings", "jpeg=20,90"]  # both without error
+    assert main([*arguments, "--rate-axis", "log", "--out", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} >= {"bd.csv", "mean.csv", "report.html", "contact_sheet.png"}
+    assert (out / "figures" / "rate_rmse_log.png").is_file() and not (out / "figures" / "rate_psnr_log.png").exists()
+
+
+def test_hidden_files_and_results_among_the_pictures_are_not_measured(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "._a.png").write_bytes(b"\0\5\x16\7")
+    (folder / ".cache").mkdir()
+    Image.new("RGB", (40, 40), "red").save(folder / ".cache" / "c.png")
+    arguments = ["--images", str(folder), "--codecs", "jpeg", "--points", "2", "--metrics", "", "--jobs", "1"]
+    for name in ("first", "first", "second"):
+        assert main([*arguments, "--rate-axis", "log", "--out", str(folder / name)]) == 0
+        assert set(read(folder / name).image) == {"a.png", "b.png"} and "cannot be read" not in sentences(capsys)
+    assert main([*arguments, "--out", str(folder)]) == 1
+    assert "choose another --out" in sentences(capsys)
+    assert not (folder / "rd.csv").exists()

@@ -64,4 +64,9 @@ def test_a_stale_table_is_replaced(tmp_path: Path) -> None:
     new = filled("Before\n<!-- table:effort -->\n| 1 |\n<!-- /table -->\nafter\n", tmp_path)
     assert new.startswith("Before\n<!-- table:effort -->\n| effort |")
     assert new.endswith("|\n\n† The curves share less than 50 % of the anchor's range.\n<!-- /table -->\nafter\n")
-    assert "-5.5 (-6.1 to -5.0)" in new and "-0.8 (+1.0 to +9.0) † |" in new and "| 1 |\n" not in new and new.count("†") == 2
+    assert (
+        "-5.5 (-6.1 to -5.0)" in new
+        and "-0.8 (+1.0 to +9.0) † |" in new
+        and "| 1 |\n" not in new
+        and new.count("†") == 2
+    )

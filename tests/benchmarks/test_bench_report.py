@@ -13,9 +13,19 @@ import pytest
 from PIL import Image
 
 from benchmarks.codecs import CodecOptions, make_codec
+from benchmarks.harness.images import read_image, source_image
 from benchmarks.report.html import write_report
 from benchmarks.report.outputs import _shown
-from benchmarks.report.showcase import Showcase, Shown, contact_sheet, fit_bytes, make_showcases
+from benchmarks.report.showcase import (
+    Showcase,
+    Shown,
+    contact_sheet,
+    fit_bytes,
+    make_showcases,
+    own_pictures,
+    packaged_pictures,
+    without_file,
+)
 
 BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (path := shutil.which(name))), None
@@ -39,8 +49,21 @@ document.querySelector("#legend input").click();
 change("metric", "psnr");
 out.axis = [...document.querySelectorAll("#plot text")].some((node) => node.textContent.includes("PSNR"));
 out.rows = $("bd").rows.length;
+out.codecsTable = [...$("run").rows].map((row) => [...row.cells].map((cell) => cell.textContent));
+out.bdnote = $("bdnote").textContent; out.marked = $("bd").rows[2].cells[1].textContent;
+out.greys = [...document.querySelectorAll("#greys .grey")].map((node) => node.textContent);
+out.keys = [...document.querySelectorAll("#plot text.key")].map((node) => node.textContent);
+out.first = [$("left").value, $("right").value];
+out.missing = $("missing").textContent;
+out.photographs = [...$("photograph").options].map((node) => node.value);
+out.sizesOfFirst = $("case").length;
+change("photograph", "b.png");
+out.second = [$("case").length, [...$("left").options].map((node) => node.value).join(" "), $("missing").textContent];
+change("photograph", "photo.png");
+change("zoom", "4");
+out.zoom = [$("over").style.transform, $("under").style.transform];
 change("left", "webp"); change("right", "jpeg"); change("slider", "25");
-out.clip = $("over").style.clipPath; out.note = $("leftnote").textContent;
+out.clip = $("left-half").style.clipPath; out.note = $("leftnote").textContent;
 Promise.all([$("over").decode(), $("under").decode()]).then(() => {
   out.sizes = [$("over").naturalWidth, $("under").naturalWidth];
   out.different = $("over").src !== $("under").src;
@@ -67,14 +90,19 @@ def report(tmp_path: Path, photo: np.ndarray) -> Path:
     bd = pd.DataFrame(
         [
             {"codec": codec, "anchor": "jpeg", "images": 2, "bd_rate_of_means_percent": np.nan}
+            | {"overlap_percent": 100.0 if codec == "jpeg" else 31.0, "rate_overlap_percent": 100.0}
             | dict.fromkeys(
                 ("bd_rate_percent", "bd_rate_low", "bd_rate_high", "bd_rmse", "bd_rmse_low", "bd_rmse_high"), value
             )
             for codec, value in (("jpeg", 0.0), ("webp", -12.3))
         ]
     )
-    shown = tuple(Shown(name, 5.0, 321, 4.5, np.roll(photo, shift, 0)) for name, shift in (("jpeg", 1), ("webp", 2)))
-    case = Showcase("photo.png", 0.06, 400, photo, shown)
+    shown = tuple(
+        Shown(name, 5.0, 321, 4.5, np.roll(photo, shift, 0))
+        for name, shift in (("jpeg", 1), ("webp", 2), ("ours-vq", 3), ("avif", 4))
+    )
+    case = Showcase("photo.png", 0.06, 400, photo, shown, (("jxl", 5123),))
+    others = [Showcase("b.png", rate, 300, photo, shown[:1]) for rate in (0.06, 0.12)]
     path = tmp_path / "report.html"
     write_report(
         path,
@@ -82,9 +110,12 @@ def report(tmp_path: Path, photo: np.ndarray) -> Path:
         "kodak",
         pd.DataFrame(rows),
         bd,
-        [case],
-        {"note": "</script><script>alert(1)</script>"},
-    )
+        [case, *others],
+        {
+            "images": 2, "folder": "pictures", "table_rows": 8, "absent": {"heic": "</script><script>alert(1)</script>"},
+            "left_out": [], "settings": {"jpeg": ["1", "2"]}, "codecs": {"jpeg": "v<1>"},
+        },
+    )  # fmt: skip
     return path
 
 
@@ -106,6 +137,16 @@ def test_the_report_works_in_a_headless_browser(report: Path) -> None:
     assert result["tip"] == "jpeg, setting 1\nrate 0.05000 bits/dim\nRMSE (0-255) 12.000"
     assert (result["tipShown"], result["tipHidden"]) == ("block", "none")
     assert result["axis"] and result["rows"] == 3
+    assert result["first"] == ["ours-vq", "avif"]  # ours against BPG, which is not there, or AVIF
+    assert result["missing"] == "No file so small: jxl (smallest 5123 bytes)"
+    assert result["photographs"] == ["photo.png", "b.png"] and result["sizesOfFirst"] == 1
+    assert result["second"] == [2, "original jpeg", ""]
+    assert result["zoom"] == ["translate(-150%, -150%) scale(4)"] * 2
+    assert result["greys"][0] == "Grey: published, not measured here" and len(result["greys"]) > 3
+    assert result["keys"] == [text[0] for text in result["greys"][1:]] == sorted(set(result["keys"]))
+    assert result["marked"] == "-12.3 †" and result["bdnote"].startswith("† The curves share less than 50 %")
+    assert ["pictures", "2 (pictures)"] in result["codecsTable"] and ["jpeg", "1, 2", "v<1>"] in result["codecsTable"]
+    assert ["heic", "left out: </script><script>alert(1)</script>"] in result["codecsTable"]
     assert result["clip"].startswith("inset(0") and "75%" in result["clip"]
     assert result["note"] == "left: webp, 321 bytes, RMSE 4.50, setting 5"
     assert result["sizes"] == [160, 160] and result["different"]
@@ -133,7 +174,13 @@ def test_the_report_is_one_file_without_any_reference(report: Path) -> None:
     assert "<b>report" not in text and "Infinity" not in text and "NaN" not in text
     data = json.loads(re.search(r"const DATA = (.*);\n", text).group(1))
     assert data["curves"][0]["psnr"] == [31.0, 32.0, 33.0, None]
-    assert [picture["name"] for picture in data["cases"][0]["pictures"]] == ["original", "jpeg", "webp"]
+    assert [picture["name"] for picture in data["cases"][0]["pictures"]] == [
+        "original",
+        "jpeg",
+        "webp",
+        "ours-vq",
+        "avif",
+    ]
 
 
 @pytest.mark.parametrize("name", ["jpeg", "jpeg2000", "jxl", "bpg-444"])
@@ -156,9 +203,10 @@ def test_the_contact_sheet_shows_a_packaged_photograph_at_equal_bytes(
         def encode(self, image: np.ndarray, setting: float) -> bytes:
             raise RuntimeError("no")
 
-    cases = make_showcases([make_codec("jpeg", CodecOptions()), make_codec("webp", CodecOptions()), Failing()], print)
-    assert "failing is left out of the contact sheet: no" in capsys.readouterr().out
-    assert [case.rate for case in cases] == [0.06, 0.12]
+    codecs = [make_codec("jpeg", CodecOptions()), make_codec("webp", CodecOptions()), Failing()]
+    cases = make_showcases(codecs, packaged_pictures(), print)
+    assert capsys.readouterr().out.count("failing is left out of the comparison of astronaut.png: no") == 1
+    assert [(case.photograph, case.rate) for case in cases[:2]] == [("astronaut.png", 0.06), ("astronaut.png", 0.12)]
     assert all(item.size <= case.target for case in cases for item in case.shown)
     assert [item.name for item in cases[1].shown] == ["webp", "jpeg"]  # lowest RMSE first
     contact_sheet(cases[1], tmp_path / "sheet.png")
@@ -176,3 +224,20 @@ def test_codecs_of_earlier_runs_are_shown_too() -> None:
         {"codec": ["jpeg", "webp", "bpg-444", "gone"], "version": [jpeg.version, "an older one", bpg.version, "1"]}
     )
     assert [codec.name for codec in _shown(rows, {"webp": webp}, CodecOptions())] == ["webp", "jpeg", "bpg-444"]
+
+
+def test_a_codec_without_so_small_a_file_is_named_and_not_shown(tmp_path: Path, folder: Path) -> None:
+    images = [source_image(folder / name, name) for name in ("a.png", "b.png")]
+    assert own_pictures(images) == [("a.png", folder / "a.png"), ("b.png", folder / "b.png")]
+    assert [name for name, _ in own_pictures(images * 4)] == ["a.png", "a.png", "b.png"]
+    codecs = [make_codec(name, CodecOptions()) for name in ("jpeg", "bpg-444")]
+    cases = make_showcases(codecs, own_pictures(images[:1]), print)
+    smallest = len(codecs[0].encode(read_image(folder / "a.png"), 1))
+    for case in cases:
+        assert [item.name for item in case.shown] == ["bpg-444"] and case.shown[0].size <= case.target < smallest
+        assert case.too_large == (("jpeg", smallest),)
+        assert without_file(case) == f"No file so small: jpeg (smallest {smallest} bytes)"
+    contact_sheet(cases[0], tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        below = np.asarray(sheet.convert("L"))[-24:]
+    assert below.min() < 100  # words

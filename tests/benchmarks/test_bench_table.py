@@ -104,6 +104,21 @@ def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_changed(tmp_path: 
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [(b"jpeg,10", b"jpeg\xe9,10", "line 3 is not UTF-8 text"), (b"jpeg,10", b"jpeg,ten", "line 3 is damaged")],
+)
+def test_other_text_in_the_table_is_named_and_nothing_is_changed(
+    tmp_path: Path, old: bytes, new: bytes, words: str
+) -> None:
+    path = tmp_path / "rd.csv"
+    before = filled(path).replace(old, new)
+    path.write_bytes(before)
+    with pytest.raises(BenchmarkError, match=words):
+        Table(path, [])
+    assert path.read_bytes() == before
+
+
 def test_names_with_commas_and_quotes_come_back(tmp_path: Path) -> None:
     filled(tmp_path / "rd.csv")
     table = Table(tmp_path / "rd.csv", [])
