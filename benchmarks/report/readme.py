@@ -9,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from benchmarks.analysis.bdrate import marked
-from benchmarks.report.tables import DIGITS, LIST_NAMES, markdown
+from benchmarks.analysis.bdrate import compare, marked
+from benchmarks.analysis.summary import read_table
+from benchmarks.report.tables import DIGITS, LIST_NAMES, markdown, number
+from benchmarks.studies import rivals
 from codec import manifest, zoo
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_MEASURED = "Not measured with the shipped weights yet."
 DECODER_METRICS = ("rmse", "lpips", "dists", "fid")
 RATES = (0.02, 0.05, 0.1, 0.2, 0.35)  # bits/dim
+BPG = "bpg-444"
 SHOWN = ("ours-vq", "jpeg", "jpeg2000", "webp", "jxl", "heic", "avif", "bpg-444")
 
 
@@ -35,29 +39,67 @@ def of_these_weights(path: Path) -> pd.DataFrame | None:
 
 
 def kodak(results: Path) -> pd.DataFrame:
-    """BD-rates against BPG 4:4:4 and JPEG, and RMSE at a few rates (interpolated on the mean curve, log rate)."""
-    bd = pd.read_csv(results / "kodak" / "bd.csv").set_index(["anchor", "codec"])
+    """Measured codecs, then published rivals: our bytes at equal RMSE, BD-rate against BPG 4:4:4, and RMSE at a few rates
+    (interpolated on the mean curve, log rate)."""
+    table = read_table(results / "kodak" / "rd.csv")
+    rows = {name: table[table.codec == name] for name in SHOWN}
+    ours = rows[SHOWN[0]]
     mean = pd.read_csv(results / "kodak" / "mean.csv", dtype={"setting": str})
-    rows = []
+    lines = []
     for name in SHOWN:
-        points = mean[mean.codec == name].sort_values("bits_per_dim")
-        row = {"codec": name}
-        for anchor in ("bpg-444", "jpeg"):
-            b = bd.loc[(anchor, name)]
-            row[f"BD-rate against {anchor}, %"] = (
-                "0"
-                if name == anchor
-                else marked(
-                    f"{b.bd_rate_percent:+.1f} ({b.bd_rate_low:+.1f} to {b.bd_rate_high:+.1f})", b.overlap_percent
-                )
-            )
-        for rate in RATES:
-            inside = points.bits_per_dim.min() <= rate <= points.bits_per_dim.max()
-            row[f"RMSE at {rate:g}"] = (
-                f"{np.interp(np.log(rate), np.log(points.bits_per_dim), points.rmse):.2f}" if inside else ""
-            )
-        rows.append(row)
-    return pd.DataFrame(rows)
+        points = mean[mean.codec == name]
+        against = [compare(SHOWN[0], ours, name, rows[name]), compare(name, rows[name], BPG, rows[BPG])]
+        texts = [
+            "0"
+            if b.codec == b.anchor
+            else _with_ends(b.bd_rate_percent, b.bd_rate_low, b.bd_rate_high, b.overlap_percent)
+            for b in against
+        ]
+        lines.append([name, *texts, *_at_rates(points.bits_per_dim, points.rmse)])
+    for rival in pd.read_csv(results / "kodak" / "rivals.csv").itertuples():
+        system = rivals.RIVALS[rival.codec]
+        if system is None:
+            said = f"{rival.said_percent:+.1f} against {rival.said_anchor}"
+            lines.append([f"{rival.codec} (published)", "no curve", said, *[""] * len(RATES)])
+        elif rival.codec != "HM":
+            curve, _ = rivals.published_curve(system)
+            against = [(rival.ours_percent, rival.ours_overlap_percent), (rival.bpg_percent, rival.bpg_overlap_percent)]
+            texts = [marked(f"{percent:+.1f}", overlap) for percent, overlap in against]
+            lines.append([f"{rival.codec} (published)", *texts, *_at_rates(curve.rate, curve.rmse)])
+    columns = ["codec", "our bytes at equal RMSE, %", f"BD-rate against {BPG}, %", *(f"RMSE at {r:g}" for r in RATES)]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def _with_ends(value: float, low: float, high: float, overlap: float) -> str:
+    return marked(f"{value:+.1f} ({low:+.1f} to {high:+.1f})", overlap)
+
+
+def _at_rates(rate: ArrayLike, rmse: ArrayLike) -> list[str]:
+    """RMSE at `RATES` where the curve reaches."""
+    order = np.argsort(rate)
+    rates, errors = np.asarray(rate, float)[order], np.asarray(rmse, float)[order]
+    found = np.interp(np.log(RATES), np.log(rates), errors)
+    return [f"{e:.2f}" if rates[0] <= r <= rates[-1] else "" for r, e in zip(RATES, found, strict=True)]
+
+
+def rival_codecs(results: Path) -> pd.DataFrame:
+    """VTM and learned codecs by their published curves."""
+    found = pd.read_csv(results / "kodak" / "rivals.csv")
+    return pd.DataFrame(
+        {
+            "codec": found.codec,
+            "our bytes at equal RMSE, %": [
+                marked(number(v, 1, "+"), share)
+                for v, share in zip(found.ours_percent, found.ours_overlap_percent, strict=True)
+            ],
+            "its BD-rate against bpg-444, %": [
+                marked(number(v, 1, "+"), share)
+                for v, share in zip(found.bpg_percent, found.bpg_overlap_percent, strict=True)
+            ],
+            "its BD-rate against HM-16.25 as published, %": [number(v, 1, "+") for v in found.said_percent],
+            "curve": found.source.fillna("none"),
+        }
+    )
 
 
 def decoders(results: Path) -> pd.DataFrame | None:
@@ -96,8 +138,7 @@ def quantisers(results: Path) -> pd.DataFrame:
     q = pd.read_csv(results / "quantizers_bd.csv")
     q = q[q.anchor == "scalar"].assign(
         change=lambda q: [
-            marked(f"{r.bd_rate_percent:+.1f} ({r.bd_rate_low:+.1f} to {r.bd_rate_high:+.1f})", r.overlap_percent)
-            for r in q.itertuples()
+            _with_ends(r.bd_rate_percent, r.bd_rate_low, r.bd_rate_high, r.overlap_percent) for r in q.itertuples()
         ]
     )
     order = q[q.weights == "base"].quantizer.tolist()
@@ -123,8 +164,8 @@ def effort(results: Path) -> pd.DataFrame:
     e = pd.read_csv(results / "effort_bd.csv")
 
     def change(row: pd.Series, prefix: str) -> str:
-        ends = (getattr(row, f"{prefix}bd_rate_{name}") for name in ("percent", "low", "high"))
-        return marked("{:+.1f} ({:+.1f} to {:+.1f})".format(*ends), getattr(row, f"{prefix}overlap_percent"))
+        names = ("bd_rate_percent", "bd_rate_low", "bd_rate_high", "overlap_percent")
+        return _with_ends(*(getattr(row, prefix + name) for name in names))
 
     return pd.DataFrame({"effort": e.effort, "pictures": e.images, "processor seconds": e.cpu_s.round(1), "BD-rate against effort 1, %": [change(r, "") for r in e.itertuples()],
                          "BD-rate against bpg-444, %": [change(r, "bpg_") for r in e.itertuples()]})  # fmt: skip
@@ -143,6 +184,7 @@ def upscaling(results: Path) -> pd.DataFrame | None:
 #: None stands for a table that was not measured with the shipped weights.
 TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "kodak": kodak,
+    "rivals": rival_codecs,
     "decoders": decoders,
     "before": before,
     "quantisers": quantisers,
@@ -155,7 +197,9 @@ TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
 def body(name: str, results: Path) -> str:
     """A table as Markdown, or a sentence in its place."""
     table = TABLES[name](results)
-    return f"{NOT_MEASURED}\n" if table is None else markdown(table)
+    if table is None:
+        return f"{NOT_MEASURED}\n"
+    return markdown(table, note=name != "kodak")  # the text above that table explains the mark
 
 
 def filled(text: str, results: Path) -> str:

@@ -169,8 +169,8 @@ TABLES: dict[str, Callable[[Path], pd.DataFrame]] = {
 }  # fmt: skip
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """Table of GitHub's Markdown."""
+def markdown(table: pd.DataFrame, note: bool = True) -> str:
+    """Table of GitHub's Markdown. note: what the mark of a small overlap means, below it where it is used."""
 
     def text(value: object) -> str:
         return f"{value:g}" if isinstance(value, float) else str(value)
@@ -181,7 +181,7 @@ def markdown(table: pd.DataFrame) -> str:
         *([text(v) for v in row] for row in table.itertuples(index=False)),
     ]
     lines = "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
-    return f"{lines}\n{MARK_NOTE}\n" if MARK in lines else lines
+    return f"{lines}\n{MARK_NOTE}\n" if note and MARK in lines else lines
 
 
 def latex(table: pd.DataFrame) -> str:
