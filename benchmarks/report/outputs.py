@@ -96,7 +96,7 @@ def write_outputs(
             say(sentence)
         if not options.no_report:
             start = time.perf_counter()
-            pictures = packaged_pictures() if options.show == "packaged" else own_pictures(images)
+            pictures = packaged_pictures() if options.show == "packaged" else own_pictures(images, complete)
             shown = _shown(rows, codecs, CodecOptions(options.device, tuple(options.plugin)))
             cases = make_showcases(shown, pictures, say)
             shown_s = time.perf_counter() - start

@@ -4,10 +4,11 @@ They are pictures of the run, or photographs from installed packages where those
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
@@ -50,58 +51,82 @@ class Showcase:
     too_large: tuple[tuple[str, int], ...] = ()
 
 
-def own_pictures(images: Sequence[SourceImage]) -> list[tuple[str, Path]]:
-    """Name and file of up to three pictures of a run, spread evenly over it."""
+@dataclass(frozen=True)
+class Picture:
+    """A picture to show. sizes: bytes of files that were measured already, codec -> setting -> bytes."""
+
+    name: str
+    path: Path
+    sizes: Mapping[str, Mapping[float, int]] = field(default_factory=dict)
+
+
+def own_pictures(images: Sequence[SourceImage], rows: pd.DataFrame) -> list[Picture]:
+    """Up to three pictures of a run, spread evenly over it. rows: of the table, with the sizes of their files."""
     last, count = len(images) - 1, min(_MOST, len(images))
     picks = dict.fromkeys(round(index * last / max(count - 1, 1)) for index in range(count))
-    return [(images[pick].name, images[pick].path) for pick in picks]
+    found = []
+    for image in (images[pick] for pick in picks):
+        sizes: dict[str, dict[float, int]] = {}
+        for row in rows[rows.image_hash == image.digest].itertuples():
+            sizes.setdefault(row.codec, {})[float(row.setting)] = int(row.bytes)
+        found.append(Picture(image.name, image.path, sizes))
+    return found
 
 
-def packaged_pictures() -> list[tuple[str, Path]]:
-    """Name and file of the first photograph of `_CROPS` that an installed package has: one, as reports are committed."""
+def packaged_pictures() -> list[Picture]:
+    """The first photograph of `_CROPS` that an installed package has: one, as such reports are committed."""
     paths = {path.name: path for path in packaged_images()}
-    found = [(name, paths[name]) for name in _CROPS if name in paths][:1]
+    found = [Picture(name, paths[name]) for name in _CROPS if name in paths][:1]
     if not found:
         raise BenchmarkError("no photograph for the contact sheet in the installed packages")
     return found
 
 
 def fit_bytes(
-    codec: BenchCodec, image: Image8, target: int, known: dict[float, bytes] | None = None
+    codec: BenchCodec,
+    image: Image8,
+    target: int,
+    known: dict[float, bytes] | None = None,
+    sizes: Mapping[float, int] | None = None,
 ) -> tuple[float, bytes]:
     """Setting and file of the best quality that needs at most `target` bytes (bisection on the codec's grid).
 
-    When even the worst quality needs more, that one is returned. known: files of earlier searches, added to.
+    When even the worst quality needs more, that one is returned. known: files of earlier searches, added to. sizes:
+    bytes of files that need not be made to know them.
     """
     search, known = codec.search, {} if known is None else known
 
-    def encoded(setting: float) -> bytes:
+    def encoded(index: int) -> bytes:
+        setting = search.worst + index * search.step
         if setting not in known:
             known[setting] = codec.encode(image, setting)
         return known[setting]
 
     worst, best = 0, round((search.best - search.worst) / search.step)
-    found = (search.worst, encoded(search.worst))
+    for setting, size in (sizes or {}).items():
+        index = round((setting - search.worst) / search.step)
+        if size <= target:
+            worst = max(worst, min(index, best))
+        elif index >= 0:
+            best = min(best, max(index - 1, 0))
     while worst < best:
         middle = (worst + best + 1) // 2
-        setting = search.worst + middle * search.step
-        data = encoded(setting)
-        if len(data) <= target:
-            worst, found = middle, (setting, data)
+        if len(encoded(middle)) <= target:
+            worst = middle
         else:
             best = middle - 1
-    return found
+    return search.worst + worst * search.step, encoded(worst)
 
 
 def make_showcases(
-    codecs: Iterable[BenchCodec], pictures: Sequence[tuple[str, Path]], say: Callable[[str], None]
+    codecs: Iterable[BenchCodec], pictures: Sequence[Picture], say: Callable[[str], None]
 ) -> list[Showcase]:
     """Each picture at each of `RATES` bits/dim; a codec that fails is left out with a sentence."""
     ready, cases, told = list(codecs), [], set()
     with tqdm(total=len(pictures) * len(ready), unit="comparison", disable=None, file=sys.stderr, leave=False) as bar:
-        for name, path in pictures:
-            image = read_image(path)
-            cut = _cut(path.name, image)
+        for picture in pictures:
+            image = read_image(picture.path)
+            cut = _cut(picture.path.name, image)
             targets = [round(rate * image.size / 8) for rate in RATES]
             shown: list[list[Shown]] = [[] for _ in RATES]
             too_large: list[list[tuple[str, int]]] = [[] for _ in RATES]
@@ -109,7 +134,7 @@ def make_showcases(
                 known: dict[float, bytes] = {}
                 try:
                     for k, target in enumerate(targets):
-                        setting, data = fit_bytes(codec, image, target, known)
+                        setting, data = fit_bytes(codec, image, target, known, picture.sizes.get(codec.name))
                         if len(data) > target:
                             too_large[k].append((codec.name, len(data)))
                             continue
@@ -117,12 +142,17 @@ def make_showcases(
                         shown[k].append(Shown(codec.name, setting, len(data), rmse(image, decoded), decoded[cut]))
                 except Exception as error:  # a codec may raise anything; the others are still shown
                     if codec.name not in told:
-                        say(f"{codec.name} is left out of the comparison of {name}: {error}")
+                        say(f"{codec.name} is left out of the comparison of {picture.name}: {error}")
                     told.add(codec.name)
                 bar.update()
             cases += [
                 Showcase(
-                    name, rate, target, image[cut], tuple(sorted(found, key=lambda item: item.error)), tuple(large)
+                    picture.name,
+                    rate,
+                    target,
+                    image[cut],
+                    tuple(sorted(found, key=lambda item: item.error)),
+                    tuple(large),
                 )
                 for rate, target, found, large in zip(RATES, targets, shown, too_large, strict=True)
             ]

@@ -187,9 +187,13 @@ def test_the_report_is_one_file_without_any_reference(report: Path) -> None:
 def test_fit_bytes_finds_the_best_setting_below_the_target(name: str, photo: np.ndarray) -> None:
     codec = make_codec(name, CodecOptions())
     target = 2200
-    setting, data = fit_bytes(codec, photo, target)
+    plain: dict[float, bytes] = {}
+    setting, data = fit_bytes(codec, photo, target, plain)
     assert len(data) <= target and codec.encode(photo, setting) == data
     assert len(codec.encode(photo, setting + codec.search.step)) > target
+    sizes = {s: len(codec.encode(photo, s)) for s in codec.settings}
+    made: dict[float, bytes] = {}
+    assert fit_bytes(codec, photo, target, made, sizes) == (setting, data) and len(made) < len(plain)
     worst, smallest = fit_bytes(codec, photo, 1)
     assert worst == codec.search.worst and len(smallest) > 1
 
@@ -228,10 +232,12 @@ def test_codecs_of_earlier_runs_are_shown_too() -> None:
 
 def test_a_codec_without_so_small_a_file_is_named_and_not_shown(tmp_path: Path, folder: Path) -> None:
     images = [source_image(folder / name, name) for name in ("a.png", "b.png")]
-    assert own_pictures(images) == [("a.png", folder / "a.png"), ("b.png", folder / "b.png")]
-    assert [name for name, _ in own_pictures(images * 4)] == ["a.png", "a.png", "b.png"]
+    rows = pd.DataFrame({"image_hash": images[0].digest, "codec": "jpeg", "setting": ["5", "90"], "bytes": [900, 4000]})
+    assert [picture.path for picture in own_pictures(images, rows)] == [folder / "a.png", folder / "b.png"]
+    assert [picture.sizes for picture in own_pictures(images, rows)] == [{"jpeg": {5.0: 900, 90.0: 4000}}, {}]
+    assert [picture.name for picture in own_pictures(images * 4, rows)] == ["a.png", "a.png", "b.png"]
     codecs = [make_codec(name, CodecOptions()) for name in ("jpeg", "bpg-444")]
-    cases = make_showcases(codecs, own_pictures(images[:1]), print)
+    cases = make_showcases(codecs, own_pictures(images[:1], rows[:0]), print)
     smallest = len(codecs[0].encode(read_image(folder / "a.png"), 1))
     for case in cases:
         assert [item.name for item in case.shown] == ["bpg-444"] and case.shown[0].size <= case.target < smallest
