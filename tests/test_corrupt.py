@@ -9,6 +9,8 @@ from codec.errors import CodecError, FormatError
 from tests.support import damage
 from tests.support.fake_codec import FakeCodec
 
+pytestmark = pytest.mark.slow
+
 
 def small_pictures() -> list[Image.Image]:
     photo = Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))

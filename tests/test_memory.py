@@ -8,6 +8,8 @@ import pytest
 
 import codec
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 2_000_000_000
 SIZE = (4000, 3000)
 

@@ -13,6 +13,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = ["01_quickstart", "02_rate_distortion", "03_inside_the_codec", "04_semantic_decoding", "05_train_your_own"]
 LIMIT = 1_500_000  # bytes of a notebook

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 import codec
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(codec.__file__).parent.parent
 LEVELS = ("default", "avx2", "avx512")

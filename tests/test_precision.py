@@ -9,6 +9,8 @@ from codec.coding import precision
 from codec.errors import CodecError
 from tests.support.codes import decoded_codes, digest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def narrow():

@@ -218,6 +218,7 @@ def empty_hub(tmp_path: Path) -> Path:
     torch.hub.set_dir(before)
 
 
+@pytest.mark.slow
 def test_compressai_without_checkpoints_is_absent_and_says_how_to_get_them(empty_hub: Path) -> None:
     assert len(ARCHITECTURES) == 6
     with pytest.raises(CodecAbsent, match=r"bmshj2018_factorized\(quality=1, pretrained=True\) downloads"):

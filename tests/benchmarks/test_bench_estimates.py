@@ -41,6 +41,7 @@ def test_fid_agrees_with_piq() -> None:
     assert Fid(x, y)() == pytest.approx(float(piq.FID().compute_metric(stacked(y), stacked(x))), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_spread_of_resampled_fid_is_that_of_fresh_sets_of_images() -> None:
     """Also for the difference of two decoders of the same images, which is much smaller."""
     pairs, spreads = [], []

@@ -20,6 +20,8 @@ from benchmarks.report import decoder_figures, figures, tables
 from benchmarks.studies.quantisers import report as quantizers
 from benchmarks.studies.training_curve import report as training_curve
 
+pytestmark = pytest.mark.slow
+
 COMMITTED = Path(__file__).parents[2] / "results"
 RATES = [f"rate_{metric}_log" for metric in figures.rate_metrics(pd.read_csv(COMMITTED / "kodak" / "mean.csv"))]
 

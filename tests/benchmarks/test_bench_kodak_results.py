@@ -80,6 +80,7 @@ def test_own_bpg_is_within_two_percent_of_real_bpgenc(table: pd.DataFrame) -> No
     assert abs(bd_rate(BPGENC_444, mean_curve(table[table.codec == "bpg-444"]))) < 2
 
 
+@pytest.mark.slow
 def test_means_and_bjontegaard_tables_follow_from_the_rows(table: pd.DataFrame) -> None:
     complete, _ = complete_settings(table)
     means = pd.read_csv(RESULTS / "mean.csv", dtype={"setting": str})

@@ -27,6 +27,7 @@ def test_the_example_is_short(example: Path) -> None:
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.slow
 def test_the_example_is_measured_beside_the_others(example: Path, folder: Path, tmp_path: Path, jobs: str) -> None:
     arguments = [
         "--images",

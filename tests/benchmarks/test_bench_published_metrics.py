@@ -53,6 +53,7 @@ def tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 255
 
 
+@pytest.mark.slow
 def test_dists_is_measured_at_full_size(hub: Path, monkeypatch: pytest.MonkeyPatch, large: np.ndarray) -> None:
     """piq shrinks a picture whose short side is above 256; the value here is that of the whole pictures."""
     import piq.perceptual

@@ -28,6 +28,7 @@ def read(out: Path) -> pd.DataFrame:
     return pd.read_csv(out / "rd.csv", dtype=str)
 
 
+@pytest.mark.slow
 def test_a_run_writes_table_means_bjontegaard_figures_and_metadata(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["--images", str(folder), "--codecs", "jpeg,bpg-444", "--points", "3", "--out", str(out), *FAST]
@@ -79,6 +80,7 @@ def test_a_run_writes_table_means_bjontegaard_figures_and_metadata(folder: Path,
     assert set(facts["absent"]) <= {"vvc"}
 
 
+@pytest.mark.slow
 def test_two_runs_agree_apart_from_times_with_any_number_of_jobs(folder: Path, tmp_path: Path) -> None:
     common = ["--images", str(folder), "--codecs", "webp,bpg-420", "--points", "2", "--rate-axis", "log", "--no-report"]
     assert main([*common, "--jobs", "1", "--out", str(tmp_path / "one")]) == 0
@@ -91,6 +93,7 @@ def test_two_runs_agree_apart_from_times_with_any_number_of_jobs(folder: Path, t
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.slow
 def test_killed_and_run_again_the_table_is_complete_without_doubles(folder: Path, tmp_path: Path, jobs: str) -> None:
     out = tmp_path / "out"
     command = [
@@ -118,6 +121,7 @@ def test_killed_and_run_again_the_table_is_complete_without_doubles(folder: Path
     assert table.notna().drop(columns="ms_ssim").all(axis=None)
 
 
+@pytest.mark.slow
 def test_interrupted_from_the_keyboard_it_says_so(folder: Path, tmp_path: Path) -> None:
     """In the midst of the run: ten rows are there, both workers are held in an encoder, and Ctrl-C goes to all processes as from a terminal."""
     out, script = tmp_path / "out", Path(__file__).parents[1] / "support" / "waiting_run.py"

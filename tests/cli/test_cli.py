@@ -573,6 +573,7 @@ def test_closed_pipe():
     assert b"Traceback" not in result.stderr and b"Exception" not in result.stderr
 
 
+@pytest.mark.slow
 def test_real_codec_round_trip(tmp_path):
     ldc, out = tmp_path / "photo.ldc", tmp_path / "photo.png"
     report = json.loads(codec_process("encode", PHOTO, "-o", ldc, "--json", "--verify").stdout)
@@ -585,6 +586,7 @@ def test_real_codec_round_trip(tmp_path):
     assert (facts["width"], facts["height"], facts["file_bytes"]) == (512, 600, ldc.stat().st_size)
 
 
+@pytest.mark.slow
 def test_real_codec_in_a_pipe(tmp_path):
     picture = Image.open(PHOTO).resize((70, 50)).convert("L")
     picture.putalpha(128)
@@ -594,6 +596,7 @@ def test_real_codec_in_a_pipe(tmp_path):
     assert image.mode == "LA" and image.size == (70, 50) and image.getchannel("A").getextrema() == (128, 128)
 
 
+@pytest.mark.slow
 def test_real_codec_loads_no_benchmark_packages(tmp_path):
     Image.open(PHOTO).resize((70, 50)).save(tmp_path / "a.png")
     heavy = {"compressai", "torchvision", "pandas", "matplotlib"}

@@ -56,6 +56,7 @@ def both(monkeypatch, function):
 
 @pytest.mark.parametrize("trellis", TRELLISES.values(), ids=TRELLISES)
 @pytest.mark.parametrize("shape", [(1, 1), (9, 7), (160, 90), (700, 48)])
+@pytest.mark.slow
 def test_same_walks(loops, trellis, shape):
     rng = np.random.default_rng(shape[0])
     r = rng.laplace(0, 3, shape).astype(np.float32)
@@ -74,6 +75,7 @@ def test_same_walks(loops, trellis, shape):
 
 
 @pytest.mark.parametrize(("level", "h", "w"), [(0, 2, 2), (3000, 8, 6), (6400, 24, 30), (6720, 10, 6)])
+@pytest.mark.slow
 def test_same_bytes_and_codes(loops, coder, monkeypatch, level, h, w):
     v, tokens = latents(level, h, w)
     weight = np.full(CONFIG.channels, 8, np.float32)
@@ -168,6 +170,7 @@ def test_the_setting_wins(monkeypatch):
     assert choice.ask("assign", 1) is sys
 
 
+@pytest.mark.slow
 def test_one_small_picture_does_not_import_numba():
     program = "import sys, numpy as np, codec\nx = np.zeros((40, 50, 3), np.uint8)\ncodec.decode(codec.encode(x))\nprint('numba' in sys.modules)"
     env = {k: v for k, v in os.environ.items() if k != VARIABLE}

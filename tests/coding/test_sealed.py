@@ -14,6 +14,8 @@ import torch
 
 import codec
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(codec.__file__).parent.parent
 PIXELS = np.random.default_rng(1).integers(0, 256, (40, 56, 3)).astype(np.uint8)
 

@@ -44,6 +44,7 @@ def cost(trellis, r, scale, weight, symbols):
 
 
 @pytest.mark.parametrize("trellis", TRELLISES.values(), ids=TRELLISES)
+@pytest.mark.slow
 def test_walk_is_the_best_of_all_walks(trellis):
     rng = np.random.default_rng(3)
     for _ in range(6):

@@ -15,6 +15,7 @@ def targets():
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_a_short_run(targets, name):
     result = fuzz(targets[name], cases=400, seconds=20)
     assert not result.faults, [(reason, case.hex()) for reason, case in result.faults[:3]]

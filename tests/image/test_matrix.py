@@ -204,5 +204,6 @@ def test_png(colours):
 
 
 @pytest.mark.parametrize("profile", [False, True])
+@pytest.mark.slow
 def test_tiff(profile):
     assert check(tiff_cells(profile), 1.5 if profile else 0.501) == 632

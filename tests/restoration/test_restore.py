@@ -15,6 +15,8 @@ from codec.restoration import restore
 from codec.restoration.consistency import CELL, stream_agreement
 from tests.support.small import CONFIG, RESTORERS, network, small_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sent(small_codec) -> bytes:

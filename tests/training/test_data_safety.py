@@ -15,6 +15,8 @@ from codec.training.data.cache import CACHE_FILES, check_cache, check_ours
 from codec.training.data.photos import Photos
 from tests.support.tiny import RECIPE, feature_networks
 
+pytestmark = pytest.mark.slow
+
 STUDIES = ("held_out", "ablations.measure", "quantisers.measure", "search_share.measure")
 COMMANDS = {
     **{name: f"codec.training.base.{name}" for name in ("train", "adapt", "decoded")},

@@ -23,6 +23,8 @@ from codec.training.restoration import train as restoration
 from codec.training.restoration.labels import LabelConfig
 from tests.support.tiny import RECIPE, feature_networks
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch):

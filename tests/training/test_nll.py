@@ -5,6 +5,8 @@ import pytest
 
 from codec.training.restoration import nll
 
+pytestmark = pytest.mark.slow
+
 
 def test_pixel_likelihood_sums_to_one():
     x_hat = np.full((1, 1, 1), 250, np.uint8)

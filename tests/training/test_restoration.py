@@ -22,6 +22,8 @@ from codec.training.restoration.train import STAGES, RestorationConfig, Restorat
 from tests.support.small import CONFIG, PAINTER, SHAPE, small_model
 from tests.support.tiny import feature_networks
 
+pytestmark = pytest.mark.slow
+
 SHORT = RestorationConfig(
     seconds=60, steps=3, batch=2, window=64, warmup=1, bf16=False, painter=PAINTER, denoiser=SHAPE
 )

@@ -29,6 +29,8 @@ from codec.training.losses import rate_distortion
 from codec.training.shipping.ship import ship
 from tests.support.tiny import CONFIG
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
