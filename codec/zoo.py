@@ -17,10 +17,10 @@ from codec import manifest
 from codec.bitstream.tables import LatentTables, TokenTables
 from codec.coding.latents import LatentCoder
 from codec.coding.model import PerceptualModel
+from codec.coding.stored import INTEGER, read_stored, smallest
 from codec.coding.trellis import TRELLISES
 from codec.errors import CodecError, UnsupportedError
 from codec.manifest import Weights
-from codec.models.config import model_config
 from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
 from codec.models.filter import Filter
@@ -32,7 +32,6 @@ _FLOAT32 = ("lapped", "klt", "gain", "sd", "tokens")  # parts kept in float32; t
 _EXACT = ("scale", "residual")  # parts of a restorer kept in float32
 _FILTER = "g_s.filter."
 _ROWS = ".rows"  # suffix of the scales of a matrix in 8 bits
-_INTEGER = "integer."  # prefix of the arrays that decide what bits mean; their hash is in every file
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,6 @@ class Labels:
     conditioner: ClassConditioner
 
 
-def hash_arrays(arrays: dict[str, np.ndarray]) -> int:
-    """First 32 bits of the SHA-256 over names, shapes and values (as int32) in order of names."""
-    h = hashlib.sha256()
-    for name in sorted(arrays):
-        h.update(f"{name}{arrays[name].shape}".encode())
-        h.update(np.ascontiguousarray(arrays[name], "<i4").tobytes())
-    return int.from_bytes(h.digest()[:4], "little")
-
-
 def write_model(path: Path, model: VQVAE, trellis: str, integers: dict[str, np.ndarray]) -> None:
     """Stores float networks, integer arrays (prior and tables) and the configuration in one safetensors file."""
     arrays: dict[str, np.ndarray] = {}
@@ -60,34 +50,29 @@ def write_model(path: Path, model: VQVAE, trellis: str, integers: dict[str, np.n
             keep = any(part in name for part in _FLOAT32)
             arrays[name] = value.detach().cpu().contiguous().numpy().astype(np.float32 if keep else np.float16)
     for name, value in integers.items():
-        small = value.min() >= -(2**15) and value.max() < 2**15
-        arrays[_INTEGER + name] = np.ascontiguousarray(value, np.int16 if small else np.int32)
+        arrays[INTEGER + name] = smallest(value)
     save_file(arrays, path, {"config": json.dumps(asdict(model.config)), "trellis": trellis})
 
 
 def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") -> PerceptualModel:
     """Inverse of ``write_model``."""
-    with safe_open(path, "numpy") as f:
-        meta, arrays = f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
-    config = model_config(json.loads(meta["config"]))
-    integers = {k.removeprefix(_INTEGER): v.astype(np.int32) for k, v in arrays.items() if k.startswith(_INTEGER)}
-    model = VQVAE(config)
+    stored = read_stored(path)
+    model = VQVAE(stored.config)
     state = model.state_dict()
-    for name, value in arrays.items():
-        if not name.startswith(_INTEGER):
-            state[name] = torch.from_numpy(value.astype(np.float32))
+    for name, value in stored.floats.items():
+        state[name] = torch.from_numpy(value.astype(np.float32))
     model.load_state_dict(state)
-    _restore_prior(model, integers)
+    _restore_prior(model, stored.integers)
     model = model.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
     coder = LatentCoder(
-        config,
-        TRELLISES[meta["trellis"]],
-        integers,
-        LatentTables.from_flat(integers),
-        TokenTables.from_flat(integers),
+        stored.config,
+        TRELLISES[stored.trellis],
+        stored.integers,
+        LatentTables.from_flat(stored.integers),
+        TokenTables.from_flat(stored.integers),
         device,
     )
-    return PerceptualModel(model_id, hash_arrays(integers), config, model, coder)
+    return PerceptualModel(model_id, stored.table_hash, stored.config, model, coder)
 
 
 def write_filter(source: Path, out: Path, net: Filter) -> None:

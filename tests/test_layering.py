@@ -19,10 +19,11 @@ ROOT = PACKAGE.parent
 ALLOWED = {
     "root": {"api", "manifest", "bitstream.container", "errors"},
     "__main__": {"cli"},
-    "cli": {"root", "api", "manifest", "options", "image", "bitstream", "errors"},
+    "cli": {"root", "api", "export", "manifest", "options", "image", "bitstream", "errors"},
     "options": {"errors"},
     "pillow_plugin": {"root", "bitstream"},
     "api": {"manifest", "options", "restoration", "coding", "image", "zoo", "models", "bitstream", "errors"},
+    "export": {"manifest", "zoo", "coding", "models", "bitstream", "errors"},
     "image": {"bitstream.container", "errors"},
     "zoo": {"manifest", "coding", "models", "bitstream", "errors"},
     "manifest": {"errors"},

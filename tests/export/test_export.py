@@ -1,0 +1,84 @@
+"""What `python -m codec export` writes, read again with nothing but numpy, json and onnxruntime."""
+
+import hashlib
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from codec import manifest, zoo
+from codec.cli import main
+from codec.coding.stored import read_stored
+from codec.errors import CodecError
+from codec.export import check
+from tests.support.folder import ID, weights_folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return weights_folder(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def exported(weights, tmp_path_factory):
+    out = tmp_path_factory.mktemp("exported") / "model"
+    line = ["export", "--format", "onnx", "-o", str(out), "--weights", str(weights), "--model", str(ID)]
+    assert main(line) == 0
+    return out
+
+
+def test_manifest_lists_the_files_with_their_hashes(exported):
+    listed = json.loads((exported / "manifest.json").read_text())
+    assert {path.name for path in exported.iterdir()} == {"manifest.json", *listed["files"]}
+    for name, entry in listed["files"].items():
+        data = (exported / name).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (entry["bytes"], entry["sha256"])
+
+
+def test_integers_are_those_that_decide_what_bits_mean(exported, weights):
+    """The table hash, computed as FORMAT.md says from the exported bytes alone, is the model's."""
+    listed = json.loads((exported / "manifest.json").read_text())
+    data, seen = (exported / listed["arrays"]["file"]).read_bytes(), hashlib.sha256()
+    stored = read_stored(weights / "model.safetensors")
+    for name, entry in sorted(listed["arrays"]["entries"].items()):
+        raw = data[entry["offset"] : entry["offset"] + entry["bytes"]]
+        values = np.frombuffer(raw, np.dtype(entry["dtype"]).newbyteorder("<")).reshape(entry["shape"])
+        assert np.array_equal(values, stored.integers[name])
+        seen.update(f"{name}{values.shape}".encode() + values.astype("<i4").tobytes())
+    assert set(listed["arrays"]["entries"]) == set(stored.integers)
+    assert int.from_bytes(seen.digest()[:4], "little") == listed["table_hash"] == stored.table_hash
+
+
+@pytest.mark.parametrize("h, w, level", [(2, 2, 1), (6, 4, 6399), (2, 20, 2500), (14, 10, 777)])
+def test_picture_is_within_a_grey_level(exported, weights, h, w, level):
+    model = zoo.load(ID, weights=manifest.read(weights))
+    rng = np.random.default_rng(h * w)
+    v_hat = rng.integers(-400, 400, (model.config.channels, h, w)).astype(np.int32)
+    run = onnxruntime.InferenceSession(exported / "synthesis.onnx", providers=["CPUExecutionProvider"])
+    (rgb,) = run.run(None, {"v_hat": v_hat[None], "level": np.array([level], np.int32)})
+    expected = model.decoded(v_hat, level).numpy()
+    assert rgb.shape == expected.shape == (16 * h, 16 * w, 3) and rgb.dtype == np.uint8
+    assert np.abs(rgb.astype(int) - expected).max() <= 1 and len(np.unique(rgb)) > 20
+
+
+def test_a_wrong_graph_is_refused(exported, weights):
+    graph = onnx.load(exported / "synthesis.onnx")
+    for tensor in graph.graph.initializer:
+        if tensor.name == "g_s.klt.weight":
+            values = onnx.numpy_helper.to_array(tensor) * np.float32(1.1)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    with pytest.raises(CodecError, match="grey levels"):
+        check.check_synthesis(graph.SerializeToString(), zoo.load(ID, weights=manifest.read(weights)))
+
+
+def test_an_export_is_not_overwritten_by_accident(exported, capsys):
+    before = (exported / "manifest.json").read_bytes()
+    assert main(["export", "--format", "onnx", "-o", str(exported)]) == 1
+    assert "-f overwrites" in capsys.readouterr().err and (exported / "manifest.json").read_bytes() == before
+
+
+def test_unknown_models_are_wrong_usage(tmp_path, capsys):
+    assert main(["export", "--format", "onnx", "-o", str(tmp_path / "x"), "--model", "77"]) == 2
+    assert "model 77" in capsys.readouterr().err and not (tmp_path / "x").exists()
