@@ -23,6 +23,8 @@ from codec.errors import CodecError, UnsupportedError
 from codec.manifest import Weights
 from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
+from codec.models.exact import FRACTION, WEIGHT_BITS
+from codec.models.exact_torch import Torch
 from codec.models.filter import Filter
 from codec.models.painter import PainterConfig
 from codec.models.restorer import Restorer
@@ -70,7 +72,7 @@ def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") ->
         stored.integers,
         LatentTables.from_flat(stored.integers),
         TokenTables.from_flat(stored.integers),
-        device,
+        Torch(device),
     )
     return PerceptualModel(model_id, stored.table_hash, stored.config, model, coder)
 
@@ -89,8 +91,6 @@ def write_filter(source: Path, out: Path, net: Filter) -> None:
 @torch.no_grad()
 def _restore_prior(model: VQVAE, integers: dict[str, np.ndarray]) -> None:
     """Sets the float prior to the values of the integer one."""
-    from codec.models.integer_prior import FRACTION, WEIGHT_BITS
-
     for name, p in model.prior.named_parameters():
         bits = WEIGHT_BITS + (FRACTION if name.endswith("bias") else 0)
         p.copy_(torch.from_numpy(integers[name].astype(np.float32) / 2.0**bits).view_as(p))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from codec.models.transforms import PATCH
+from codec.models.config import PATCH
 
 TILE = 64  # positions of y a side
 HALO = 8  # positions of context on each inner side; analysis sees less than 7, synthesis with its filter at most 7

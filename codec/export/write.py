@@ -16,8 +16,8 @@ from codec.bitstream import container, reference, tables
 from codec.coding import latents, tiles, trellis
 from codec.coding.stored import StoredModel, smallest
 from codec.errors import CodecError
-from codec.models import integer_prior
-from codec.models.transforms import PATCH
+from codec.models import exact
+from codec.models.config import PATCH
 
 VERSION = 1  # of the manifest
 MANIFEST, INTEGERS, SYNTHESIS = "manifest.json", "integers.bin", "synthesis.onnx"
@@ -69,9 +69,9 @@ def constants() -> dict[str, int]:
         "max_symbol": tables.MAX_SYMBOL,
         "max_escape": latents.MAX_ESCAPE,
         "walk_steps": trellis.STEPS,
-        "fraction": integer_prior.FRACTION,
-        "weight_bits": integer_prior.WEIGHT_BITS,
-        "activation_clip": integer_prior.CLIP,
+        "fraction": exact.FRACTION,
+        "weight_bits": exact.WEIGHT_BITS,
+        "activation_clip": exact.CLIP,
         "patch": PATCH,
         "tile": tiles.TILE,
         "halo": tiles.HALO,
