@@ -23,7 +23,8 @@ def run_export(args: argparse.Namespace) -> int:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise CodecError(f"{error.name} is not installed (pip install 'ldc-codec[onnx]')") from error
-    from codec.export.model import export
+    from codec.export.model import export, export_graph
 
-    export(Path(args.output), args.model, args.weights, args.force, lambda line: None if args.quiet else say(line))
+    write = export if args.format == "onnx" else export_graph
+    write(Path(args.output), args.model, args.weights, args.force, lambda line: None if args.quiet else say(line))
     return 0

@@ -116,6 +116,11 @@ def _add_decode(commands: argparse._SubParsersAction) -> None:
     _add_sampling(parser, "default: the seed in the file")
     _add_common(parser)
     _add_compute(parser)
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "onnx"),
+        help="what computes: onnx starts sooner, and decodes vq on the CPU; default: onnx where it is installed and can, else torch",
+    )
     parser.set_defaults(run=run_decode)
 
 
@@ -183,7 +188,13 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         allow_abbrev=False,
         description="Write what a decoder in another language needs, and check the graphs against PyTorch.",
     )
-    parser.add_argument("--format", choices=("onnx",), required=True, help="of the networks")
+    parser.add_argument(
+        "--format",
+        choices=("onnx", "graph"),
+        required=True,
+        help="onnx: graphs with weights, integers, manifest; graph: only what `decode --backend onnx` needs beside the "
+        "weights of a model",
+    )
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder, made where there is none")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite an export that is there")
     parser.add_argument("--weights", metavar="DIR", help="folder of weights to add, with its manifest.json")

@@ -14,6 +14,8 @@ from codec.errors import CodecError
 from codec.models.config import VQVAEConfig, model_config
 
 INTEGER = "integer."  # prefix of the arrays that decide what bits mean; their hash is in every file
+#: beginnings of the names of the weights that make the picture of decoded latents
+SYNTHESIS = ("g_s.", "log2_igain", "sd")
 
 
 @dataclass(frozen=True)

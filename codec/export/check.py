@@ -27,7 +27,7 @@ def check_synthesis(graph: bytes, model: PerceptualModel) -> tuple[int, float]:
     run, worst, unequal, count = session(graph), 0, 0, 0
     for v_hat, level in _samples(model):
         ours = run.run(["rgb"], {"v_hat": v_hat[None], "level": np.array([level], np.int32)})[0]
-        apart = np.abs(ours.astype(np.int16) - model.decoded(v_hat, level).numpy())
+        apart = np.abs(ours.astype(np.int16) - model.decoded(v_hat, level))
         worst, unequal, count = max(worst, int(apart.max())), unequal + np.count_nonzero(apart), count + apart.size
     if worst > TOLERANCE:
         raise CodecError(f"the exported graph is off by up to {worst} grey levels")

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+import onnx
 
 from codec import manifest, zoo
 from codec.coding.sealed import sealed
-from codec.coding.stored import read_stored
+from codec.coding.stored import SYNTHESIS, StoredModel, read_stored
+from codec.errors import CodecError
 from codec.export.check import check_synthesis
-from codec.export.graphs import embed, synthesis, weight_names
-from codec.export.write import SYNTHESIS, Graph, check_target, write_folder
+from codec.export.graphs import embed, refer, synthesis, weight_names
+from codec.export.write import Graph, check_target, write_files, write_folder
+
+
+def _nothing(line: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """file: of the weights. graph: without them. data: the graph with them, as bytes."""
+
+    number: int
+    file: Path
+    stored: StoredModel
+    graph: onnx.ModelProto
+    data: bytes
 
 
 def export(
@@ -18,7 +37,7 @@ def export(
     model: str | int = "default",
     weights: str | Path | None = None,
     force: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] = _nothing,
 ) -> None:
     """Writes a model to a folder as graphs, integers and a manifest, and checks them.
 
@@ -28,22 +47,49 @@ def export(
     Raises CodecError where the folder cannot be written, and where a graph does not make the picture PyTorch makes.
     """
     check_target(out, force)
-    there = manifest.read(weights)
-    path, number = zoo.find(model, there)
-    stored = read_stored(path)
-    with sealed():
-        net = zoo.load(number, weights=there)
-        graph = synthesis(net.vqvae)
-        data = embed(graph, {name: stored.floats[name] for name in weight_names(graph)}).SerializeToString()
-        worst, share = check_synthesis(data, net)
-    say(f"synthesis: within {worst} grey level of PyTorch, {100 * share:.4f} % of the values differ")
+    traced = _trace(model, weights, say)
     picture = Graph(
-        SYNTHESIS,
-        data,
+        "synthesis.onnx",
+        traced.data,
         {
             "v_hat": "int32 (1, channels, h, w): latents in 1/unit step, h and w even, of 16x16 pixels each",
             "level": "int32 (1,): of the header, 0..max_level",
         },
         {"rgb": "uint8 (16 h, 16 w, 3): the padded picture; cut it to width and height"},
     )
-    write_folder(out, number, stored, {"synthesis": picture}, say)
+    write_folder(out, traced.number, traced.stored, {"synthesis": picture}, say)
+
+
+def export_graph(
+    out: Path,
+    model: str | int = "default",
+    weights: str | Path | None = None,
+    force: bool = False,
+    say: Callable[[str], None] = _nothing,
+) -> None:
+    """Writes the graph of a model's synthesis without weights, for codec.light, which looks for it beside the weights file.
+
+    Arguments and errors are those of ``export``.
+    """
+    path, _ = zoo.find(model, manifest.read(weights))
+    target = out / path.with_suffix(".onnx").name
+    if target.exists() and not force:
+        raise CodecError(f"the file '{target}' exists (-f overwrites it)")
+    traced = _trace(model, weights, say)
+    write_files(out, {target.name: refer(traced.graph, path).SerializeToString()}, say)
+
+
+def _trace(model: str | int, weights: str | Path | None, say: Callable[[str], None]) -> _Traced:
+    """Traces the synthesis of a model and checks it."""
+    there = manifest.read(weights)
+    path, number = zoo.find(model, there)
+    stored = read_stored(path, SYNTHESIS)
+    with sealed():
+        net = zoo.load(number, weights=there)
+        graph = synthesis(net.vqvae)
+        if set(weight_names(graph)) != set(stored.floats):
+            raise CodecError(f"the graph does not take the weights {', '.join(SYNTHESIS)} of {path.name}")
+        data = embed(graph, stored.floats).SerializeToString()
+        worst, share = check_synthesis(data, net)
+    say(f"synthesis: within {worst} grey levels of PyTorch, {100 * share:.4f} % of the values differ")
+    return _Traced(number, path, stored, graph, data)

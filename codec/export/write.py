@@ -20,7 +20,7 @@ from codec.models import exact
 from codec.models.config import PATCH
 
 VERSION = 1  # of the manifest
-MANIFEST, INTEGERS, SYNTHESIS = "manifest.json", "integers.bin", "synthesis.onnx"
+MANIFEST, INTEGERS = "manifest.json", "integers.bin"
 _ALIGN = 8  # bytes
 
 
@@ -106,6 +106,11 @@ def write_folder(
         },
     }
     files[MANIFEST] = (json.dumps(listed, indent=1) + "\n").encode()
+    write_files(out, files, say)
+
+
+def write_files(out: Path, files: dict[str, bytes], say: Callable[[str], None]) -> None:
+    """Writes files of a folder, each whole or not at all, in this order. say: called with a line for each."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():

@@ -1,5 +1,6 @@
 """What `python -m codec export` writes, read again with nothing but numpy, json and onnxruntime."""
 
+import argparse
 import hashlib
 import json
 
@@ -8,11 +9,15 @@ import onnx
 import onnxruntime
 import pytest
 
-from codec import manifest, zoo
+import codec
+from codec import light, manifest, zoo
 from codec.cli import main
+from codec.cli.commands import load_codec
 from codec.coding.stored import read_stored
-from codec.errors import CodecError
+from codec.errors import CodecError, UnsupportedError
 from codec.export import check
+from codec.export import model as exporter
+from codec.export.graphs import synthesis
 from tests.support.folder import ID, weights_folder
 
 
@@ -21,12 +26,29 @@ def weights(tmp_path_factory):
     return weights_folder(tmp_path_factory.mktemp("weights"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def traced_once():
+    """The exporter of PyTorch takes seconds, and all exports of this file are of one model."""
+    made: list[onnx.ModelProto] = []
+
+    def once(net):
+        made.append(made[0] if made else synthesis(net))
+        return made[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter, "synthesis", once)
+        yield
+
+
 @pytest.fixture(scope="module")
 def exported(weights, tmp_path_factory):
     out = tmp_path_factory.mktemp("exported") / "model"
-    line = ["export", "--format", "onnx", "-o", str(out), "--weights", str(weights), "--model", str(ID)]
-    assert main(line) == 0
+    assert main(["export", "--format", "onnx", "-o", str(out), *named(weights)]) == 0
     return out
+
+
+def named(weights):
+    return ["--weights", str(weights), "--model", str(ID)]
 
 
 def test_manifest_lists_the_files_with_their_hashes(exported):
@@ -58,7 +80,7 @@ def test_picture_is_within_a_grey_level(exported, weights, h, w, level):
     v_hat = rng.integers(-400, 400, (model.config.channels, h, w)).astype(np.int32)
     run = onnxruntime.InferenceSession(exported / "synthesis.onnx", providers=["CPUExecutionProvider"])
     (rgb,) = run.run(None, {"v_hat": v_hat[None], "level": np.array([level], np.int32)})
-    expected = model.decoded(v_hat, level).numpy()
+    expected = model.decoded(v_hat, level)
     assert rgb.shape == expected.shape == (16 * h, 16 * w, 3) and rgb.dtype == np.uint8
     assert np.abs(rgb.astype(int) - expected).max() <= 1 and len(np.unique(rgb)) > 20
 
@@ -82,3 +104,26 @@ def test_an_export_is_not_overwritten_by_accident(exported, capsys):
 def test_unknown_models_are_wrong_usage(tmp_path, capsys):
     assert main(["export", "--format", "onnx", "-o", str(tmp_path / "x"), "--model", "77"]) == 2
     assert "model 77" in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+def test_a_graph_beside_the_weights_is_used(exported, weights, tmp_path):
+    """Without a graph torch decodes; `export` makes the graph."""
+    asked = argparse.Namespace(
+        backend=None, decoder="vq", device="cpu", precision="float32", threads=None, weights=str(weights)
+    )
+    assert not isinstance(load_codec(asked, ID), light.LightCodec)
+    with pytest.raises(UnsupportedError, match="model 1000 has no graph"):
+        light.load(ID, weights)
+    line = ["export", "--format", "graph", "-o", str(weights), *named(weights), "--quiet"]
+    assert main(line) == 0
+    found, data = load_codec(asked, ID), encoded(weights)
+    assert isinstance(found, light.LightCodec) and found.model_id == ID
+    asked.backend = "torch"
+    ours, expected = (np.asarray(one.decode(data), int) for one in (found, load_codec(asked, ID)))
+    assert np.abs(ours - expected).max() <= 1 and len(np.unique(ours)) > 5
+    assert main(line) == 1  # it is there already
+
+
+def encoded(weights) -> bytes:
+    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8)
+    return codec.load(ID, weights=weights).encode(picture, quality=80)

@@ -139,8 +139,8 @@ class Subject:
     @torch.no_grad()
     def rmse(self, p: Picture, v_hat: np.ndarray) -> float:
         """Of the 8-bit pixels, 0..255."""
-        difference = decoded(self.model, v_hat, p.level).float() - torch.from_numpy(p.pixels)
-        return float(difference.square().mean().sqrt())
+        difference = decoded(self.model, v_hat, p.level).astype(np.float32) - p.pixels
+        return float(np.sqrt(np.square(difference).mean()))
 
 
 class _Recorder:
