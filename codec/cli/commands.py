@@ -47,6 +47,8 @@ def load_codec(args: argparse.Namespace, model: str | int) -> Codec | LightCodec
 
         if backend == "onnx" and (args.backend or light.graph_of(weights, number)):
             return light.load(model, args.weights)
+    if importlib.util.find_spec("torch") is None:
+        raise CodecError("torch is not installed, and without it there is only decode of vq (extra 'light')")
     from codec import api
 
     return api.load(model, device=args.device, threads=args.threads, weights=args.weights, precision=args.precision)

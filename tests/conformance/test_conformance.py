@@ -12,8 +12,8 @@ from codec import light
 from codec.bitstream.container import parse, read_header
 from codec.bitstream.entropy import Decoder
 from codec.errors import FormatError
-from tests.conformance.make import CASES, FOLDER, SOUND, damaged
 from tests.support.codes import decoded_codes, digest
+from tests.support.conformance import CASES, FOLDER, SOUND, damaged
 
 LISTED = json.loads(CASES.read_text())
 CHECKS = [

@@ -102,6 +102,13 @@ def test_who_decodes():
         assert not isinstance(load_codec(argparse.Namespace(**{**PLAIN, **asked}), 5), light.LightCodec)
 
 
+def test_a_missing_torch_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert isinstance(load_codec(argparse.Namespace(**PLAIN), 5), light.LightCodec)
+    with pytest.raises(CodecError, match="torch is not installed"):
+        load_codec(argparse.Namespace(**{**PLAIN, "decoder": "ldm"}), 5)
+
+
 @pytest.mark.parametrize(
     "asked", [["--decoder", "gan"], ["--threads", "1"], ["--precision", "auto"], ["--device", "cuda"]]
 )

@@ -1,4 +1,4 @@
-"""Files by which any decoder checks itself: python -m tests.conformance.make [--damaged]
+"""Files by which any decoder checks itself: python -m tests.support.conformance [--damaged]
 
 Writes tests/conformance/files and cases.json anew with the default model; docs/conformance.md says what is in them. With
 --damaged only the files that must be refused are made, from the sound ones that are there.
@@ -22,8 +22,8 @@ from PIL import Image, ImageOps
 from codec.bitstream.container import MAGIC, crc16, parse, read_header
 from codec.image.alpha import pack_alpha
 
-FOLDER = Path(__file__).parent / "files"
-CASES = Path(__file__).parent / "cases.json"
+FOLDER = Path(__file__).parents[1] / "conformance" / "files"
+CASES = FOLDER.parent / "cases.json"
 CUT = "rgb-q79"  # the file that is cut behind each section
 SOUND = "model5-rgba-odd"  # the one that is damaged
 QUALITIES = (0, 7, 21, 36, 50, 64, 79, 93, 100)  # the ends, and one between each two anchors
@@ -190,7 +190,7 @@ def main() -> None:
     from codec import load
     from tests.support.codes import decoded_codes, digest
 
-    parser = argparse.ArgumentParser(prog="tests.conformance.make", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="tests.support.conformance", description=__doc__.split("\n")[0])
     parser.add_argument("--damaged", action="store_true", help="only those that must be refused")
     if parser.parse_args().damaged:
         listed = json.loads(CASES.read_text())
