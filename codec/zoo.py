@@ -121,21 +121,27 @@ def write_restorer(path: Path, net: Restorer) -> None:
     save_file(arrays, path, {"restorer": json.dumps(meta)})
 
 
+def stored_restorer(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What ``write_restorer`` wrote: arrays, and the scales of the rows of those in 8 bits."""
+    with safe_open(path, "numpy") as f:
+        arrays = {k: f.get_tensor(k) for k in f.keys()}
+    rows = {name.removesuffix(_ROWS): arrays.pop(name) for name in list(arrays) if name.endswith(_ROWS)}
+    return arrays, rows
+
+
 def read_restorer(path: Path, device: torch.device | str = "cpu") -> Restorer:
     """Inverse of ``write_restorer``. Raises CodecError for a file that is no such network."""
     try:
         with safe_open(path, "numpy") as f:
-            meta, arrays = json.loads(f.metadata()["restorer"]), {k: f.get_tensor(k) for k in f.keys()}
+            meta = json.loads(f.metadata()["restorer"])
+        arrays, rows = stored_restorer(path)
         net = Restorer(
             PainterConfig(**meta["painter"]), DenoiserConfig(**meta["denoiser"]), meta["anchors"], meta["codeword"]
         )
         state = {}
         for name, a in arrays.items():
-            if not name.endswith(_ROWS):
-                w = a.astype(np.float32)
-                state[name] = torch.from_numpy(
-                    w * arrays[name + _ROWS].reshape(-1, *[1] * (w.ndim - 1)) if a.dtype == np.int8 else w
-                )
+            w = a.astype(np.float32)
+            state[name] = torch.from_numpy(w * rows[name].reshape(-1, *[1] * (w.ndim - 1)) if a.dtype == np.int8 else w)
         net.load_state_dict(state)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise CodecError(f"the weights {path.name} cannot be read: {error}") from error
@@ -149,14 +155,19 @@ def weights_hash(weights: Weights, decoder: str, model_id: int) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:8]
 
 
-def load_restorer(weights: Weights, name: str, model_id: int, device: torch.device | str = "cpu") -> Restorer:
-    """Network of a semantic decoder. Raises UnsupportedError where there are no weights for this model."""
+def decoder_file(weights: Weights, name: str, model_id: int) -> Path:
+    """Weights of a semantic decoder. Raises UnsupportedError where there are none for this model."""
     path = weights.decoders.get(model_id, {}).get(name)
     if path is None:
         raise UnsupportedError(
             f"model {model_id} has no decoder {name!r} (it has: {', '.join(weights.decoders_of(model_id))})"
         )
-    return read_restorer(path, device)
+    return path
+
+
+def load_restorer(weights: Weights, name: str, model_id: int, device: torch.device | str = "cpu") -> Restorer:
+    """Network of a semantic decoder. Raises UnsupportedError where there are no weights for this model."""
+    return read_restorer(decoder_file(weights, name, model_id), device)
 
 
 def write_labels(path: Path, labels: Labels) -> None:

@@ -199,6 +199,13 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("-f", "--force", action="store_true", help="overwrite an export that is there")
     parser.add_argument("--weights", metavar="DIR", help="folder of weights to add, with its manifest.json")
     _add_model(parser)
+    parser.add_argument(
+        "--decoder",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="networks of a semantic decoder (ldm, gan, perceptual) to write too; may be given again",
+    )
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(run=run_export)

@@ -16,6 +16,7 @@ TOLERANCE = 1  # grey levels
 
 
 def session(graph: bytes) -> onnxruntime.InferenceSession:
+    onnxruntime.set_default_logger_severity(3)  # what it has to say comes as an exception
     return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
 

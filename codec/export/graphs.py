@@ -7,9 +7,10 @@ widened to float32 in the graph; they are either in the graph (``embed``) or in 
 from __future__ import annotations
 
 import json
+import re
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +43,22 @@ class Picture(torch.nn.Module):
 def synthesis(net: VQVAE) -> onnx.ModelProto:
     """g_s and its filter, for latents of any even size, as the graph of ``Picture``; initialisers as in PyTorch."""
     latents = torch.zeros(1, net.config.channels, 8, 6, dtype=torch.int32)
-    sides = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    return trace(Picture(net), {"v_hat": latents, "level": torch.zeros(1, dtype=torch.int32)}, "rgb")
+
+
+def trace(module: torch.nn.Module, inputs: dict[str, torch.Tensor], output: str) -> onnx.ModelProto:
+    """The graph of a module with a network ``net``, whose weights keep their names. inputs: examples, by name and in order; the last
+    two axes of arrays with more than two are free."""
+    free = torch.export.Dim.DYNAMIC
+    sides = {name: {axis: free for axis in range(x.ndim - 2, x.ndim) if x.ndim > 2} for name, x in inputs.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
         program = torch.onnx.export(
-            Picture(net).eval(),
-            (latents, torch.zeros(1, dtype=torch.int32)),
-            input_names=["v_hat", "level"],
-            output_names=["rgb"],
-            dynamic_shapes={"v_hat": sides, "level": None},
+            module.eval(),
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes=sides,
             opset_version=OPSET,
             optimize=False,  # keeps every weight under its name; the runtime folds constants
             verbose=False,
@@ -69,20 +77,24 @@ def _tidied(model: onnx.ModelProto, prefix: str) -> onnx.ModelProto:
     for weight in graph.initializer:
         weight.name = weight.name.removeprefix(prefix)
     del graph.metadata_props[:]
+    names = dict(zip([axis.dim_param for axis in _axes(graph.input[0]) if axis.dim_param], "hw", strict=False))
     for value in (*graph.input, *graph.output):
         del value.metadata_props[:]
-        for axis, name in zip(_sides(value), ("h", "w"), strict=False):
-            axis.dim_param = name if value.name == "v_hat" else f"16*{name}"
+        for axis in _axes(value):
+            if axis.dim_param:
+                axis.dim_param = re.sub(r"[a-z]\w*", lambda found: names.get(found[0], found[0]), axis.dim_param)
     return model
 
 
-def _sides(value: onnx.ValueInfoProto) -> list[onnx.TensorShapeProto.Dimension]:
-    return [axis for axis in value.type.tensor_type.shape.dim if axis.dim_param]
+def _axes(value: onnx.ValueInfoProto) -> Sequence[onnx.TensorShapeProto.Dimension]:
+    return value.type.tensor_type.shape.dim
 
 
-def embed(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """The graph with its weights in it, in the types that the weights file has."""
-    return _bound(model, {name: numpy_helper.from_array(value, name) for name, value in weights.items()})
+def embed(
+    model: onnx.ModelProto, weights: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray] | None = None
+) -> onnx.ModelProto:
+    """The graph with its weights in it, in the types that the weights file has. rows: for weights in 8 bits, what their rows are multiplied with."""
+    return _bound(model, {name: numpy_helper.from_array(value, name) for name, value in weights.items()}, rows or {})
 
 
 def refer(model: onnx.ModelProto, file: Path) -> onnx.ModelProto:
@@ -100,23 +112,30 @@ def refer(model: onnx.ModelProto, file: Path) -> onnx.ModelProto:
         for key, value in (("location", file.name), ("offset", 8 + size + start), ("length", stop - start)):
             tensor.external_data.add(key=key, value=str(value))
         tensors[name] = tensor
-    return _bound(model, tensors)
+    return _bound(model, tensors, {})
 
 
-def _bound(model: onnx.ModelProto, tensors: Mapping[str, TensorProto]) -> onnx.ModelProto:
-    """A copy with other initialisers of the same names; those of half precision are widened by a node of the graph."""
+def _bound(
+    model: onnx.ModelProto, tensors: Mapping[str, TensorProto], rows: Mapping[str, np.ndarray]
+) -> onnx.ModelProto:
+    """A copy with other initialisers of the same names; nodes of the graph make float32 of them."""
     out = onnx.ModelProto()
     out.CopyFrom(model)
     del out.graph.initializer[:], out.graph.node[:]
     wide = {}
     for old in model.graph.initializer:
-        tensor = tensors[old.name]
+        tensor = tensors.get(old.name, old)  # what is no weight stays
         if list(tensor.dims) != list(old.dims):
             raise ValueError(f"{old.name} has shape {list(tensor.dims)}, the network {list(old.dims)}")
         out.graph.initializer.append(tensor)
-        if tensor.data_type == TensorProto.FLOAT16:
+        if tensor.data_type in (TensorProto.FLOAT16, TensorProto.INT8) and old.data_type == TensorProto.FLOAT:
             wide[old.name] = f"{old.name}.wide"
             out.graph.node.append(helper.make_node("Cast", [old.name], [wide[old.name]], to=TensorProto.FLOAT))
+        if old.name in rows:
+            scale = rows[old.name].reshape(-1, *[1] * (len(tensor.dims) - 1))
+            out.graph.initializer.append(numpy_helper.from_array(scale, f"{old.name}.rows"))
+            factors, wide[old.name] = [wide[old.name], f"{old.name}.rows"], f"{old.name}.scaled"
+            out.graph.node.append(helper.make_node("Mul", factors, [wide[old.name]]))
     for node in model.graph.node:
         new = out.graph.node.add()
         new.CopyFrom(node)

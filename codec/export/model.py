@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 
 from codec import manifest, zoo
+from codec.coding.model import PerceptualModel
 from codec.coding.sealed import sealed
 from codec.coding.stored import SYNTHESIS, StoredModel, read_stored
 from codec.errors import CodecError
 from codec.export.check import check_synthesis
 from codec.export.graphs import embed, refer, synthesis, weight_names
+from codec.export.restorers import restorer_graphs
 from codec.export.write import Graph, check_target, write_files, write_folder
+from codec.zoo import decoder_file
 
 
 def _nothing(line: str) -> None:
@@ -23,10 +26,10 @@ def _nothing(line: str) -> None:
 
 @dataclass(frozen=True)
 class _Traced:
-    """file: of the weights. graph: without them. data: the graph with them, as bytes."""
+    """graph: without weights. data: the same with them, as bytes."""
 
     number: int
-    file: Path
+    net: PerceptualModel
     stored: StoredModel
     graph: onnx.ModelProto
     data: bytes
@@ -38,15 +41,18 @@ def export(
     weights: str | Path | None = None,
     force: bool = False,
     say: Callable[[str], None] = _nothing,
+    decoders: Sequence[str] = (),
 ) -> None:
     """Writes a model to a folder as graphs, integers and a manifest, and checks them.
 
     out: the folder. model: "default" or an id. weights: a folder of weights to add. force: overwrite an export that is there.
-    say: called with lines about what was done.
+    say: called with lines about what was done. decoders: semantic ones whose networks are wanted too.
 
     Raises CodecError where the folder cannot be written, and where a graph does not make the picture PyTorch makes.
     """
     check_target(out, force)
+    there = manifest.read(weights)
+    files = [decoder_file(there, name, there.number_of(model)) for name in decoders]
     traced = _trace(model, weights, say)
     picture = Graph(
         "synthesis.onnx",
@@ -57,7 +63,11 @@ def export(
         },
         {"rgb": "uint8 (16 h, 16 w, 3): the padded picture; cut it to width and height"},
     )
-    write_folder(out, traced.number, traced.stored, {"synthesis": picture}, say)
+    graphs = {"synthesis": picture}
+    with sealed():
+        for name, file in zip(decoders, files, strict=True):
+            graphs |= restorer_graphs(name, file, traced.net, say)
+    write_folder(out, traced.number, traced.stored, graphs, say)
 
 
 def export_graph(
@@ -92,4 +102,4 @@ def _trace(model: str | int, weights: str | Path | None, say: Callable[[str], No
         data = embed(graph, stored.floats).SerializeToString()
         worst, share = check_synthesis(data, net)
     say(f"synthesis: within {worst} grey levels of PyTorch, {100 * share:.4f} % of the values differ")
-    return _Traced(number, path, stored, graph, data)
+    return _Traced(number, net, stored, graph, data)

@@ -3,11 +3,13 @@
 import argparse
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
 import codec
 from codec import light, manifest, zoo
@@ -18,6 +20,7 @@ from codec.errors import CodecError, UnsupportedError
 from codec.export import check
 from codec.export import model as exporter
 from codec.export.graphs import synthesis
+from codec.restoration import restore
 from tests.support.folder import ID, weights_folder
 
 
@@ -43,7 +46,7 @@ def traced_once():
 @pytest.fixture(scope="module")
 def exported(weights, tmp_path_factory):
     out = tmp_path_factory.mktemp("exported") / "model"
-    assert main(["export", "--format", "onnx", "-o", str(out), *named(weights)]) == 0
+    assert main(["export", "--format", "onnx", "-o", str(out), *named(weights), "--decoder", "ldm"]) == 0
     return out
 
 
@@ -99,6 +102,37 @@ def test_an_export_is_not_overwritten_by_accident(exported, capsys):
     before = (exported / "manifest.json").read_bytes()
     assert main(["export", "--format", "onnx", "-o", str(exported)]) == 1
     assert "-f overwrites" in capsys.readouterr().err and (exported / "manifest.json").read_bytes() == before
+
+
+def test_networks_of_a_semantic_decoder(exported, weights):
+    """Both graphs one after the other make what the decoder makes of the same noise."""
+    there = manifest.read(weights)
+    base, net = zoo.load(ID, weights=there), zoo.load_restorer(there, "ldm", ID)
+    rng, h, w, level = np.random.default_rng(3), 6, 10, 4000
+    x_c = rng.random((1, 3, 16 * h, 16 * w), np.float32)
+    z = rng.standard_normal((1, len(net.scale), h, w)).astype(np.float32)
+    tokens = rng.integers(0, base.config.tokens, (1, h // 2, w // 2)).astype(np.int32)
+
+    def run(name, **inputs):
+        graph = onnxruntime.InferenceSession(exported / f"ldm.{name}.onnx", providers=["CPUExecutionProvider"])
+        return graph.run(None, {**inputs, "x_c": x_c, "level": np.array([level], np.int32)})[0]
+
+    x_hat = run("paint", s=run("generate", z=z, tokens=tokens))
+    with torch.no_grad():
+        words = base.vqvae.tokens.centroids(base.vqvae.sd)[torch.from_numpy(tokens[0]).long()].permute(2, 0, 1)[None]
+        task = float(base.position(level))
+        condition = restore.conditioned(net, torch.from_numpy(x_c), task, words, restore.Options())
+        expected = net.paint(net.generate(torch.from_numpy(z), condition), condition).numpy()
+        alone = net.paint(net.generate(torch.from_numpy(z), replace(condition, context=None)), condition).numpy()
+    assert np.abs(x_hat - expected).max() < 1e-4 < np.abs(alone - expected).max()
+
+
+@pytest.mark.parametrize(
+    "asked, said", [(["onnx", "--decoder", "gan"], "'gan'"), (["graph", "--decoder", "ldm"], "no effect")]
+)
+def test_decoders_that_cannot_be_exported(weights, tmp_path, capsys, asked, said):
+    assert main(["export", "-o", str(tmp_path / "x"), *named(weights), "--format", *asked]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "x").exists()
 
 
 def test_unknown_models_are_wrong_usage(tmp_path, capsys):

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-from codec.zoo import write_model
-from tests.support.small import small_coder, small_model
+from codec.zoo import write_model, write_restorer
+from tests.support.small import network, small_coder, small_model
 
 ID = 1000
 
 
 def weights_folder(path: Path) -> Path:
-    """path: an empty folder -> itself, with a model of id ID."""
+    """path: an empty folder -> itself, with a model of id ID and its decoder ldm."""
     model = small_model()
     with torch.no_grad():
         for name, p in model.g_s.named_parameters():
@@ -23,5 +23,7 @@ def weights_folder(path: Path) -> Path:
     file = path / "model.safetensors"
     write_model(file, model, "tcq128", {**arrays, **coder.latent.flat(), **coder.token.flat()})
     entry = {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-    (path / "manifest.json").write_text(json.dumps({"models": {str(ID): entry}}))
+    write_restorer(path / "ldm.safetensors", network())
+    restorer = {"file": "ldm.safetensors", "model": ID, "decoder": "ldm"}
+    (path / "manifest.json").write_text(json.dumps({"models": {str(ID): entry}, "semantic": {"ldm": restorer}}))
     return path
