@@ -15,18 +15,19 @@ import torch.nn.functional as F
 from PIL import Image
 
 from codec import manifest, zoo
-from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse
+from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack
 from codec.bitstream.tables import UNIT
 from codec.coding import search
-from codec.coding.model import PerceptualModel, latent_size, pad
+from codec.coding.model import PerceptualModel, pad
 from codec.coding.precision import narrow
 from codec.coding.sealed import sealed
-from codec.errors import CodecError, RateError, UnsupportedError
+from codec.errors import CodecError, RateError
 from codec.image import read
-from codec.image.alpha import fill_hidden, pack_alpha, unpack_alpha
+from codec.image.alpha import fill_hidden, pack_alpha
 from codec.image.write import assemble
 from codec.manifest import Weights
 from codec.models.restorer import UPSCALES, Restorer
+from codec.opened import open_file
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
 from codec.restoration import restore
 from codec.restoration.consistency import CELL, back_project, stream_agreement
@@ -224,24 +225,24 @@ class Codec:
     ) -> tuple[np.ndarray, bool, np.ndarray | None]:
         """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None. See ``decode``."""
         decoder, options = asked.decoder, _generation(asked)
-        stream = parse(data, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated)
-        header = stream.header
-        if header.model_id != self.model_id:
-            raise UnsupportedError(f"the file was made with model {header.model_id}, this is model {self.model_id}")
-        if header.table_hash != self._model.table_hash:
-            raise UnsupportedError(f"the file was made with other tables of model {header.model_id}")
+        file = open_file(
+            data,
+            self.model_id,
+            self._model.table_hash,
+            max_bytes=asked.max_bytes,
+            allow_truncated=asked.allow_truncated,
+        )
+        header = file.header
         net = self._restorer(decoder, options) if decoder != "vq" else None
-        alpha = unpack_alpha(stream.alpha, header.width, header.height) if stream.alpha else None
-        h, w = latent_size(header.height, header.width)
         step = progress or _ignore
         with self._settings(), torch.inference_mode():
-            tokens, v_hat = self._model.coder.decode(stream.sections, h, w, header.level)
+            tokens, v_hat = self._model.coder.decode(file.sections, file.h, file.w, header.level)
             if net is None or options.realism == 0:
                 with self._networks(self._narrow):
-                    rgb = self._model.decoded(v_hat, header.level, step).numpy()
+                    rgb = self._model.decoded(v_hat, header.level, step)
             else:  # not narrow: restorers take the rounding for detail
-                rgb = self._model.decoded(v_hat, header.level, lambda done: step(done * 0.1)).numpy()
-                whole = None not in stream.sections
+                rgb = self._model.decoded(v_hat, header.level, lambda done: step(done * 0.1))
+                whole = None not in file.sections
                 with self._networks(self._narrow):
                     rgb = self._restore(
                         decoder,
@@ -254,7 +255,7 @@ class Codec:
                         header.seed,
                         lambda done: step(0.1 + 0.9 * done),
                     )
-        return rgb[: header.height, : header.width], header.gray, alpha
+        return file.cut(rgb), header.gray, file.alpha
 
     def upscale(
         self,

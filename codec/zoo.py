@@ -17,12 +17,14 @@ from codec import manifest
 from codec.bitstream.tables import LatentTables, TokenTables
 from codec.coding.latents import LatentCoder
 from codec.coding.model import PerceptualModel
+from codec.coding.stored import INTEGER, read_stored, smallest
 from codec.coding.trellis import TRELLISES
 from codec.errors import CodecError, UnsupportedError
 from codec.manifest import Weights
-from codec.models.config import model_config
 from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
+from codec.models.exact import FRACTION, WEIGHT_BITS
+from codec.models.exact_torch import Torch
 from codec.models.filter import Filter
 from codec.models.painter import PainterConfig
 from codec.models.restorer import Restorer
@@ -32,7 +34,6 @@ _FLOAT32 = ("lapped", "klt", "gain", "sd", "tokens")  # parts kept in float32; t
 _EXACT = ("scale", "residual")  # parts of a restorer kept in float32
 _FILTER = "g_s.filter."
 _ROWS = ".rows"  # suffix of the scales of a matrix in 8 bits
-_INTEGER = "integer."  # prefix of the arrays that decide what bits mean; their hash is in every file
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,6 @@ class Labels:
     conditioner: ClassConditioner
 
 
-def hash_arrays(arrays: dict[str, np.ndarray]) -> int:
-    """First 32 bits of the SHA-256 over names, shapes and values (as int32) in order of names."""
-    h = hashlib.sha256()
-    for name in sorted(arrays):
-        h.update(f"{name}{arrays[name].shape}".encode())
-        h.update(np.ascontiguousarray(arrays[name], "<i4").tobytes())
-    return int.from_bytes(h.digest()[:4], "little")
-
-
 def write_model(path: Path, model: VQVAE, trellis: str, integers: dict[str, np.ndarray]) -> None:
     """Stores float networks, integer arrays (prior and tables) and the configuration in one safetensors file."""
     arrays: dict[str, np.ndarray] = {}
@@ -60,34 +52,29 @@ def write_model(path: Path, model: VQVAE, trellis: str, integers: dict[str, np.n
             keep = any(part in name for part in _FLOAT32)
             arrays[name] = value.detach().cpu().contiguous().numpy().astype(np.float32 if keep else np.float16)
     for name, value in integers.items():
-        small = value.min() >= -(2**15) and value.max() < 2**15
-        arrays[_INTEGER + name] = np.ascontiguousarray(value, np.int16 if small else np.int32)
+        arrays[INTEGER + name] = smallest(value)
     save_file(arrays, path, {"config": json.dumps(asdict(model.config)), "trellis": trellis})
 
 
 def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") -> PerceptualModel:
     """Inverse of ``write_model``."""
-    with safe_open(path, "numpy") as f:
-        meta, arrays = f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
-    config = model_config(json.loads(meta["config"]))
-    integers = {k.removeprefix(_INTEGER): v.astype(np.int32) for k, v in arrays.items() if k.startswith(_INTEGER)}
-    model = VQVAE(config)
+    stored = read_stored(path)
+    model = VQVAE(stored.config)
     state = model.state_dict()
-    for name, value in arrays.items():
-        if not name.startswith(_INTEGER):
-            state[name] = torch.from_numpy(value.astype(np.float32))
+    for name, value in stored.floats.items():
+        state[name] = torch.from_numpy(value.astype(np.float32))
     model.load_state_dict(state)
-    _restore_prior(model, integers)
+    _restore_prior(model, stored.integers)
     model = model.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
     coder = LatentCoder(
-        config,
-        TRELLISES[meta["trellis"]],
-        integers,
-        LatentTables.from_flat(integers),
-        TokenTables.from_flat(integers),
-        device,
+        stored.config,
+        TRELLISES[stored.trellis],
+        stored.integers,
+        LatentTables.from_flat(stored.integers),
+        TokenTables.from_flat(stored.integers),
+        Torch(device),
     )
-    return PerceptualModel(model_id, hash_arrays(integers), config, model, coder)
+    return PerceptualModel(model_id, stored.table_hash, stored.config, model, coder)
 
 
 def write_filter(source: Path, out: Path, net: Filter) -> None:
@@ -104,8 +91,6 @@ def write_filter(source: Path, out: Path, net: Filter) -> None:
 @torch.no_grad()
 def _restore_prior(model: VQVAE, integers: dict[str, np.ndarray]) -> None:
     """Sets the float prior to the values of the integer one."""
-    from codec.models.integer_prior import FRACTION, WEIGHT_BITS
-
     for name, p in model.prior.named_parameters():
         bits = WEIGHT_BITS + (FRACTION if name.endswith("bias") else 0)
         p.copy_(torch.from_numpy(integers[name].astype(np.float32) / 2.0**bits).view_as(p))
@@ -136,21 +121,27 @@ def write_restorer(path: Path, net: Restorer) -> None:
     save_file(arrays, path, {"restorer": json.dumps(meta)})
 
 
+def stored_restorer(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What ``write_restorer`` wrote: arrays, and the scales of the rows of those in 8 bits."""
+    with safe_open(path, "numpy") as f:
+        arrays = {k: f.get_tensor(k) for k in f.keys()}
+    rows = {name.removesuffix(_ROWS): arrays.pop(name) for name in list(arrays) if name.endswith(_ROWS)}
+    return arrays, rows
+
+
 def read_restorer(path: Path, device: torch.device | str = "cpu") -> Restorer:
     """Inverse of ``write_restorer``. Raises CodecError for a file that is no such network."""
     try:
         with safe_open(path, "numpy") as f:
-            meta, arrays = json.loads(f.metadata()["restorer"]), {k: f.get_tensor(k) for k in f.keys()}
+            meta = json.loads(f.metadata()["restorer"])
+        arrays, rows = stored_restorer(path)
         net = Restorer(
             PainterConfig(**meta["painter"]), DenoiserConfig(**meta["denoiser"]), meta["anchors"], meta["codeword"]
         )
         state = {}
         for name, a in arrays.items():
-            if not name.endswith(_ROWS):
-                w = a.astype(np.float32)
-                state[name] = torch.from_numpy(
-                    w * arrays[name + _ROWS].reshape(-1, *[1] * (w.ndim - 1)) if a.dtype == np.int8 else w
-                )
+            w = a.astype(np.float32)
+            state[name] = torch.from_numpy(w * rows[name].reshape(-1, *[1] * (w.ndim - 1)) if a.dtype == np.int8 else w)
         net.load_state_dict(state)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise CodecError(f"the weights {path.name} cannot be read: {error}") from error
@@ -164,14 +155,19 @@ def weights_hash(weights: Weights, decoder: str, model_id: int) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:8]
 
 
-def load_restorer(weights: Weights, name: str, model_id: int, device: torch.device | str = "cpu") -> Restorer:
-    """Network of a semantic decoder. Raises UnsupportedError where there are no weights for this model."""
+def decoder_file(weights: Weights, name: str, model_id: int) -> Path:
+    """Weights of a semantic decoder. Raises UnsupportedError where there are none for this model."""
     path = weights.decoders.get(model_id, {}).get(name)
     if path is None:
         raise UnsupportedError(
             f"model {model_id} has no decoder {name!r} (it has: {', '.join(weights.decoders_of(model_id))})"
         )
-    return read_restorer(path, device)
+    return path
+
+
+def load_restorer(weights: Weights, name: str, model_id: int, device: torch.device | str = "cpu") -> Restorer:
+    """Network of a semantic decoder. Raises UnsupportedError where there are no weights for this model."""
+    return read_restorer(decoder_file(weights, name, model_id), device)
 
 
 def write_labels(path: Path, labels: Labels) -> None:

@@ -16,7 +16,7 @@ from benchmarks.metrics.pictures import NETWORK_METRICS
 from benchmarks.metrics.sets import SET_METRICS, FeatureStore, set_values
 
 _PACKAGES = (
-    "numpy", "scipy", "pandas", "torch", "torchvision", "pillow", "pytorch-msssim", "piq", "lpips", "av", "imagecodecs",
+    "numpy", "scipy", "pandas", "torch", "torchvision", "onnxruntime", "pillow", "pytorch-msssim", "piq", "lpips", "av", "imagecodecs",
     "pillow-heif", "compressai", "constriction",
 )  # fmt: skip
 _NOT_METRICS = {*KEY, *TIMES, "image", "width", "height", "bytes", "bits_per_dim", "bpp", "rmse", "psnr"}

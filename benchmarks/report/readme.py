@@ -160,6 +160,12 @@ def speed(results: Path) -> pd.DataFrame:
                          "over AVIF": ours.ratio_avif.round(1), "peak MB": ours.peak_mb, "kMAC/pixel": ours.kmac_per_pixel})  # fmt: skip
 
 
+def cold(results: Path) -> pd.DataFrame:
+    c = pd.read_csv(results / "speed_cold.csv")
+    return pd.DataFrame({"backend": c.backend, "threads": c.threads, "times as fast as torch": c.wall_ratio, "by processor time": c.processor_ratio,
+                         "processor seconds": c.processor_s.round(2), "peak MB": c.peak_mb, "largest difference": c.largest_difference})  # fmt: skip
+
+
 def effort(results: Path) -> pd.DataFrame:
     e = pd.read_csv(results / "effort_bd.csv")
 
@@ -189,6 +195,7 @@ TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "before": before,
     "quantisers": quantisers,
     "speed": speed,
+    "cold": cold,
     "effort": effort,
     "upscaling": upscaling,
 }

@@ -1,4 +1,4 @@
-"""The command line: encode, decode, upscale, info.
+"""The command line: encode, decode, upscale, info, export.
 
 Exit codes: 0 all done, 1 a file failed, 2 wrong usage, 130 interrupted. Bad input gives one sentence on
 standard error and never a traceback, unless --debug asks for it. Standard output carries nothing but the file

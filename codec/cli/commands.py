@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from codec import manifest
 from codec.bitstream import container
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from codec.api import Codec
+    from codec.light import LightCodec
 
 SUFFIX = ".ldc"
 Options = TypeVar("Options", EncodeOptions, DecodeOptions, UpscaleOptions)
@@ -35,12 +37,41 @@ class StartError(CodecError):
     """The codec cannot be loaded, so no file of the run can be done."""
 
 
-def load_codec(args: argparse.Namespace, model: str | int) -> Codec:
-    """Import torch and load a model, which takes seconds: called when the first picture needs it."""
-    manifest.read(args.weights).number_of(model)
+def load_codec(args: argparse.Namespace, model: str | int) -> Codec | LightCodec:
+    """Load a model, with torch, which takes seconds to import, or without: called when the first picture needs it."""
+    weights = manifest.read(args.weights)
+    number = weights.number_of(model)
+    backend = getattr(args, "backend", "torch") or ("onnx" if not _needs_torch(args) and _has_onnxruntime() else None)
+    if backend != "torch":
+        from codec import light
+
+        if backend == "onnx" and (args.backend or light.graph_of(weights, number)):
+            return light.load(model, args.weights)
+    if importlib.util.find_spec("torch") is None:
+        raise CodecError("torch is not installed, and without it there is only decode of vq (extra 'light')")
     from codec import api
 
     return api.load(model, device=args.device, threads=args.threads, weights=args.weights, precision=args.precision)
+
+
+def _has_onnxruntime() -> bool:
+    return importlib.util.find_spec("onnxruntime") is not None
+
+
+def _needs_torch(args: argparse.Namespace) -> str | None:
+    """What was asked of a decoder that onnxruntime cannot do."""
+    plain = {"decoder": "vq", "device": "cpu", "precision": "float32", "threads": None}
+    return next((name for name, value in plain.items() if getattr(args, name) != value), None)
+
+
+def _check_backend(args: argparse.Namespace) -> None:
+    if args.backend != "onnx":
+        return
+    if name := _needs_torch(args):
+        hint = "; OMP_NUM_THREADS sets them" if name == "threads" else ""
+        raise UsageError(f"--{name} {getattr(args, name)} is not possible with --backend onnx{hint}")
+    if not _has_onnxruntime():
+        raise UsageError("--backend onnx needs onnxruntime (pip install 'ldc-codec[light]')")
 
 
 class _Coder:
@@ -48,9 +79,10 @@ class _Coder:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
-        self._codecs: dict[str | int, Codec] = {}
+        self._codecs: dict[str | int, Any] = {}
 
-    def get(self, model: str | int) -> Codec:
+    def get(self, model: str | int) -> Any:
+        """A codec.api.Codec, or a codec.light.LightCodec, which only decodes."""
         if model not in self._codecs:
             try:
                 self._codecs[model] = load_codec(self._args, model)
@@ -92,6 +124,7 @@ def run_decode(args: argparse.Namespace) -> int:
     from codec.image import write
 
     _check_decoder(args)
+    _check_backend(args)
     _options(args, DecodeOptions)
     jobs = plan(args.inputs, args.output, ".png", lambda path: path.suffix.lower() == SUFFIX)
     for target in {job.target for job in jobs if not job.problem}:
@@ -162,6 +195,12 @@ def _options(args: argparse.Namespace, kind: type[Options]) -> Options:
         raise UsageError(str(error)) from error
 
 
+def _asked(options: DecodeOptions) -> dict[str, Any]:
+    """The options that are not the default ones."""
+    plain = asdict(DecodeOptions())
+    return {name: value for name, value in asdict(options).items() if value != plain[name]}
+
+
 def _encode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Report:
     from codec.image import read
     from codec.image.alpha import fill_hidden
@@ -194,7 +233,7 @@ def _decode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Termina
     header = container.parse(data, max_bytes=options.max_bytes, allow_truncated=options.allow_truncated).header
     codec = coder.get(header.model_id)
     start = time.perf_counter()
-    image = codec.decode(data, **asdict(options), progress=terminal.progress)
+    image = codec.decode(data, **_asked(options), progress=terminal.progress)
     seconds = time.perf_counter() - start
     saved = write.to_bytes(image, write.format_of(job.target))
     _write(job, saved.data, args.force)

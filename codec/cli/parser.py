@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from codec import __version__
 from codec.cli.commands import SUFFIX, run_decode, run_encode, run_info, run_upscale
+from codec.cli.export import run_export
 from codec.cli.report import say
 
 
@@ -30,6 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_decode(commands)
     _add_upscale(commands)
     _add_info(commands)
+    _add_export(commands)
     return parser
 
 
@@ -114,6 +116,11 @@ def _add_decode(commands: argparse._SubParsersAction) -> None:
     _add_sampling(parser, "default: the seed in the file")
     _add_common(parser)
     _add_compute(parser)
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "onnx"),
+        help="what computes: onnx starts sooner, and decodes vq on the CPU; default: onnx where it is installed and can, else torch",
+    )
     parser.set_defaults(run=run_decode)
 
 
@@ -172,6 +179,36 @@ def _add_info(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(run=run_info)
+
+
+def _add_export(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="a model for other programs: ONNX graphs, integers, a manifest",
+        allow_abbrev=False,
+        description="Write what a decoder in another language needs, and check the graphs against PyTorch.",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("onnx", "graph"),
+        required=True,
+        help="onnx: graphs with weights, integers, manifest; graph: only what `decode --backend onnx` needs beside the "
+        "weights of a model",
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder, made where there is none")
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite an export that is there")
+    parser.add_argument("--weights", metavar="DIR", help="folder of weights to add, with its manifest.json")
+    _add_model(parser)
+    parser.add_argument(
+        "--decoder",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="networks of a semantic decoder (ldm, gan, perceptual) to write too; may be given again",
+    )
+    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.set_defaults(run=run_export)
 
 
 def _add_paths(parser: argparse.ArgumentParser, what: str) -> None:

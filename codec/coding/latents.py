@@ -13,7 +13,6 @@ from itertools import pairwise
 from types import ModuleType
 
 import numpy as np
-import torch
 
 from codec.bitstream.entropy import Decoder, Encoder, TableSet
 from codec.bitstream.tables import KINDS, MAX_SYMBOL, UNIT, LatentTables, TokenTables, excess_bits
@@ -21,6 +20,7 @@ from codec.coding import compiled
 from codec.coding.trellis import Trellis, assign, reconstruct, walks
 from codec.errors import CorruptError
 from codec.models.config import VQVAEConfig
+from codec.models.exact import Arithmetic
 from codec.models.integer_prior import IntegerPrior, Pass
 
 MAX_ESCAPE = (
@@ -67,7 +67,7 @@ def _runs(table: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 class LatentCoder:
-    """One model's entropy coding. ``arrays`` are those of an IntegerPrior."""
+    """One model's entropy coding. ``arrays`` and ``arithmetic`` are those of an IntegerPrior."""
 
     def __init__(
         self,
@@ -76,10 +76,10 @@ class LatentCoder:
         arrays: dict[str, np.ndarray],
         latent: LatentTables,
         token: TokenTables,
-        device: torch.device | str = "cpu",
+        arithmetic: Arithmetic | None = None,
     ) -> None:
         self.config, self.trellis, self.latent, self.token = config, trellis, latent, token
-        self.prior = IntegerPrior(config, arrays, device)
+        self.prior = IntegerPrior(config, arrays, arithmetic)
         self._next, self._kind = trellis.next_array, trellis.kind_array
         self._tables, self._limits, self._bits = TableSet(latent.frequencies), latent.limits, latent.bits()
         classes = len(token.within)

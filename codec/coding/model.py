@@ -16,12 +16,10 @@ from codec.bitstream.container import MAX_LEVEL
 from codec.bitstream.tables import UNIT
 from codec.coding import tiles
 from codec.coding.latents import LatentCoder
+from codec.coding.padding import SIDE
 from codec.coding.ratecontrol import RATE_SHARE, error_weight
 from codec.models.config import VQVAEConfig
-from codec.models.transforms import PATCH
 from codec.models.vqvae import VQVAE
-
-SIDE = 2 * PATCH  # pictures are padded to multiples of so many pixels
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,6 @@ def pad(rgb: np.ndarray) -> torch.Tensor:
     h, w, _ = rgb.shape
     padded = np.pad(rgb, ((0, -h % SIDE), (0, -w % SIDE), (0, 0)), mode="edge")
     return torch.from_numpy(padded).permute(2, 0, 1)[None]
-
-
-def latent_size(height: int, width: int) -> tuple[int, int]:
-    """Pixels of a picture -> h, w of its latents."""
-    return -(-height // SIDE) * 2, -(-width // SIDE) * 2
 
 
 def position_of(net: VQVAE, level: int) -> torch.Tensor:
@@ -75,10 +68,15 @@ def from_steps(net: VQVAE, v_hat: np.ndarray, level: int) -> torch.Tensor:
 @torch.no_grad()
 def decoded(
     net: VQVAE, v_hat: np.ndarray, level: int, progress: Callable[[float], None] = lambda done: None
-) -> torch.Tensor:
+) -> np.ndarray:
     """v_hat (C, h, w) int in 1/UNIT step -> uint8 (16 h, 16 w, 3)."""
     position = position_of(net, level)
-    return tiles.synthesise(from_steps(net, v_hat, level), lambda tile: net.synthesise(tile, position), progress)
+
+    def pixels(tile: torch.Tensor) -> np.ndarray:
+        x_hat = net.synthesise(tile, position)[0]
+        return x_hat.clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+    return tiles.synthesise(from_steps(net, v_hat, level), pixels, progress)
 
 
 @dataclass(frozen=True)
@@ -111,6 +109,6 @@ class PerceptualModel:
 
     def decoded(
         self, v_hat: np.ndarray, level: int, progress: Callable[[float], None] = lambda done: None
-    ) -> torch.Tensor:
+    ) -> np.ndarray:
         """``decoded``."""
         return decoded(self.vqvae, v_hat, level, progress)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
+import numpy as np
 
-from codec.models.transforms import PATCH
+from codec.models.config import PATCH
+
+if TYPE_CHECKING:
+    import torch
 
 TILE = 64  # positions of y a side
 HALO = 8  # positions of context on each inner side; analysis sees less than 7, synthesis with its filter at most 7
+
+
+Latents = TypeVar("Latents", "torch.Tensor", np.ndarray)
 
 
 def spans(n: int, tile: int | None = None) -> Iterator[tuple[int, int, int, int]]:
@@ -43,17 +50,16 @@ def analyse(
 
 
 def synthesise(
-    y_hat: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor], step: Callable[[float], None]
-) -> torch.Tensor:
-    """y_hat (1, C, h, w); function(tile) -> (1, 3, 16 h, 16 w) in 0..1 -> uint8 (16 h, 16 w, 3)."""
-    h, w = y_hat.shape[2:]
-    out = torch.empty(h * PATCH, w * PATCH, 3, dtype=torch.uint8)
+    latents: Latents, function: Callable[[Latents], np.ndarray], step: Callable[[float], None]
+) -> np.ndarray:
+    """latents (1, C, h, w); function(tile) -> uint8 (16 h, 16 w, 3) -> the same for the whole picture."""
+    h, w = latents.shape[2:]
+    out = np.empty((h * PATCH, w * PATCH, 3), np.uint8)
     for a, b, lo, hi in spans(h):
         for c, d, left, right in spans(w):
-            tile = function(y_hat[:, :, lo:hi, left:right])[0]
-            tile = tile[:, (a - lo) * PATCH : (b - lo) * PATCH, (c - left) * PATCH : (d - left) * PATCH]
-            out[a * PATCH : b * PATCH, c * PATCH : d * PATCH] = (
-                tile.clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu()
-            )
+            tile = function(latents[:, :, lo:hi, left:right])
+            out[a * PATCH : b * PATCH, c * PATCH : d * PATCH] = tile[
+                (a - lo) * PATCH : (b - lo) * PATCH, (c - left) * PATCH : (d - left) * PATCH
+            ]
             step((a * w + (b - a) * d) / (h * w))
     return out

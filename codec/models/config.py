@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+PATCH = 16  # pixels a side that one position of y stands for
+
 
 @dataclass(frozen=True)
 class Group:

@@ -8,6 +8,7 @@ import torch.nn as nn
 from codec.bitstream.tables import KINDS, LOG2_SCALE_MIN, MAX_SYMBOL, PER_OCTAVE, SCALES
 from codec.layers.block import Block, leaky
 from codec.models.config import VQVAEConfig
+from codec.models.passes import pass_masks as passes_of
 
 SIGMA_MIN = 0.11
 
@@ -18,15 +19,8 @@ def squash(v: torch.Tensor) -> torch.Tensor:
 
 
 def pass_masks(h: int, w: int, passes: int, device: torch.device | None = None) -> torch.Tensor:
-    """(passes, 1, 1, h, w) of 0 and 1, a partition of the positions: checkerboard, or every fourth, its diagonal, the rest."""
-    i, j = torch.arange(h, device=device)[:, None] % 2, torch.arange(w, device=device)[None] % 2
-    if passes == 1:
-        parts = [torch.ones(h, w, device=device)]
-    elif passes == 2:
-        parts = [(i == j), (i != j)]
-    else:
-        parts = [(i == 0) & (j == 0), (i == 1) & (j == 1), (i != j)]
-    return torch.stack([p.float() for p in parts])[:, None, None]
+    """codec.models.passes as (passes, 1, 1, h, w) of 0 and 1."""
+    return torch.from_numpy(passes_of(h, w, passes)).to(device).float()[:, None, None]
 
 
 class ContextNet(nn.Module):

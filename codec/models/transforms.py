@@ -6,10 +6,8 @@ import torch.nn.functional as F
 
 from codec.layers.block import Block
 from codec.layers.lapped import Lapped
-from codec.models.config import VQVAEConfig
+from codec.models.config import PATCH, VQVAEConfig
 from codec.models.filter import Filter
-
-PATCH = 16  # pixels a side that one position of y stands for
 
 
 def level_features(level: torch.Tensor, anchors: int) -> torch.Tensor:

@@ -16,9 +16,9 @@ from codec.diffusion.precondition import Preconditioned
 from codec.diffusion.schedule import karras
 from codec.diffusion.tiled import tiled
 from codec.errors import CodecError
+from codec.models.config import PATCH
 from codec.models.context import everywhere
 from codec.models.restorer import Condition, Restorer, thumbnail
-from codec.models.transforms import PATCH
 from codec.restoration.consistency import Agree
 
 SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training

@@ -13,7 +13,7 @@ from benchmarks.studies.quantisers.measure import COLUMNS, Subject, measure, mer
 from codec.bitstream.tables import LOG2_SCALE_MIN, PER_OCTAVE
 from codec.coding.latents import LatentCoder
 from codec.coding.trellis import SCALAR, TCQ4, TCQ8, TCQ32, TCQ128
-from codec.models import integer_prior
+from codec.models import integer_export
 from codec.models.config import VQVAEConfig
 from codec.models.integer_prior import IntegerPrior
 from codec.models.vqvae import VQVAE
@@ -276,7 +276,7 @@ def small_model() -> VQVAE:
 
 def test_the_closed_loop_is_that_of_the_encoder(small_model):
     """tcq128+ra under the first tables: the same values and code length as codec.coding.latents."""
-    integers = integer_prior.export(small_model.prior, small_model.tokens, small_model.sd, small_model.log2_gain)
+    integers = integer_export.export(small_model.prior, small_model.tokens, small_model.sd, small_model.log2_gain)
     subject = Subject(small_model, IntegerPrior(small_model.config, integers))
     pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     p = subject.prepare(pixels, 70)

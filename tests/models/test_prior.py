@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from codec.models import integer_prior
-from codec.models.integer_prior import CLIP, FRACTION, ONE, WEIGHT_BITS, IntegerPrior
+from codec.models import integer_export
+from codec.models.exact import CLIP, FRACTION, ONE, WEIGHT_BITS, NumPy
+from codec.models.exact_torch import Torch
+from codec.models.integer_prior import IntegerPrior
 from codec.models.prior import pass_masks
 from codec.models.transforms import level_features
 from tests.support.small import CONFIG, small_model
@@ -20,7 +22,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def arrays(model):
-    return integer_prior.export(model.prior, model.tokens, model.sd, model.log2_gain)
+    return integer_export.export(model.prior, model.tokens, model.sd, model.log2_gain)
 
 
 def int_net(arrays: dict, number: int, x: np.ndarray) -> np.ndarray:
@@ -58,14 +60,17 @@ def int_net(arrays: dict, number: int, x: np.ndarray) -> np.ndarray:
     return clip(dense(leaky(x), "head"))
 
 
-def test_network_equals_unbounded_integer_arithmetic(arrays):
-    prior = IntegerPrior(CONFIG, arrays)
+@pytest.mark.parametrize("arithmetic", [NumPy(), Torch()], ids=["numpy", "torch"])
+def test_network_equals_unbounded_integer_arithmetic(arrays, arithmetic):
+    prior = IntegerPrior(CONFIG, arrays, arithmetic)
     rng = np.random.default_rng(0)
     for number in range(5):
         inputs = arrays[f"nets.{number}.stem.weight"].shape[1]
         x = rng.integers(-CLIP, CLIP + 1, (5, 4, inputs))
-        got = prior.nets[number](torch.from_numpy(x.astype(np.float64))).numpy()
-        assert (got == int_net(arrays, number, x.astype(object)).astype(np.float64)).all()
+        expected = int_net(arrays, number, x.astype(object)).astype(np.float64)
+        assert (prior.nets[number](x.astype(np.float64)) == expected).all()
+        places = np.array([3, 4, 17])
+        assert (prior.nets[number](x.astype(np.float64), places) == expected.reshape(20, -1)[places]).all()
 
 
 def run(prior: IntegerPrior, tokens: np.ndarray, v: np.ndarray) -> tuple[list, np.ndarray]:
@@ -102,7 +107,7 @@ def test_threads_change_nothing(arrays, example):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        again, _ = run(IntegerPrior(CONFIG, arrays), tokens, v)
+        again, _ = run(IntegerPrior(CONFIG, arrays, Torch()), tokens, v)
     finally:
         torch.set_num_threads(before)
     for a, b in zip(seen, again, strict=True):
@@ -148,7 +153,7 @@ def test_weights_that_do_not_fit_are_refused(model):
     with torch.no_grad():
         wide.prior.nets[0].stem.weight[0, 0] = 40.0
     with pytest.raises(ValueError, match="too large"):
-        integer_prior.export(wide.prior, wide.tokens, wide.sd, wide.log2_gain)
+        integer_export.export(wide.prior, wide.tokens, wide.sd, wide.log2_gain)
 
 
 def test_sums_stay_exact_in_float64(arrays):

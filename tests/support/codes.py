@@ -1,12 +1,17 @@
 """The codes of a file: what has to come out the same on every machine."""
 
+from __future__ import annotations
+
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from codec.api import Codec
 from codec.bitstream.container import parse
-from codec.coding.model import latent_size
+from codec.coding.padding import latent_size
+
+if TYPE_CHECKING:
+    from codec.api import Codec
 
 
 def decoded_codes(codec: Codec, data: bytes, **options) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,9 @@ from codec import zoo
 from codec.api import Codec
 from codec.coding.latents import LatentCoder
 from codec.coding.model import PerceptualModel
+from codec.coding.stored import hash_arrays
 from codec.coding.trellis import TCQ128
-from codec.models import integer_prior
+from codec.models import integer_export
 from codec.models.config import Group, VQVAEConfig
 from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
@@ -49,7 +50,7 @@ def small_model(seed: int = 0) -> VQVAE:
 
 
 def small_coder(model: VQVAE) -> tuple[LatentCoder, dict[str, np.ndarray]]:
-    arrays = integer_prior.export(model.prior, model.tokens, model.sd, model.log2_gain)
+    arrays = integer_export.export(model.prior, model.tokens, model.sd, model.log2_gain)
     classes = np.sort(token_classes(model.tokens.codebook.double().numpy(), np.random.default_rng(0), 5))
     tokens = token_tables(classes, [np.random.default_rng(1).integers(0, 32, (9, 9))])
     return LatentCoder(CONFIG, TCQ128, arrays, analytic_tables(), tokens), arrays
@@ -70,7 +71,7 @@ def network(seed: int = 1) -> Restorer:
 def small_codec() -> Codec:
     model = small_model().requires_grad_(False)
     coder, arrays = small_coder(model)
-    c = Codec(PerceptualModel(0, zoo.hash_arrays(arrays), CONFIG, model, coder), torch.device("cpu"), 1)
+    c = Codec(PerceptualModel(0, hash_arrays(arrays), CONFIG, model, coder), torch.device("cpu"), 1)
     c._restorers = {name: network(k) for k, name in enumerate(RESTORERS)}
     c._labels = zoo.Labels(("cats", "dogs"), ClassConditioner(2, 3, 8).requires_grad_(False))
     c._labels.conditioner.tokens[1] += 2.0

@@ -27,7 +27,7 @@ from codec.bitstream.container import level_of
 from codec.bitstream.tables import UNIT
 from codec.coding.model import decoded, to_steps
 from codec.coding.trellis import TRELLISES
-from codec.models import integer_prior
+from codec.models import integer_export
 from codec.models.integer_prior import IntegerPrior, Pass
 from codec.models.vqvae import VQVAE
 from codec.training.base.lattice import D4, E8, LatticeQuantizer
@@ -139,8 +139,8 @@ class Subject:
     @torch.no_grad()
     def rmse(self, p: Picture, v_hat: np.ndarray) -> float:
         """Of the 8-bit pixels, 0..255."""
-        difference = decoded(self.model, v_hat, p.level).float() - torch.from_numpy(p.pixels)
-        return float(difference.square().mean().sqrt())
+        difference = decoded(self.model, v_hat, p.level).astype(np.float32) - p.pixels
+        return float(np.sqrt(np.square(difference).mean()))
 
 
 class _Recorder:
@@ -232,7 +232,7 @@ def main() -> None:
     if args.base:
         kind, (model, state) = "base", load_base(args.base)
         prior, step = (
-            IntegerPrior(model.config, integer_prior.export(model.prior, model.tokens, model.sd, model.log2_gain)),
+            IntegerPrior(model.config, integer_export.export(model.prior, model.tokens, model.sd, model.log2_gain)),
             state["step"],
         )
     else:

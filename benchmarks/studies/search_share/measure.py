@@ -38,8 +38,8 @@ def measure(model: PerceptualModel, crop: np.ndarray, level: int, share: float |
         v = refine.refine(model, x, v, tokens, level, position, refine.ROUNDS[-1], lambda done: None, share)
     codes = tokens[0].numpy()
     sent = model.coder.measure(v[0].numpy(), codes, level, asked.weight)
-    x_hat = model.decoded(sent.v_hat, level).permute(2, 0, 1)[None].float()
-    return sent.bits + model.coder.encode_tokens(codes)[1] + HEADER, float((x_hat - x).square().mean().sqrt())
+    x_hat = model.decoded(sent.v_hat, level).astype(np.float32)
+    return sent.bits + model.coder.encode_tokens(codes)[1] + HEADER, float(np.sqrt(np.square(x_hat - crop).mean()))
 
 
 def main() -> None:

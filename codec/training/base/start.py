@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from codec.layers.lapped import lapped_matrix
-from codec.models.transforms import PATCH
+from codec.models.config import PATCH
 from codec.models.vqvae import VQVAE
 from codec.training.data.photos import Photos, to_tensor
 

@@ -17,7 +17,7 @@ from codec.bitstream.container import MAX_LEVEL
 from codec.coding.latents import LatentCoder
 from codec.coding.model import PerceptualModel, to_steps
 from codec.coding.trellis import TRELLISES, Trellis
-from codec.models import integer_prior
+from codec.models import integer_export
 from codec.models.vqvae import VQVAE
 from codec.training.base.tables import Counts, analytic_tables, token_classes, token_tables
 from codec.training.base.train import load_base
@@ -93,7 +93,7 @@ def ship(
     trellis = TRELLISES[state["quantizer"]]
     photos = Photos(data, cache)
     classes = sort_codewords(model, seed)
-    integers = integer_prior.export(model.prior, model.tokens, model.sd, model.log2_gain)
+    integers = integer_export.export(model.prior, model.tokens, model.sd, model.log2_gain)
     arrays, _ = count(model, trellis, integers, classes, token_pictures(model, photos), photos, crops, rounds, seed)
     write_model(out, model, trellis.name, arrays)
     return read_model(out, 0)

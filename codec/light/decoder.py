@@ -1,0 +1,90 @@
+"""A base model without torch: bytes to pictures, of the decoder `vq` only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from codec import manifest
+from codec.bitstream.tables import LatentTables, TokenTables
+from codec.coding import tiles
+from codec.coding.latents import LatentCoder
+from codec.coding.stored import SYNTHESIS, StoredModel, read_stored
+from codec.coding.trellis import TRELLISES
+from codec.errors import UnsupportedError
+from codec.image.write import assemble
+from codec.light.session import synthesis
+from codec.manifest import Weights
+from codec.opened import open_file
+from codec.options import DecodeOptions
+
+
+class LightCodec:
+    """One model on the CPU. Make it with ``load``."""
+
+    def __init__(self, model_id: int, stored: StoredModel, graph: Path) -> None:
+        self.model_id, self._table_hash = model_id, stored.table_hash
+        latent, token = LatentTables.from_flat(stored.integers), TokenTables.from_flat(stored.integers)
+        self._coder = LatentCoder(stored.config, TRELLISES[stored.trellis], stored.integers, latent, token)
+        self._synthesis = synthesis(graph, stored.floats)
+
+    def decode(
+        self,
+        data: bytes,
+        *,
+        max_bytes: int | None = None,
+        allow_truncated: bool = False,
+        progress: Callable[[float], None] | None = None,
+    ) -> Image.Image:
+        """Bytes -> PIL image of mode L, LA, RGB or RGBA, as `codec.api.Codec.decode` of the decoder vq makes it.
+
+        max_bytes: use no more than the first so many bytes, for a coarser picture.
+        allow_truncated: accept a file that was cut short, for a coarser picture.
+        progress: called with 0..1.
+
+        Raises FormatError for bytes that are no sound file, UnsupportedError for another model.
+        """
+        asked = DecodeOptions(max_bytes=max_bytes, allow_truncated=allow_truncated)
+        return assemble(*self.decode_parts(data, asked, progress))
+
+    def decode_parts(
+        self, data: bytes, asked: DecodeOptions, progress: Callable[[float], None] | None = None
+    ) -> tuple[np.ndarray, bool, np.ndarray | None]:
+        """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None. See ``decode``."""
+        file = open_file(
+            data, self.model_id, self._table_hash, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated
+        )
+        level = file.header.level
+        _, v_hat = self._coder.decode(file.sections, file.h, file.w, level)
+        rgb = tiles.synthesise(v_hat[None], lambda tile: self._synthesis(tile, level), progress or (lambda done: None))
+        return file.cut(rgb), file.header.gray, file.alpha
+
+    def codes(
+        self, data: bytes, *, max_bytes: int | None = None, allow_truncated: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Bytes -> tokens (h/2, w/2) and v_hat (C, h, w) int32 in 1/256 step: what has to be the same everywhere."""
+        file = open_file(data, self.model_id, self._table_hash, max_bytes=max_bytes, allow_truncated=allow_truncated)
+        return self._coder.decode(file.sections, file.h, file.w, file.header.level)
+
+
+def graph_of(weights: Weights, model: int) -> Path | None:
+    """The graph beside the weights of a model, None where there is none."""
+    path = weights.models[model].with_suffix(".onnx")
+    return path if path.is_file() else None
+
+
+def load(model: str | int = "default", weights: str | os.PathLike[str] | None = None) -> LightCodec:
+    """A model by "default" or id. weights: a folder of weights beside those of the package and of LDC_WEIGHTS.
+
+    Raises UnsupportedError for a model that is not there or has no graph, CodecError for files that cannot be read.
+    """
+    there = manifest.read(weights)
+    number = there.number_of(model)
+    graph = graph_of(there, number)
+    if graph is None:
+        raise UnsupportedError(f"model {number} has no graph for onnxruntime (python -m codec export --format graph)")
+    return LightCodec(number, read_stored(there.models[number], SYNTHESIS), graph)
