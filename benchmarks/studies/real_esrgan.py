@@ -39,9 +39,9 @@ def enlarge(small: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 -> (4 H, 4 W, 3) uint8."""
     import ncnn
 
-    given = ncnn.Mat(np.ascontiguousarray(small.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)).clone()
+    x = np.ascontiguousarray(small.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
     run = network().create_extractor()
-    run.input("data", given)
+    run.input("data", ncnn.Mat(x).clone())  # a Mat of an array does not keep it alive: x has to
     failed, found = run.extract("output")
     if failed:
         raise BenchmarkError("Real-ESRGAN gave no picture")
