@@ -71,7 +71,7 @@ def generated(shipped, photo):
         for name, (picture, options) in sources(photo).items():
             stem = FOLDER / f"model{shipped.model_id}-{name}"
             if os.environ["GENERATE_GOLDEN"] != "pictures":
-                stem.with_suffix(".ldc").write_bytes(shipped.encode(picture, **options))
+                stem.with_suffix(".ldc").write_bytes(shipped.encode(picture, lossless=False, **options))
             data = stem.with_suffix(".ldc").read_bytes()
             shipped.decode(data).save(stem.with_suffix(".png"), optimize=True)
             if os.environ["GENERATE_GOLDEN"] != "pictures":
