@@ -90,6 +90,12 @@ def test_golden_file(shipped, name):
     assert difference.max() <= 1 and difference.mean() < 0.02  # the last bit may differ between machines
 
 
+def test_a_lossless_file_decodes_for_ever(shipped):
+    """Made by `lossless.encode(read.load(...), keep_hidden=True)` of this picture."""
+    data = (FOLDER / "lossless-alpha.ldc").read_bytes()
+    assert (np.asarray(shipped.decode(data)) == np.dstack([drawn(37, 53), drawn(53, 37)[..., 1].T // 220 * 220])).all()
+
+
 def test_files_of_a_dropped_model_are_refused(shipped):
     with pytest.raises(UnsupportedError, match="the file was made with model 4, this is model 5"):
         shipped.decode((FOLDER / "dropped-model4.ldc").read_bytes())

@@ -369,7 +369,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     originals = [path.read_bytes() for path in args.files]
 
-    codec = commands.load_codec(argparse.Namespace(device="cpu", threads=1, weights=None), "default")
+    codec = commands.load_codec(
+        argparse.Namespace(device="cpu", threads=1, weights=None, precision="float32"), "default"
+    )
     commands.load_codec = lambda *_: codec  # once for all runs
     seconds = {False: 0.0, True: 0.0}
     count = {False: 0, True: 0}
