@@ -33,6 +33,7 @@ def encode(
     effort: int = 1,
     seed: int = 0,
     keep_hidden: bool = False,
+    lossless: bool | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> bytes:
     """Picture -> bytes of an .ldc file, with the default model on the CPU.
@@ -45,6 +46,8 @@ def encode(
         clearly better, and the file about a tenth larger at the same quality number.
     seed: of the noise of decoders that make detail; kept in the file.
     keep_hidden: code the pixels under alpha 0 as they are, in place of smooth ones, which cost less.
+    lossless: True: every pixel as it is. None: so where that file is no larger than the other one, or fits the
+        target; mostly drawings, seldom photographs. False: never.
     progress: called with 0..1.
 
     Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for
@@ -58,6 +61,7 @@ def encode(
         effort=effort,
         seed=seed,
         keep_hidden=keep_hidden,
+        lossless=lossless,
         progress=progress,
     )
 
@@ -93,8 +97,8 @@ def decode(
     allow_truncated: accept a file that was cut short, for a coarser picture.
     progress: called with 0..1.
 
-    An option that has no effect with the decoder is refused. Raises FormatError for bytes that are no sound file,
-    UnsupportedError for another model or a decoder without weights, CodecError for options out of range.
+    An option that has no effect with the decoder is refused. A lossless file gives its picture whatever the decoder,
+    and only as a whole. Raises FormatError for bytes that are no sound file, UnsupportedError for another model or a decoder without weights, CodecError for options out of range.
     """
     return _codec(_model_of(data)).decode(
         data,
@@ -174,7 +178,8 @@ def _default_model() -> int:
 def _model_of(data: bytes) -> int:
     from codec.bitstream import container
 
-    return container.read_header(data).header.model_id
+    header = container.read_header(data).header
+    return _default_model() if header.lossless else header.model_id
 
 
 def __getattr__(name: str) -> object:

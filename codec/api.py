@@ -15,19 +15,20 @@ import torch.nn.functional as F
 from PIL import Image
 
 from codec import manifest, zoo
-from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack
+from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse
 from codec.bitstream.tables import UNIT
 from codec.coding import search
 from codec.coding.model import PerceptualModel, pad
 from codec.coding.precision import narrow
 from codec.coding.sealed import sealed
-from codec.errors import CodecError, RateError
+from codec.errors import CodecError, RateError, UnsupportedError
+from codec.image import lossless as exact
 from codec.image import read
 from codec.image.alpha import fill_hidden, pack_alpha
 from codec.image.write import assemble
 from codec.manifest import Weights
 from codec.models.restorer import UPSCALES, Restorer
-from codec.opened import open_file
+from codec.opened import opened
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
 from codec.restoration import restore
 from codec.restoration.consistency import CELL, back_project, stream_agreement
@@ -86,6 +87,7 @@ class Codec:
         effort: int = 1,
         seed: int = 0,
         keep_hidden: bool = False,
+        lossless: bool | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> bytes:
         """Picture -> bytes of an .ldc file.
@@ -98,6 +100,8 @@ class Codec:
             clearly better, and the file about a tenth larger at the same quality number.
         seed: of the noise of decoders that make detail; kept in the file.
         keep_hidden: code the pixels under alpha 0 as they are, in place of smooth ones, which cost less.
+        lossless: True: every pixel as it is. None: so where that file is no larger than the other one, or fits the
+            target; mostly drawings, seldom photographs. False: never.
         progress: called with 0..1.
 
         Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for
@@ -110,10 +114,30 @@ class Codec:
             effort=effort,
             seed=seed,
             keep_hidden=keep_hidden,
+            lossless=lossless,
         )
-        picture = read.load(image)
+        picture, step = read.load(image), progress or _ignore
+        target = options.target_bytes
+        if options.target_bpp is not None:
+            target = int(options.target_bpp * picture.width * picture.height / 8)
+        if options.lossless:
+            data = exact.encode(picture, effort=options.effort, keep_hidden=options.keep_hidden)
+            step(1.0)
+            return data
+        within = partial(exact.encode_within, picture, effort=options.effort, keep_hidden=options.keep_hidden)
+        if options.lossless is None and target is not None and (found := within(target)) is not None:
+            step(1.0)
+            return found
+        data = self._lossy(picture, options, target, step)
+        if options.lossless is None and target is None and (found := within(len(data))) is not None:
+            return found
+        return data
+
+    def _lossy(
+        self, picture: read.Picture, options: EncodeOptions, target: int | None, step: Callable[[float], None]
+    ) -> bytes:
+        """Bytes of a file made by the networks; target: the most of them, None: at the quality that was asked for."""
         alpha = b"" if picture.alpha is None else pack_alpha(picture.alpha)
-        step = progress or _ignore
         with self._settings():
             x = pad(picture.rgb if options.keep_hidden else fill_hidden(picture.rgb, picture.alpha)).to(self._device)
 
@@ -129,9 +153,6 @@ class Codec:
                 )
                 return pack(header, self._sections(x, level, effort, step), alpha)
 
-            target = options.target_bytes
-            if options.target_bpp is not None:
-                target = int(options.target_bpp * picture.width * picture.height / 8)
             if target is None:
                 return at(level_of(options.quality), options.effort, step)
             return _largest_below(target, at, options.effort, step)
@@ -168,8 +189,8 @@ class Codec:
         allow_truncated: accept a file that was cut short, for a coarser picture.
         progress: called with 0..1.
 
-        An option that has no effect with the decoder is refused. Raises FormatError for bytes that are no sound file,
-        UnsupportedError for another model or a decoder without weights, CodecError for options out of range.
+        An option that has no effect with the decoder is refused. A lossless file gives its picture whatever the
+        decoder, and only as a whole. Raises FormatError for bytes that are no sound file, UnsupportedError for another model or a decoder without weights, CodecError for options out of range.
         """
         options = DecodeOptions(
             decoder=decoder,
@@ -225,16 +246,16 @@ class Codec:
     ) -> tuple[np.ndarray, bool, np.ndarray | None]:
         """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None. See ``decode``."""
         decoder, options = asked.decoder, _generation(asked)
-        file = open_file(
-            data,
-            self.model_id,
-            self._model.table_hash,
-            max_bytes=asked.max_bytes,
-            allow_truncated=asked.allow_truncated,
-        )
-        header = file.header
+        stream = parse(data, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated)
+        header, step = stream.header, progress or _ignore
+        if header.lossless:
+            if decoder not in self.decoders():
+                raise UnsupportedError(f"there is no decoder {decoder!r} (there is: {', '.join(self.decoders())})")
+            rgb, alpha = exact.unpack(stream)
+            step(1.0)
+            return rgb, header.gray, alpha
+        file = opened(stream, self.model_id, self._model.table_hash)
         net = self._restorer(decoder, options) if decoder != "vq" else None
-        step = progress or _ignore
         with self._settings(), torch.inference_mode():
             tokens, v_hat = self._model.coder.decode(file.sections, file.h, file.w, header.level)
             if net is None or options.realism == 0:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codec.bitstream.container import Header, parse
+from codec.bitstream.container import Header, Stream
 from codec.coding.padding import latent_size
 from codec.errors import UnsupportedError
 from codec.image.alpha import unpack_alpha
@@ -27,12 +27,11 @@ class Opened:
         return rgb[: self.header.height, : self.header.width]
 
 
-def open_file(
-    data: bytes, model_id: int, table_hash: int, *, max_bytes: int | None = None, allow_truncated: bool = False
-) -> Opened:
-    """max_bytes, allow_truncated: of codec.bitstream.container.parse. Raises FormatError for bytes that are no sound file, UnsupportedError for another model."""
-    stream = parse(data, max_bytes=max_bytes, allow_truncated=allow_truncated)
+def opened(stream: Stream, model_id: int, table_hash: int) -> Opened:
+    """Raises UnsupportedError for a file of another model, or a lossless one, which has none."""
     header = stream.header
+    if header.lossless:
+        raise UnsupportedError("the file is lossless: it has no codes of a model")
     if header.model_id != model_id:
         raise UnsupportedError(f"the file was made with model {header.model_id}, this is model {model_id}")
     if header.table_hash != table_hash:

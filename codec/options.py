@@ -31,6 +31,7 @@ class EncodeOptions:
     effort: int = 1  # 1 (one pass) .. 9 (searches for a better picture at the same quality, minutes)
     seed: int = 0  # of a decoder's noise, 0 .. 2**32-1; kept in the file
     keep_hidden: bool = False  # code the pixels under alpha 0 as they are, in place of smooth ones
+    lossless: bool | None = None  # every pixel as it is; None: where that file is the smaller one, or fits the target
 
     def __post_init__(self) -> None:
         _inside("quality", self.quality, 0, 100)
@@ -44,6 +45,13 @@ class EncodeOptions:
                 raise CodecError(f"the target of {value:g} {name} is not positive")
             if value is not None and not value < 2**63:
                 raise CodecError(f"the target of {value:g} {name} is not a size")
+        if self.lossless not in (None, True, False):
+            raise CodecError(f"lossless is not True, False or None: {self.lossless!r:.100}")
+        if self.lossless:
+            asked = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+            for name in ("quality", "target_bpp", "target_bytes", "seed"):
+                if name in asked:
+                    raise CodecError(f"{name} has no effect with lossless")
 
 
 @dataclass(frozen=True, kw_only=True)

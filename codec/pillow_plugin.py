@@ -18,7 +18,7 @@ import codec
 from codec.bitstream import container
 
 FORMAT = "LDC"
-_SAVE_OPTIONS = ("quality", "target_bpp", "target_bytes", "effort", "seed", "keep_hidden")
+_SAVE_OPTIONS = ("quality", "target_bpp", "target_bytes", "effort", "seed", "keep_hidden", "lossless")
 
 
 class LdcImageFile(ImageFile.ImageFile):
@@ -31,8 +31,9 @@ class LdcImageFile(ImageFile.ImageFile):
         info = container.read_header(self.fp)
         header = info.header
         self._size = header.width, header.height
-        self._mode = ("L" if header.gray else "RGB") + ("A" if info.alpha_bytes else "")
+        self._mode = ("L" if header.gray else "RGB") + ("A" if info.alpha else "")
         self.info["ldc_quality"] = container.quality_of(header.level)
+        self.info["ldc_lossless"] = header.lossless
         self.tile = []
         self._waiting = True
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 import codec
 from codec.bitstream.container import Header, pack, parse, read_header
@@ -47,7 +47,7 @@ def test_round_trip(shipped, photo, size, mode):
     if mode.endswith("A"):
         alpha = np.arange(size[0] * size[1], dtype=np.uint32).reshape(size[::-1]) * 37 % 256
         picture.putalpha(Image.fromarray(alpha.astype(np.uint8)))
-    out = shipped.decode(shipped.encode(picture, quality=90))
+    out = shipped.decode(shipped.encode(picture, quality=90, lossless=False))
     assert (out.mode, out.size) == (picture.mode, picture.size)
     assert rmse(out, picture) < 12
     if mode.endswith("A"):
@@ -69,7 +69,7 @@ def test_flat_pictures_keep_their_colour(shipped):
     for colour, single in most.items():
         flat = np.full((40, 50, 3), colour, np.uint8)
         for quality, mean, size in ((50, 2, 100), (100, 1, 200)):
-            data = shipped.encode(flat, quality=quality)
+            data = shipped.encode(flat, quality=quality, lossless=False)
             error = np.abs(shipped.decode_array(data).astype(int) - flat)
             assert np.sqrt(np.square(error).mean()) < mean and error.max() <= (single if quality == 100 else 24), colour
             assert len(data) < size
@@ -80,7 +80,7 @@ def test_pictures_unlike_photographs(shipped):
     noise = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
     checker = np.kron(np.indices((5, 6)).sum(0) % 2, np.ones((9, 9))).astype(np.uint8)[..., None].repeat(3, 2) * 255
     for picture, bound in ((noise, 60), (checker, 25)):
-        assert rmse(shipped.decode_array(shipped.encode(picture, quality=100)), picture) < bound
+        assert rmse(shipped.decode_array(shipped.encode(picture, quality=100, lossless=False)), picture) < bound
 
 
 # rate and distortion
@@ -140,7 +140,7 @@ def test_target_bpp_is_never_exceeded(shipped, small):
 
 
 def test_target_above_the_largest_file_gives_the_largest(shipped, small, ladder):
-    assert shipped.encode(small, target_bytes=10**7) == ladder[-1][0]
+    assert shipped.encode(small, target_bytes=10**7, lossless=False) == ladder[-1][0]
 
 
 def test_target_that_cannot_be_reached(shipped, small):
@@ -168,6 +168,68 @@ def test_target_that_cannot_be_reached(shipped, small):
 def test_options_out_of_range(shipped, small, options):
     with pytest.raises(CodecError):
         shipped.encode(small, **options)
+
+
+# without loss
+
+
+@pytest.fixture(scope="module")
+def page() -> np.ndarray:
+    """Text on white, with a hole in alpha: uint8 (200, 300, 4)."""
+    image = Image.new("RGBA", (300, 200), "white")
+    draw = ImageDraw.Draw(image)
+    for y in range(5, 190, 14):
+        draw.text((8, y), "Drawings cost less without loss than with it", "navy")
+    draw.rectangle((250, 150, 290, 190), fill=(90, 0, 0, 0))
+    return np.asarray(image)
+
+
+def test_a_drawing_is_kept_without_loss_where_that_is_smaller(shipped, page):
+    lossy, data = shipped.encode(page, lossless=False), shipped.encode(page)
+    assert not read_header(lossy).header.lossless and read_header(data).header.lossless
+    assert len(data) < len(lossy) and data == shipped.encode(page, lossless=True)
+    seen = page * (page[..., 3:] > 0)
+    assert (np.asarray(shipped.decode(data)) == seen).all()
+    assert (np.asarray(codec.decode(shipped.encode(page, keep_hidden=True))) == page).all()
+    small = shipped.encode(page, quality=0)
+    assert not read_header(small).header.lossless and len(small) < len(data)
+
+
+def test_photographs_stay_as_they_are(shipped, small, ladder):
+    """Bytes of before, at all qualities; asked for, each pixel."""
+    for quality, (data, _) in zip(QUALITIES, ladder, strict=True):
+        assert not read_header(data).header.lossless
+        if quality in (45, 100):
+            assert shipped.encode(small, quality=quality, lossless=False) == data
+    gray = small[..., 1]
+    for picture in (small, gray):
+        exact = shipped.decode(shipped.encode(picture, lossless=True))
+        assert exact.mode == ("L" if picture is gray else "RGB") and (np.asarray(exact) == picture).all()
+
+
+def test_a_target_is_met_without_loss_where_it_fits(shipped, page, small):
+    exact = shipped.encode(page, lossless=True)
+    bpp = 8 * len(exact) / (300 * 200)
+    assert shipped.encode(page, target_bytes=len(exact)) == exact == shipped.encode(page, target_bpp=bpp * 1.001)
+    below = shipped.encode(page, target_bytes=len(exact) - 1)
+    assert len(below) < len(exact) and not read_header(below).header.lossless
+    assert read_header(shipped.encode(small, target_bytes=10**7)).header.lossless
+    told: list[float] = []
+    shipped.encode(page, target_bytes=10**6, progress=told.append)
+    assert told == [1.0]
+
+
+def test_a_lossless_file_is_exact_whatever_the_decoder(shipped, page):
+    data = shipped.encode(page, lossless=True)
+    exact = np.asarray(shipped.decode(data))
+    for options in ({"decoder": "ldm", "seed": 3}, {"decoder": "gan", "realism": 0.5}, {"max_bytes": len(data)}):
+        assert (np.asarray(shipped.decode(data, **options)) == exact).all()
+    assert (shipped.decode_array(data, decoder="perceptual") == exact[..., :3]).all()
+    with pytest.raises(UnsupportedError, match="no decoder 'best'"):
+        shipped.decode(data, decoder="best")
+    for options in ({"max_bytes": len(data) - 1}, {"allow_truncated": True}):
+        with pytest.raises(CorruptError, match="it is lossless, and parts of it give no coarser picture"):
+            shipped.decode(data if "max_bytes" in options else data[:-1], **options)
 
 
 # files

@@ -6,6 +6,7 @@ from PIL import Image
 
 import codec
 from codec.errors import CodecError, FormatError
+from codec.image import lossless, read
 from tests.support import damage
 from tests.support.fake_codec import FakeCodec
 
@@ -34,7 +35,8 @@ def test_damaged_files_are_refused(tmp_path, capfd, monkeypatch):
     fake = FakeCodec()
     monkeypatch.setattr("codec.cli.commands.load_codec", lambda args, model: fake)
     originals = [fake.encode(picture, seed=seed) for seed, picture in enumerate(small_pictures())]
-    recipes = refuse_or_decode(originals, 600, tmp_path, capfd)
+    originals += [lossless.encode(read.load(picture)) for picture in small_pictures()]
+    recipes = refuse_or_decode(originals, 700, tmp_path, capfd)
     assert len(recipes[False]) >= 12 and "extreme_field_with_right_checksums" in recipes[False]
     assert {"other_header", "other_section_bytes", "swap_sections", "other_size"} <= recipes[True]
 

@@ -54,6 +54,11 @@ def test_functions_show_the_fields_of_the_record(function):
         {"seed": 1.5},
         {"target_bytes": "9"},
         {"quality": np.zeros(2)},
+        {"lossless": "always"},
+        {"lossless": True, "quality": 60},
+        {"lossless": True, "target_bytes": 900},
+        {"lossless": True, "target_bpp": 1.0},
+        {"lossless": True, "seed": 3},
     ],
 )
 def test_what_cannot_be_encoded(wrong):

@@ -58,6 +58,20 @@ def test_opening_reads_the_header_only(fake):
         Image.open(io.BytesIO(data[:10] + b"?" + data[11:]))
 
 
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_lossless(shipped, monkeypatch, mode):
+    monkeypatch.setattr(codec, "_codec", lambda model: shipped)
+    pillow_plugin.register()
+    image = Image.effect_noise((30, 20), 90).convert(mode)
+    if "A" in mode:
+        image.putalpha(100)
+    out = io.BytesIO()
+    image.save(out, "LDC", lossless=True)
+    with Image.open(out) as opened:
+        assert (opened.mode, opened.size) == (mode, (30, 20)) and opened.info["ldc_lossless"]
+        assert (np.asarray(opened) == np.asarray(image)).all()
+
+
 def test_other_formats_are_not_taken_over(fake):
     out = io.BytesIO()
     Image.new("RGB", (5, 5)).save(out, "PNG")

@@ -37,7 +37,7 @@ def _decoders(loaded: Any) -> tuple[str, ...]:
 
 
 class Ours:
-    """Setting = quality, 0 .. 100; `effort` is the encoder's search, 1 .. 9."""
+    """Setting = quality, 0 .. 100; `effort` is the encoder's search, 1 .. 9. Never lossless: a curve is of the lossy codec."""
 
     settings = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
     search = Search(0, 100, 0.5)
@@ -59,7 +59,7 @@ class Ours:
         self.version = f"codec {codec.__version__}, {known}, effort {effort}"
 
     def encode(self, image: Image8, setting: float) -> bytes:
-        return self._codec.encode(image, quality=float(setting), effort=self._effort)
+        return self._codec.encode(image, quality=float(setting), effort=self._effort, lossless=False)
 
     def decode(self, data: bytes) -> Image8:
         return np.asarray(self._codec.decode(data, decoder=self._decoder).convert("RGB"))

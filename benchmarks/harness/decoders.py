@@ -50,7 +50,7 @@ class DecoderWorker(Worker):
         """The rows of a file, one for each decoder."""
         original = self.take(job.image)
         start = time.perf_counter()
-        data = self._codec.encode(original, quality=float(job.setting))
+        data = self._codec.encode(original, quality=float(job.setting), lossless=False)
         encode_s = time.perf_counter() - start
         rows = []
         for name, version in job.decoders:

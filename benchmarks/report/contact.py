@@ -100,7 +100,7 @@ def decoders(c: codec.Codec) -> plt.Figure:
     for name in ("astronaut", "chelsea", "coffee"):
         x = photograph(name)
         for bpp in BPP:
-            data = c.encode(x, target_bpp=bpp)
+            data = c.encode(x, target_bpp=bpp, lossless=False)
             row = [original(name, x, data), *(shown(name, x, d, c.decode_array(data, decoder=d)) for d in DECODERS)]
             for other in RIVALS:
                 file, decoded = rival(other, x, len(data))
@@ -116,7 +116,7 @@ def knob(option: str, values: tuple[float, ...], names: tuple[str, ...]) -> Call
         rows = []
         for name in names:
             x = photograph(name)
-            data = c.encode(x, quality=QUALITY)
+            data = c.encode(x, quality=QUALITY, lossless=False)
             tiles = [
                 shown(name, x, f"{option} {value:g}", c.decode_array(data, decoder="ldm", **{option: value}))
                 for value in values

@@ -187,6 +187,24 @@ def upscaling(results: Path) -> pd.DataFrame | None:
     )
 
 
+def drawings(results: Path) -> pd.DataFrame | None:
+    """Bytes of drawings: with loss (and their RMSE), by default, and without loss beside WebP and PNG."""
+    d = of_these_weights(results / "drawings.csv")
+    if d is None:
+        return None
+    rows = []
+    for name, own in d.groupby("picture", sort=False):
+        at = own.set_index("quality")
+        row = {"picture": name}
+        for quality in (20, 50, 100):
+            row[f"lossy at {quality} (RMSE)"] = f"{at.before[quality]} ({at.rmse[quality]:.1f})"
+        for quality in (20, 50, 100):
+            row[f"default at {quality}"] = f"{at.after[quality]}" + (", exact" if at.lossless[quality] else "")
+        first = own.iloc[0]
+        rows.append({**row, "WebP": first.webp, "exact, effort 2": first.strong, "WebP -z 9": first.webp_strong, "PNG": first.png})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 #: None stands for a table that was not measured with the shipped weights.
 TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "kodak": kodak,
@@ -198,6 +216,7 @@ TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "cold": cold,
     "effort": effort,
     "upscaling": upscaling,
+    "drawings": drawings,
 }
 
 

@@ -77,7 +77,7 @@ def main() -> None:
     for image, effort, quality in tqdm(todo, disable=None):
         x = read_image(image.path)
         start = time.process_time()
-        data = c.encode(x, quality=quality, effort=effort)
+        data = c.encode(x, quality=quality, effort=effort, lossless=False)
         seconds = time.process_time() - start
         rows.append({"image": image.name, "image_hash": image.digest, "effort": effort, "quality": quality, "version": version, "bytes": len(data), "bits_per_dim": round(8 * len(data) / x.size, 7),
                      "rmse": round(rmse(x, c.decode_array(data)), 5), "cpu_s": round(seconds, 2)})  # fmt: skip

@@ -30,7 +30,7 @@ def measure(c: codec.Codec, paths: list[Path], qualities: list[float], options: 
             x = read_image(path)
             scorer.reference(x)
             for quality in qualities:
-                data = c.encode(x, quality=quality)
+                data = c.encode(x, quality=quality, lossless=False)
                 for factor in FACTORS:
                     restore.EMPHASIS = ((0.0, factor),)
                     decoded = c.decode_array(data, decoder="ldm")

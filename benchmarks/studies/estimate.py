@@ -23,7 +23,7 @@ QUALITIES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 @torch.no_grad()
 def estimate(c: codec.Codec, path: Path, quality: int) -> dict[str, float | int | str]:
     """One row: real bytes, header bytes, estimated bits."""
-    data = c.encode(path, quality=quality)
+    data = c.encode(path, quality=quality, lossless=False)
     rgb, level = read.load(path).rgb, level_of(quality)
     asked = c.model.to_steps(pad(rgb), level)
     sent = c.model.coder.encode(asked.v[0].numpy(), asked.tokens[0].numpy(), level, asked.weight)

@@ -33,7 +33,7 @@ def measure(c: codec.Codec) -> pd.DataFrame:
     for name, colour in COLOURS.items():
         x = np.full((*SIZE, 3), colour, np.uint8)
         for quality in QUALITIES:
-            data = c.encode(x, quality=quality)
+            data = c.encode(x, quality=quality, lossless=False)
             x_hat = c.decode_array(data)
             rows.append(
                 {

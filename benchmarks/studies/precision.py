@@ -49,7 +49,7 @@ def measure(folder: Path, count: int, decoders: list[str]) -> pd.DataFrame:
     rows = []
     for name, x in pictures(folder, count):
         for quality in QUALITIES:
-            data, other = wide.encode(x, quality=quality), narrow.encode(x, quality=quality)
+            data, other = (c.encode(x, quality=quality, lossless=False) for c in (wide, narrow))
             encoded = wide.decode_array(other)
             for decoder in decoders if min(x.shape[:2]) >= SMALLEST else decoders[:1]:
                 a, b, c = (one.decode_array(data, decoder=decoder) for one in (wide, narrow, two))

@@ -81,7 +81,7 @@ def agreement(c: codec.Codec, data: bytes, picture: np.ndarray) -> dict[str, flo
 def work(worker: Worker, job: Job) -> list[Row]:
     """Rows of sweep.csv; values that mean the same options are decoded once."""
     x = worker.take(job.image)
-    data = worker.codec.encode(x, quality=job.quality)
+    data = worker.codec.encode(x, quality=job.quality, lossless=False)
     done: dict[Options, tuple[np.ndarray, float]] = {}
     rows = []
     for knob, value in job.values:

@@ -33,9 +33,11 @@ MAX_LEVEL = 6400
 #: Bound of the promised payload: 16 bytes per pixel of the largest picture. Far above anything useful, it
 #: only keeps the arithmetic on damaged sizes small.
 MAX_PAYLOAD = 16 * MAX_PIXELS
+#: Longest side of a part of a lossless picture: what WebP holds.
+LOSSLESS_SIDE = 16383
 
-_GRAY, _ALPHA, _SEED = 1, 2, 4
-_KNOWN_FLAGS = _GRAY | _ALPHA | _SEED
+_GRAY, _ALPHA, _SEED, _LOSSLESS = 1, 2, 4, 8
+_KNOWN_FLAGS = _GRAY | _ALPHA | _SEED | _LOSSLESS
 _U32_MAX = 2**32 - 1
 _VARINT_BYTES = 5  # enough for 32 bits
 
@@ -53,6 +55,11 @@ def quality_of(level: int) -> float:
     return level / 64
 
 
+def lossless_parts(width: int, height: int) -> int:
+    """Number of sections of a lossless picture: it is cut along its longer side where that is too long for one."""
+    return -(-max(width, height) // LOSSLESS_SIDE)
+
+
 @dataclass(frozen=True)
 class Header:
     """What a file says about its picture and its model. `pack` refuses values outside the ranges given.
@@ -63,6 +70,9 @@ class Header:
     level:         0..6400, see `level_of`.
     gray:          the decoded picture is 8-bit grayscale.
     seed:          0..2**32-1, seed of the noise of the semantic decoder.
+    lossless:      the sections hold the picture itself, without loss; no model is needed, and `lossless_header`
+                   makes such headers.
+    alpha_inside:  of a lossless picture: its alpha is in the sections too. Others have an alpha section.
     """
 
     width: int
@@ -72,6 +82,13 @@ class Header:
     level: int
     gray: bool = False
     seed: int = 0
+    lossless: bool = False
+    alpha_inside: bool = False
+
+
+def lossless_header(width: int, height: int, *, gray: bool, alpha: bool) -> Header:
+    """The header of a lossless picture, which is that of no model and of the highest level."""
+    return Header(width, height, 0, 0, MAX_LEVEL, gray, lossless=True, alpha_inside=alpha)
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,11 @@ class HeaderInfo:
     header_bytes: int
     alpha_bytes: int
     section_bytes: tuple[int, ...]
+
+    @property
+    def alpha(self) -> bool:
+        """Whether the picture has alpha."""
+        return self.alpha_bytes > 0 or self.header.alpha_inside
 
     @property
     def file_bytes(self) -> int:
@@ -125,10 +147,15 @@ def pack(header: Header, sections: Sequence[bytes], alpha: bytes = b"") -> bytes
     for name, value in (("model_id", header.model_id), ("table_hash", header.table_hash), ("seed", header.seed)):
         if not 0 <= value <= _U32_MAX:
             raise ValueError(f"{name} {value} is outside 0..2**32-1")
+    if header.alpha_inside and not header.lossless:
+        raise ValueError("only a lossless picture has its alpha inside")
+    if header.lossless and (alpha or _wrong_lossless(header, tuple(map(len, sections)))):
+        raise ValueError("these are not the header and sections of a lossless picture")
     if len(alpha) + sum(map(len, sections)) > MAX_PAYLOAD:
         raise LimitError(f"the payload is larger than the {MAX_PAYLOAD} bytes that the format allows")
 
-    flags = _GRAY * bool(header.gray) | _ALPHA * bool(alpha) | _SEED * bool(header.seed)
+    flags = _GRAY * bool(header.gray) | _ALPHA * bool(alpha or header.alpha_inside) | _SEED * bool(header.seed)
+    flags |= _LOSSLESS * bool(header.lossless)
     head = bytearray(MAGIC)
     head += bytes((VERSION, flags))
     head += _varint(header.model_id)
@@ -168,7 +195,7 @@ def parse(
 
     In both cases the sections that are whole are checked and kept, the first one that is not and all after
     it become None; alpha and sections[0] must be whole. A file of full length must be sound in every byte,
-    whatever the flags. Raises FormatError (not one of our files), UnsupportedError, LimitError, CorruptError.
+    whatever the flags. A lossless file must be whole: parts of it are no coarser picture. Raises FormatError (not one of our files), UnsupportedError, LimitError, CorruptError.
     """
     view = memoryview(data)
     prefix = _read_prefix(bytes(view[:MAX_HEADER_BYTES]))
@@ -183,6 +210,11 @@ def parse(
         extra = len(view) - info.file_bytes
         raise CorruptError(f"{extra} bytes are left over after the end of the compressed picture")
     if len(view) < info.file_bytes:
+        if info.header.lossless:
+            raise CorruptError(
+                f"too little of the file is there ({len(view)} of {info.file_bytes} bytes): it is lossless, and parts "
+                "of it give no coarser picture"
+            )
         if not (shortened or allow_truncated):
             raise CorruptError(
                 f"the file is cut short ({len(view)} of {info.file_bytes} bytes); "
@@ -252,7 +284,8 @@ def _read_prefix(data: bytes) -> _Prefix:
     width, height = reader.varint(), reader.varint()
     (level,) = reader.unpack("<H")
     seed = reader.varint() if flags & _SEED else 0
-    alpha_bytes, alpha_crc = reader.size_and_crc() if flags & _ALPHA else (0, 0)
+    lossless = bool(flags & _LOSSLESS)
+    alpha_bytes, alpha_crc = reader.size_and_crc() if flags & _ALPHA and not lossless else (0, 0)
     count = reader.take(1)[0]
     if not 1 <= count <= MAX_SECTIONS:
         raise CorruptError(f"the header is damaged (it promises {count} sections, 1..{MAX_SECTIONS} are possible)")
@@ -267,18 +300,37 @@ def _read_prefix(data: bytes) -> _Prefix:
     _check_picture_size(width, height)
     if level > MAX_LEVEL:
         raise CorruptError(f"the header is damaged (level {level} is above {MAX_LEVEL})")
-    if (flags & _SEED and seed == 0) or (flags & _ALPHA and alpha_bytes == 0):
+    if (flags & _SEED and seed == 0) or (flags & _ALPHA and alpha_bytes == 0 and not lossless):
         raise CorruptError("the header is damaged (a flag announces a field that is empty)")
     section_bytes = tuple(size for size, _ in sizes_and_crcs)
     if alpha_bytes + sum(section_bytes) > MAX_PAYLOAD:
         raise LimitError(f"the file promises more than the {MAX_PAYLOAD} payload bytes that the format allows")
-    header = Header(width, height, model_id, table_hash, level, bool(flags & _GRAY), seed)
+    header = Header(
+        width,
+        height,
+        model_id,
+        table_hash,
+        level,
+        bool(flags & _GRAY),
+        seed,
+        lossless,
+        bool(lossless and flags & _ALPHA),
+    )
+    if lossless and _wrong_lossless(header, section_bytes):
+        raise CorruptError("the header is damaged (it is not that of a lossless picture)")
     return _Prefix(
         info=HeaderInfo(header, reader.position, alpha_bytes, section_bytes),
         alpha_crc=alpha_crc,
         section_crcs=tuple(crc for _, crc in sizes_and_crcs),
         file_crc=file_crc,
     )
+
+
+def _wrong_lossless(header: Header, section_bytes: tuple[int, ...]) -> bool:
+    """Whether a lossless file has a model, another level, a seed, too few or too many sections, or an empty one."""
+    fields = header.model_id, header.table_hash, header.level, header.seed
+    parts = lossless_parts(header.width, header.height)
+    return fields != (0, 0, MAX_LEVEL, 0) or len(section_bytes) != parts or 0 in section_bytes
 
 
 def _check_picture_size(width: int, height: int) -> None:

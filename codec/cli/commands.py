@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from codec.api import Codec
+    from codec.image.read import Picture
     from codec.light import LightCodec
 
 SUFFIX = ".ldc"
@@ -114,7 +115,8 @@ def run_encode(args: argparse.Namespace) -> int:
     from codec.image import read
 
     _check_model(args)
-
+    if args.lossless and hasattr(args, "quality"):
+        raise UsageError("quality has no effect with lossless")
     _options(args, EncodeOptions)
     jobs = plan(args.inputs, args.output, SUFFIX, read.has_picture_suffix)
     return _run_jobs(args, jobs, _encode)
@@ -202,8 +204,7 @@ def _asked(options: DecodeOptions) -> dict[str, Any]:
 
 
 def _encode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Report:
-    from codec.image import read
-    from codec.image.alpha import fill_hidden
+    from codec.image import lossless, read
 
     with _open(job.source) as file:
         # Pillow needs to seek, which a pipe cannot.
@@ -211,34 +212,58 @@ def _encode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Termina
         with _mute():
             picture = read.load(source)
         input_bytes = source.seek(0, io.SEEK_END)
-    codec = coder.get(args.model)
+    options = _options(args, EncodeOptions)
+    codec = None if options.lossless else coder.get(args.model)
     start = time.perf_counter()
-    data = codec.encode(picture, **asdict(_options(args, EncodeOptions)), progress=terminal.progress)
+    if codec is None:
+        data = lossless.encode(picture, effort=options.effort, keep_hidden=options.keep_hidden)
+    else:
+        data = codec.encode(picture, **asdict(options), progress=terminal.progress)
     seconds = time.perf_counter() - start
-    coded = picture.rgb if args.keep_hidden else fill_hidden(picture.rgb, picture.alpha)
-    rmse = _rmse(coded, codec.decode_array(data)) if args.verify else None
-    _write(job, data, args.force)
     header = container.read_header(data).header
+    rmse = None
+    if args.verify:
+        decoded = lossless.decode_array(data) if header.lossless else coder.get(args.model).decode_array(data)
+        rmse = _rmse(_coded(picture, header.lossless, options.keep_hidden), decoded)
+    _write(job, data, args.force)
     sizes = _Sizes(input_bytes, len(data), compressed=len(data))
     return _report(args, job, header, sizes, seconds, rmse, picture.notes)
 
 
+def _coded(picture: Picture, lossless: bool, keep_hidden: bool) -> np.ndarray:
+    """uint8 (H, W, 3): the pixels that were coded, in which those under alpha 0 may be others."""
+    from codec.image.alpha import fill_hidden
+    from codec.image.lossless import seen
+
+    if keep_hidden:
+        return picture.rgb
+    return seen(picture) if lossless else fill_hidden(picture.rgb, picture.alpha)
+
+
 def _decode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Report:
-    from codec.image import write
+    from codec.image import lossless, write
 
     with _open(job.source) as file:
         data = read_stream(file, args.max_bytes)
     options = _options(args, DecodeOptions)
     # refuses damage before torch is imported
     header = container.parse(data, max_bytes=options.max_bytes, allow_truncated=options.allow_truncated).header
-    codec = coder.get(header.model_id)
-    start = time.perf_counter()
-    image = codec.decode(data, **_asked(options), progress=terminal.progress)
+    notes = []
+    if header.lossless:
+        start = time.perf_counter()
+        image = lossless.decode(data, max_bytes=options.max_bytes)
+        if options.decoder != "vq":
+            notes.append(f"the file is lossless: the decoder {options.decoder} has no detail to add")
+    else:
+        codec = coder.get(header.model_id)
+        start = time.perf_counter()
+        image = codec.decode(data, **_asked(options), progress=terminal.progress)
     seconds = time.perf_counter() - start
     saved = write.to_bytes(image, write.format_of(job.target))
     _write(job, saved.data, args.force)
     used = len(data) if args.max_bytes is None else min(len(data), args.max_bytes)
-    return _report(args, job, header, _Sizes(used, len(saved.data), compressed=used), seconds, None, saved.notes)
+    sizes = _Sizes(used, len(saved.data), compressed=used)
+    return _report(args, job, header, sizes, seconds, None, (*notes, *saved.notes))
 
 
 def _upscale(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Enlargement:
@@ -294,6 +319,7 @@ def _report(
         bits_per_dim=bits_per_pixel / 3,
         bits_per_pixel=bits_per_pixel,
         quality=container.quality_of(header.level),
+        lossless=header.lossless,
         seconds=seconds,
         rmse=rmse,
         notes=notes,

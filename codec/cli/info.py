@@ -17,6 +17,7 @@ class FileInfo:
     height: int
     gray: bool
     alpha: bool
+    lossless: bool
     model_id: int
     table_hash: str
     quality: float
@@ -47,18 +48,19 @@ def inspect(file: BinaryIO) -> FileInfo:
     """Check a file and tell what is in it. FormatError for damage, but not for a file that was cut short."""
     data = read_stream(file)
     info = container.read_header(data)
-    whole = 0
-    if len(data) >= info.header_bytes + info.alpha_bytes + info.section_bytes[0]:
+    header, whole = info.header, 0
+    least = info.header_bytes + info.alpha_bytes + info.section_bytes[0]
+    if len(data) >= (info.file_bytes if header.lossless else least):
         sections = container.parse(data, allow_truncated=True).sections
         whole = sum(section is not None for section in sections)
-    header = info.header
     bits_per_pixel = 8 * info.file_bytes / (header.width * header.height)
     return FileInfo(
         version=container.VERSION,
         width=header.width,
         height=header.height,
         gray=header.gray,
-        alpha=info.alpha_bytes > 0,
+        alpha=info.alpha,
+        lossless=header.lossless,
         model_id=header.model_id,
         table_hash=f"{header.table_hash:08x}",
         quality=container.quality_of(header.level),

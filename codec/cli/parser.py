@@ -48,7 +48,7 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         "-q",
         "--quality",
         type=_number(0, 100),
-        default=50.0,
+        default=argparse.SUPPRESS,
         metavar="Q",
         help="0 (small) to 100 (good), fractions allowed; default 50",
     )
@@ -78,6 +78,12 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         "--keep-hidden",
         action="store_true",
         help="keep the colours of pixels that are fully transparent; default: smooth ones, which cost less",
+    )
+    parser.add_argument(
+        "--lossless",
+        action=argparse.BooleanOptionalAction,
+        help="every pixel as it is; default: where that file is no larger than the other one, or fits the target; "
+        "--no-lossless: never",
     )
     parser.add_argument("--verify", action="store_true", help="decode the result again and tell its RMSE")
     _add_common(parser)

@@ -16,6 +16,7 @@ from codec.errors import CodecError
 class Report:
     """What was done with one picture. The rates count the whole compressed file, header included.
 
+    quality: 0..100, 100 for a lossless file. lossless: the compressed file holds every pixel as it is.
     width, height: pixels. bits_per_dim: 8 * bytes / (width * height * 3), bits_per_pixel: three times that.
     rmse: over 8-bit RGB, if it was measured.
     """
@@ -30,6 +31,7 @@ class Report:
     bits_per_dim: float
     bits_per_pixel: float
     quality: float
+    lossless: bool
     seconds: float
     rmse: float | None
     notes: tuple[str, ...]
@@ -40,7 +42,7 @@ class Report:
             f"{self.input} -> {self.output}: {self.width}x{self.height}",
             f"{self.input_bytes} -> {self.output_bytes} bytes",
             f"{self.bits_per_dim:.4f} bits/dim ({self.bits_per_pixel:.3f} bpp)",
-            f"quality {self.quality:.2f}",
+            "lossless" if self.lossless else f"quality {self.quality:.2f}",
         ]
         if self.rmse is not None:
             parts.append(f"RMSE {self.rmse:.3f}")

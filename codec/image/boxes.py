@@ -46,3 +46,43 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         else:
             yield name, body
         position += size
+
+
+def is_heic(start: bytes) -> bool:
+    """Whether a file begins as one of HEIF with pictures in HEVC."""
+    if start[4:8] != b"ftyp":
+        return False
+    size = min(struct.unpack_from(">I", start)[0], len(start), 256)
+    brands = {start[at : at + 4] for at in (8, *range(16, size - 3, 4))}
+    return bool(brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}) and start[8:12] != b"avif"
+
+
+def is_jxl(start: bytes) -> bool:
+    """Whether a file begins as one of JPEG XL, with or without boxes."""
+    return start.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"))
+
+
+def jxl_size(start: bytes) -> tuple[int, int] | None:
+    """From the start of a JPEG XL file: width and height (or the other way round, where it is turned), None if not there."""
+    code = start
+    if not start.startswith(b"\xff\x0a"):  # in one box, or in parts that begin with their number
+        skip = {b"jxlc": 0, b"jxlp": 4}
+        code = b"".join(body[skip[name] : skip[name] + 12] for name, body in _boxes(start) if name in skip)
+    if not code.startswith(b"\xff\x0a"):
+        return None
+    bits, at = int.from_bytes(code[2:12], "little"), 0
+
+    def take(count: int) -> int:
+        nonlocal at
+        at += count
+        return bits >> (at - count) & ((1 << count) - 1)
+
+    def side(small: int) -> int:
+        return 8 * (take(5) + 1) if small else take((9, 13, 18, 30)[take(2)]) + 1
+
+    small = take(1)
+    height = side(small)
+    ratio = take(3)
+    a, b = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio]
+    width = height * a // b if ratio else side(small)
+    return (width, height) if at <= 8 * len(code[2:12]) else None

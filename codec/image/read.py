@@ -19,9 +19,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from codec.bitstream.container import MAX_PIXELS, MAX_SIDE
+from codec.bitstream.container import MAGIC, MAX_PIXELS, MAX_SIDE
 from codec.errors import LimitError, PictureError
-from codec.image import boxes, colour, png, samples
+from codec.image import boxes, colour, formats, png, samples
 from codec.image.colour import Encoding
 from codec.image.icc import deep_to_srgb, to_srgb
 
@@ -105,8 +105,9 @@ def load(image: Any) -> Picture:
 
 def has_picture_suffix(path: Path) -> bool:
     """Whether a file is named like a picture that `load` can read."""
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    return kind in Image.OPEN and kind not in _UNREADABLE
+    suffix = path.suffix.lower()
+    kind = Image.registered_extensions().get(suffix)
+    return suffix in formats.SUFFIXES or (kind in Image.OPEN and kind not in _UNREADABLE)
 
 
 @contextmanager
@@ -147,6 +148,9 @@ def _from_file(file: BinaryIO, notes: list[str], still: bool = False) -> Picture
     start = file.read(_START)
     file.seek(0)
     known = _Known()
+    if start.startswith(MAGIC):
+        raise PictureError("this is an .ldc file; decode it first")
+    formats.prepare(start, check_size)
     if start.startswith(png.SIGNATURE):
         found = png.scan(file, check_size)
         file = io.BytesIO(found.data)
@@ -161,6 +165,8 @@ def _from_file(file: BinaryIO, notes: list[str], still: bool = False) -> Picture
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format == "PSD":  # its frames are layers, and what is open is all of them
             notes.append(f"the merged picture of {frames} layers was taken")
+        elif frames > 1 and image.format == "HEIF":  # it stands at the main one, wherever that is
+            notes.append(f"the main one of {frames} pictures was taken")
         elif frames > 1:
             if not still:
                 notes.append(f"the first of {frames} frames was taken")
@@ -171,6 +177,8 @@ def _from_file(file: BinaryIO, notes: list[str], still: bool = False) -> Picture
                 known = _Known(colour.of_cicp(*codes, notes))
             if bits > 8:
                 notes.append(f"{bits}-bit samples were reduced to 8 bits")
+        elif image.format in ("HEIF", "JXL"):
+            known = _Known(formats.encoding_of(image, notes))
         elif image.format == "JPEG2000":
             _mend_jpeg2000(image, boxes.jpeg2000(start))
         try:
@@ -253,7 +261,7 @@ def _from_pil(image: Image.Image) -> Picture:
         finally:
             file.seek(before)
     notes: list[str] = []
-    encoding = None
+    encoding = formats.encoding_of(image, notes)
     if image.format == "PNG" and not {"icc_profile", "srgb"} & set(image.info):
         encoding = colour.of_gamma(image.info.get("gamma"), image.info.get("chromaticity"), notes)
     return _from_opened(image, _Known(encoding), notes)

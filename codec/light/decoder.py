@@ -10,16 +10,18 @@ import numpy as np
 from PIL import Image
 
 from codec import manifest
+from codec.bitstream.container import parse
 from codec.bitstream.tables import LatentTables, TokenTables
 from codec.coding import tiles
 from codec.coding.latents import LatentCoder
 from codec.coding.stored import SYNTHESIS, StoredModel, read_stored
 from codec.coding.trellis import TRELLISES
 from codec.errors import UnsupportedError
+from codec.image import lossless
 from codec.image.write import assemble
 from codec.light.session import synthesis
 from codec.manifest import Weights
-from codec.opened import open_file
+from codec.opened import opened
 from codec.options import DecodeOptions
 
 
@@ -55,9 +57,11 @@ class LightCodec:
         self, data: bytes, asked: DecodeOptions, progress: Callable[[float], None] | None = None
     ) -> tuple[np.ndarray, bool, np.ndarray | None]:
         """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None. See ``decode``."""
-        file = open_file(
-            data, self.model_id, self._table_hash, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated
-        )
+        stream = parse(data, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated)
+        if stream.header.lossless:
+            rgb, alpha = lossless.unpack(stream)
+            return rgb, stream.header.gray, alpha
+        file = opened(stream, self.model_id, self._table_hash)
         level = file.header.level
         _, v_hat = self._coder.decode(file.sections, file.h, file.w, level)
         rgb = tiles.synthesise(v_hat[None], lambda tile: self._synthesis(tile, level), progress or (lambda done: None))
@@ -67,7 +71,8 @@ class LightCodec:
         self, data: bytes, *, max_bytes: int | None = None, allow_truncated: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """Bytes -> tokens (h/2, w/2) and v_hat (C, h, w) int32 in 1/256 step: what has to be the same everywhere."""
-        file = open_file(data, self.model_id, self._table_hash, max_bytes=max_bytes, allow_truncated=allow_truncated)
+        stream = parse(data, max_bytes=max_bytes, allow_truncated=allow_truncated)
+        file = opened(stream, self.model_id, self._table_hash)
         return self._coder.decode(file.sections, file.h, file.w, file.header.level)
 
 

@@ -170,7 +170,8 @@ class FakeCodec:
     def decoders(self) -> tuple[str, ...]:
         return ("vq", "ldm")
 
-    def encode(self, image: np.ndarray, quality: float = 50.0, effort: int = 1) -> bytes:
+    def encode(self, image: np.ndarray, *, quality: float = 50.0, effort: int = 1, lossless: bool | None) -> bytes:
+        assert lossless is False
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, "WEBP", quality=int(quality))
         return bytes([effort]) + buffer.getvalue()

@@ -92,7 +92,8 @@ class TwoDecoders:
     def decoder_id(self, name: str) -> str:
         return f"{name} {self.weights if name == 'painter' else 0}"
 
-    def encode(self, image: np.ndarray, quality: float) -> bytes:
+    def encode(self, image: np.ndarray, *, quality: float, lossless: bool | None) -> bytes:
+        assert lossless is False
         self.encoded += 1
         return bytes([int(quality)]) + np.array(image.shape, "<u2").tobytes() + image.tobytes()
 

@@ -18,7 +18,8 @@ class Dim:
     def decoder_id(self, decoder: str) -> str:
         return f"{self.version}, {decoder}"
 
-    def encode(self, x: np.ndarray, quality: float) -> bytes:
+    def encode(self, x: np.ndarray, *, quality: float, lossless: bool | None) -> bytes:
+        assert lossless is False
         self.x = x
         return bytes(quality)
 

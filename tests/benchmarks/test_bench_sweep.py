@@ -161,7 +161,8 @@ def test_no_weights_no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
 class Painter:
     """Decodes everything to one grey that tells the options."""
 
-    def encode(self, x: np.ndarray, quality: float) -> bytes:
+    def encode(self, x: np.ndarray, *, quality: float, lossless: bool | None) -> bytes:
+        assert lossless is False
         self.shape = x.shape
         return bytes(int(quality))
 

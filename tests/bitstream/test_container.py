@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import codec.bitstream
 from codec.bitstream.container import (
+    LOSSLESS_SIDE,
     MAX_HEADER_BYTES,
     MAX_LEVEL,
     MAX_PIXELS,
@@ -20,6 +21,7 @@ from codec.bitstream.container import (
     Header,
     crc16,
     level_of,
+    lossless_header,
     pack,
     parse,
     quality_of,
@@ -56,7 +58,8 @@ def test_levels_of_the_quality_scale():
 def test_golden_bytes_are_those_of_the_format_description():
     text = (Path(codec.bitstream.__file__).parent / "FORMAT.md").read_text()
     example = text.split("### Example")[1].split("## ")[0]
-    golden = bytes.fromhex("".join(re.findall(r"^    ([0-9A-F ]+)$", example, re.MULTILINE)))
+    first = example.split("A lossless picture")[0]
+    golden = bytes.fromhex("".join(re.findall(r"^    ([0-9A-F ]+)$", first, re.MULTILINE)))
     header = Header(300, 200, model_id=1, table_hash=0x01020304, level=3200, gray=True, seed=7)
     assert pack(header, [b"abc", b""]) == golden
     assert golden.hex() == "8a4c444301050104030201ac02c801800c0702034a51008430085ba9bc616263"
@@ -85,7 +88,8 @@ def read_as_described(data: bytes) -> tuple[Header, bytes, list[bytes]]:
     flags = number(1)
     model, tables, width, height, level = varint(), number(4), varint(), varint(), number(2)
     seed = varint() if flags & 4 else 0
-    alpha = entry() if flags & 2 else (0, 0)
+    lossless = bool(flags & 8)
+    alpha = entry() if flags & 2 and not lossless else (0, 0)
     entries = [alpha] + [entry() for _ in range(number(1))]
     position += 2
     covered = data[:position]
@@ -97,7 +101,8 @@ def read_as_described(data: bytes) -> tuple[Header, bytes, list[bytes]]:
         assert not size or binascii.crc_hqx(pieces[-1], 0xFFFF) == crc
         position += size
     assert position == len(data)
-    return Header(width, height, model, tables, level, bool(flags & 1), seed), pieces[0], pieces[1:]
+    header = Header(width, height, model, tables, level, bool(flags & 1), seed, lossless, lossless and flags & 2 > 0)
+    return header, pieces[0], pieces[1:]
 
 
 @given(HEADERS, SECTIONS, st.binary(max_size=40))
@@ -114,15 +119,84 @@ def test_round_trip(header, sections, alpha):
     assert info.header_bytes <= MAX_HEADER_BYTES
 
 
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_round_trip_of_lossless_files(data):
+    long = data.draw(st.integers(1, 65535))
+    sides = [long, data.draw(st.integers(1, min(long, MAX_PIXELS // long)))]
+    width, height = data.draw(st.permutations(sides))
+    header = lossless_header(width, height, gray=data.draw(st.booleans()), alpha=data.draw(st.booleans()))
+    count = -(-long // 16383)
+    section = st.binary(min_size=1, max_size=20)
+    sections = data.draw(st.lists(section, min_size=count, max_size=count))
+    file = pack(header, sections)
+    assert (parse(file).header, parse(file).sections) == (header, tuple(sections))
+    assert read_as_described(file) == (header, b"", sections)
+    info = read_header(file)
+    assert info.alpha == header.alpha_inside and info.alpha_bytes == 0 and info.file_bytes == len(file)
+    for size in (data.draw(st.integers(0, len(file) - 1)), info.header_bytes, len(file) - 1):  # never enough
+        for arguments in ({"max_bytes": size}, {"allow_truncated": True}, {}):
+            with pytest.raises(FormatError):
+                parse(file if "max_bytes" in arguments else file[:size], **arguments)
+    for wrong in (sections[1:], [*sections, b"x"], [*sections[1:], b""]):
+        with pytest.raises(ValueError):
+            pack(header, wrong)
+    with pytest.raises(ValueError):
+        pack(header, sections, b"alpha")
+
+
+# Offsets in the header: flags 5, model id 6, hash 7..10, width 11, height 12, level 13..14, number of sections 15.
+@pytest.mark.parametrize(
+    "start, stop, field, error",
+    [
+        (6, 7, b"\x05", CorruptError),  # a model
+        (7, 8, b"\x01", CorruptError),  # its tables
+        (13, 15, b"\xff\x18", CorruptError),  # a level that is not the highest
+        (5, 6, b"\x0c", CorruptError),  # a seed, whose bytes are those that follow
+        (11, 12, b"\x80\x80\x01", CorruptError),  # 16384 columns, which need two sections
+        (11, 12, b"\x80\x80\x04", LimitError),  # 65536
+        (15, 19, b"\x01\x00", CorruptError),  # one empty section
+        (15, 16, b"\x02", CorruptError),  # two
+        (5, 6, b"\x18", UnsupportedError),  # another flag
+        (5, 6, b"\x0b", None),  # gray and alpha: sound
+    ],
+)
+def test_headers_of_lossless_files_are_checked(start, stop, field, error):
+    good = pack(lossless_header(9, 7, gray=False, alpha=False), [b"picture"])
+    bad = good[:start] + field + good[stop:]
+    bad = reseal(bad, read_header(good).header_bytes + len(field) - (stop - start))
+    if error is None:
+        assert parse(bad).header == lossless_header(9, 7, gray=True, alpha=True)
+    else:
+        with pytest.raises(error):
+            parse(bad)
+
+
+def test_lossless_headers_that_are_none_are_not_written():
+    good = lossless_header(9, 7, gray=False, alpha=True)
+    for change in ({"model_id": 5}, {"table_hash": 1}, {"level": 0}, {"seed": 1}, {"width": LOSSLESS_SIDE + 1}):
+        with pytest.raises(ValueError, match="lossless picture"):
+            pack(replace(good, **change), [b"picture"])
+    with pytest.raises(ValueError, match="only a lossless picture has its alpha inside"):
+        pack(replace(HEADER, alpha_inside=True), [b"tokens"])
+
+
 def test_header_is_small():
     """Every byte counts at low rates: 0.01 bits/dim of a Kodak picture are 1,475 bytes."""
     data = pack(HEADER, [b"t" * 300, b"a" * 3000, b"b" * 9000])
     assert read_header(data).header_bytes == 36
 
 
-@pytest.mark.parametrize("alpha", [b"", b"alpha"])
-def test_every_single_byte_change_is_refused(alpha):
-    data = pack(replace(HEADER, seed=5), [b"tokens", b"", b"group one", b"group two"], alpha)
+@pytest.mark.parametrize(
+    "data",
+    [
+        pack(replace(HEADER, seed=5), [b"tokens", b"", b"group one", b"group two"]),
+        pack(replace(HEADER, seed=5), [b"tokens", b"", b"group one", b"group two"], b"alpha"),
+        pack(lossless_header(300, 200, gray=False, alpha=True), [b"a picture"]),
+    ],
+    ids=["opaque", "alpha", "lossless"],
+)
+def test_every_single_byte_change_is_refused(data):
     for index in range(len(data)):
         for change in range(1, 256):
             damaged = bytearray(data)

@@ -18,8 +18,8 @@ from codec.bitstream import container
 from codec.cli import jobs
 from codec.errors import UnsupportedError
 from tests.support.fake_codec import FakeCodec
+from tests.support.process import ROOT, codec_process, loaded_modules
 
-ROOT = Path(codec.__file__).parent.parent
 PHOTO = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 
 
@@ -95,6 +95,7 @@ def test_options_reach_the_codec(photo, fake, tmp_path):
         "effort": 9,
         "seed": 2**32 - 1,
         "keep_hidden": False,
+        "lossless": None,
     }
     assert run("encode", photo, "-f", "--target-bpp", "0.25", "--device", "auto", "--threads", "2") == 0
     assert fake.calls[-1]["target_bpp"] == 0.25
@@ -523,28 +524,6 @@ def test_plan_refuses_two_sources_for_one_target():
 
 
 # From here on fresh processes, and the codec with its networks.
-
-
-def codec_process(*args: object, code: int = 0, **options) -> subprocess.CompletedProcess:
-    result = subprocess.run(
-        [sys.executable, "-m", "codec", *map(str, args)], capture_output=True, cwd=ROOT, check=False, **options
-    )
-    assert result.returncode == code, result.stderr.decode()
-    assert b"Traceback" not in result.stderr
-    return result
-
-
-def loaded_modules(*args: object) -> set[str]:
-    """Which of the heavy packages a run of the command line loads."""
-    program = (
-        "import sys\nfrom codec.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'compressai', 'torchvision', 'pandas', 'matplotlib', 'scipy', 'PIL', 'numpy'}\n"
-        "print('loaded:', *sorted(heavy & set(sys.modules)))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program, *map(str, args)], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    return set(result.stdout.splitlines()[-1].split()[1:])
 
 
 def test_version_help_and_info_load_nothing_heavy(tmp_path):

@@ -6,7 +6,7 @@ from codec.bitstream import container
 from tests.support.fuzz_targets import all_targets, containers
 from tests.support.fuzzer import Target, fuzz
 
-NAMES = ("pictures", "containers, checksums mended", "containers", "alpha", "entropy decoding")
+NAMES = ("pictures", "containers, checksums mended", "containers", "alpha", "lossless", "entropy decoding")
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,10 @@ def variants(files: Sequence[bytes], count: int, seed: int = 0) -> Iterator[Vari
     for recipe in itertools.cycle(_RECIPES):
         if made == count:
             return
-        data = recipe(rng, rng.choice(files), rng.choice(files))
+        try:
+            data = recipe(rng, rng.choice(files), rng.choice(files))
+        except ValueError:  # `pack` does not write it; for lossless files other recipes forge the header
+            continue
         if data not in files:
             variant = Variant(recipe.__name__.strip("_"), data, forged=_is_sound(data))
             made += not variant.forged
@@ -366,7 +369,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     originals = [path.read_bytes() for path in args.files]
 
-    codec = commands.load_codec(argparse.Namespace(device="cpu", threads=1, weights=None), "default")
+    codec = commands.load_codec(
+        argparse.Namespace(device="cpu", threads=1, weights=None, precision="float32"), "default"
+    )
     commands.load_codec = lambda *_: codec  # once for all runs
     seconds = {False: 0.0, True: 0.0}
     count = {False: 0, True: 0}

@@ -15,6 +15,7 @@ from codec.bitstream.container import Header, level_of, pack, parse
 from codec.errors import CorruptError, RateError, UnsupportedError
 from codec.image import read
 from codec.image.alpha import pack_alpha, unpack_alpha
+from codec.image.lossless import unpack
 from codec.image.write import assemble
 
 TABLE_HASH = 0x0FA4E000
@@ -43,6 +44,7 @@ class FakeCodec:
         effort: int = 4,
         seed: int = 0,
         keep_hidden: bool = False,
+        lossless: bool | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> bytes:
         self.calls.append(
@@ -53,6 +55,7 @@ class FakeCodec:
                 "effort": effort,
                 "seed": seed,
                 "keep_hidden": keep_hidden,
+                "lossless": lossless,
             }
         )
         picture = read.load(image)
@@ -83,6 +86,9 @@ class FakeCodec:
             self.calls.append({"decoder": decoder, **given(semantic)})
         stream = parse(data, max_bytes=max_bytes, allow_truncated=allow_truncated)
         header = stream.header
+        if header.lossless:
+            rgb, alpha = unpack(stream)
+            return assemble(rgb, header.gray, alpha)
         if (header.model_id, header.table_hash) != (self.model_id, TABLE_HASH):
             raise UnsupportedError(f"the model {header.model_id} of the file is not known")
         shape = (header.height, header.width, 3)

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from codec.api import UNIT
 from codec.bitstream import container
-from codec.image import read
+from codec.image import lossless, read
 from codec.image.alpha import pack_alpha, unpack_alpha
 from tests.support.damage import reseal
 from tests.support.files import chunk, png, psd, tiff
@@ -77,23 +77,33 @@ def containers() -> list[bytes]:
     return [
         container.pack(header, [b"abc", b"defgh" * 9]),
         container.pack(header, [b"x" * 40], pack_alpha(np.zeros((12, 16), np.uint8))),
+        lossless.encode(read.load(PIXELS.astype(np.uint8))),
     ]
 
 
 def resealed(data: bytes) -> bytes:
-    """The same bytes under right checksums of header and file. The header is as long as that of a seed."""
-    sizes = [container.read_header(seed).header_bytes for seed in containers()]
-    alpha = len(data) > 5 and data[5] == containers()[1][5]
-    return reseal(data, sizes[1] if alpha else sizes[0]) if len(data) > max(sizes) else data
+    """The same bytes under right checksums of header and file. The header is as long as that of the seed with its flags."""
+    sizes = {seed[5]: container.read_header(seed).header_bytes for seed in containers()}
+    if len(data) <= max(sizes.values()):
+        return data
+    return reseal(data, sizes.get(data[5], min(sizes.values())))
 
 
 def parsed(data: bytes) -> object:
     container.read_header(data)
     container.parse(data, allow_truncated=True)
     stream = container.parse(data)
-    if stream.alpha and stream.header.width * stream.header.height < 2**20:
+    small = stream.header.width * stream.header.height < 2**20
+    if stream.alpha and small:
         unpack_alpha(stream.alpha, stream.header.width, stream.header.height)
+    if stream.header.lossless and small:
+        lossless.unpack(stream)
     return stream
+
+
+def unpacked(case: bytes) -> object:
+    """A section of a lossless file that no checksum protects."""
+    return lossless.unpack(container.Stream(container.lossless_header(5, 4, gray=False, alpha=True), b"", (case,)))
 
 
 def joined(sections: list[bytes]) -> bytes:
@@ -133,5 +143,6 @@ def all_targets() -> list[Target]:
         Target(
             "alpha", lambda case: unpack_alpha(case, 5, 4), [pack_alpha(PIXELS[..., 0].astype(np.uint8))], mended_png
         ),
+        Target("lossless", unpacked, [container.parse(sound[2]).sections[0] or b""]),
         entropy(),
     ]

@@ -87,7 +87,7 @@ def stream_points(c: codec.Codec, name: str, x: np.ndarray, data: bytes, quality
 def measure(c: codec.Codec, name: str, x: np.ndarray, quality: float, seed: int = 0) -> tuple[list[Point], Bound]:
     """x (H, W, 3) uint8, H and W multiples of 32."""
     net, restorer = c._model.vqvae, c._restorer("ldm", restore.Options())
-    data = c.encode(x, quality=quality)
+    data = c.encode(x, quality=quality, lossless=False)
     points = list(stream_points(c, name, x, data, quality))
     header = parse(data).header
     tokens, _ = c._model.coder.decode(parse(data).sections, x.shape[0] // 16, x.shape[1] // 16, header.level)

@@ -1,0 +1,1 @@
+"""What drawings cost, with and without loss."""

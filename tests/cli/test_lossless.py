@@ -1,0 +1,106 @@
+"""The command line on lossless files: asked for, told, decoded without a model, refused where it has no meaning."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codec import cli
+from codec.bitstream.container import read_header
+from tests.support.process import loaded_modules
+
+
+@pytest.fixture
+def drawing(tmp_path):
+    """A sprite with alpha, whose hidden pixels have a colour."""
+    pixels = np.zeros((40, 60, 4), np.uint8)
+    pixels[..., 0] = 77
+    pixels[5:35, 10:50] = 200, 30, 40, 255
+    pixels[15:25, 20:40] = 255, 255, 255, 128
+    path = tmp_path / "sprite.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    monkeypatch.setattr("codec.cli.commands.load_codec", None)
+
+
+def run(*args: object) -> int:
+    try:
+        return cli.main([str(arg) for arg in args])
+    except SystemExit as exit:
+        return exit.code
+
+
+def test_asked_for_it_needs_no_model(drawing, no_model, capfd):
+    ldc, back = drawing.with_suffix(".ldc"), drawing.with_name("back.png")
+    assert run("encode", drawing, "--lossless", "--verify", "--json") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert (report["lossless"], report["quality"], report["rmse"]) == (True, 100.0, 0.0)
+    assert run("info", ldc) == 0
+    assert "lossless        True\n" in capfd.readouterr().out
+    assert run("info", ldc, "--json") == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert (facts["lossless"], facts["alpha"], facts["gray"], facts["whole_sections"]) == (True, True, False, 1)
+    assert run("decode", ldc, "-o", back) == 0
+    assert ", lossless, " in capfd.readouterr().err
+    before, after = (np.asarray(Image.open(path)) for path in (drawing, back))
+    assert (after == before * (before[..., 3:] > 0)).all() and (after[0, 0] == 0).all()
+    assert run("encode", drawing, "-f", "--lossless", "--keep-hidden", "--verify") == 0
+    assert "RMSE 0.000" in capfd.readouterr().err
+    assert run("decode", ldc, "-f", "-o", back) == 0
+    assert (np.asarray(Image.open(back)) == before).all()
+
+
+def test_another_decoder_has_nothing_to_add(drawing, no_model, capfd):
+    ldc, back = drawing.with_suffix(".ldc"), drawing.with_name("back.png")
+    assert run("encode", drawing, "--lossless", "--keep-hidden", "--quiet") == 0
+    assert run("decode", ldc, "-o", back, "--decoder", "ldm", "--steps", "3") == 0
+    assert "note: the file is lossless: the decoder ldm has no detail to add" in capfd.readouterr().err
+    assert (np.asarray(Image.open(back)) == np.asarray(Image.open(drawing))).all()
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["-q", "50"], "quality has no effect with lossless"),
+        (["--target-bytes", "900"], "target_bytes has no effect with lossless"),
+        (["--target-bpp", "1"], "target_bpp has no effect with lossless"),
+        (["--seed", "4"], "seed has no effect with lossless"),
+    ],
+)
+def test_what_has_no_effect_is_refused(drawing, no_model, capfd, options, sentence):
+    assert run("encode", drawing, "--lossless", *options) == 2
+    assert sentence in capfd.readouterr().err and not drawing.with_suffix(".ldc").exists()
+
+
+def test_a_part_of_it_is_refused(drawing, no_model, capfd):
+    ldc, back = drawing.with_suffix(".ldc"), drawing.with_name("back.png")
+    assert run("encode", drawing, "--lossless", "--quiet") == 0
+    data = ldc.read_bytes()
+    assert run("decode", ldc, "-o", back, "--max-bytes", len(data) - 1) == 1
+    ldc.write_bytes(data[:-1])
+    for options in ([], ["--allow-truncated"]):
+        assert run("decode", ldc, "-o", back, *options) == 1
+    assert capfd.readouterr().err.count("it is lossless, and parts of it give no coarser picture") == 3
+    assert run("info", ldc, "--json") == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert (facts["present_bytes"], facts["whole_sections"]) == (len(data) - 1, 0) and not back.exists()
+
+
+def test_by_default_where_it_is_smaller(drawing, shipped, monkeypatch, capfd):
+    monkeypatch.setattr("codec.cli.commands.load_codec", lambda args, model: shipped)
+    for options, lossless in (([], True), (["--no-lossless"], False), (["--target-bytes", "9000"], True)):
+        assert run("encode", drawing, "-f", "--json", "--verify", *options) == 0
+        report = json.loads(capfd.readouterr().out)
+        assert report["lossless"] is lossless and (report["rmse"] == 0) is lossless
+        header = read_header(drawing.with_suffix(".ldc").read_bytes()).header
+        assert header.lossless is header.alpha_inside is lossless
+
+
+def test_torch_is_not_loaded(drawing):
+    assert loaded_modules("encode", drawing, "--lossless") <= {"PIL", "numpy"}
+    assert loaded_modules("decode", drawing.with_suffix(".ldc"), "-f") <= {"PIL", "numpy"}
