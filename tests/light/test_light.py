@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import codec
 from codec import light, manifest
 from codec.cli import main
 from codec.cli.commands import load_codec
@@ -125,3 +126,11 @@ def test_a_graph_of_another_model_is_refused(tmp_path):
     (folder / "model.onnx").write_bytes(graph.read_bytes())
     with pytest.raises(CodecError, match="does not fit the weights"):
         light.load(ID, folder)
+
+
+def test_a_lossless_file_gives_its_picture_and_has_no_codes():
+    data = (GOLDEN / "lossless-alpha.ldc").read_bytes()
+    found = light.load().decode(data)
+    assert found.mode == "RGBA" and np.array_equal(np.asarray(found), np.asarray(codec.decode(data)))
+    with pytest.raises(UnsupportedError, match="the file is lossless"):
+        light.load().codes(data)
