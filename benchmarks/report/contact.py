@@ -1,7 +1,7 @@
 """Contact sheets of the semantic stage: python -m benchmarks.report.contact [--out results/semantic] [--only decoders,steps]
 
 Photographs that come with scikit-image, crops at full size. decoders: one file, four decoders, three rates, and
-AVIF and BPG in no fewer bytes. realism, steps, guidance:
+AVIF and BPG in no fewer bytes. product: the picture of the README. realism, steps, guidance:
 one file, with the seed in it. upscaling: made smaller with Pillow's bicubic filter, and enlarged again. Writes OUT/contact_NAME.png.
 """
 
@@ -109,6 +109,23 @@ def decoders(c: codec.Codec) -> plt.Figure:
     return sheet(rows)
 
 
+def product(c: codec.Codec) -> plt.Figure:
+    """What to expect at a tenth of a bit a pixel: other codecs in no fewer bytes, then the two ways to decode one file."""
+    rows = []
+    for name in CROPS:
+        x = photograph(name)
+        data = c.encode(x, target_bpp=max(BPP), lossless=False)
+        row = [Tile(f"original ({name})", f"{x.shape[1]}x{x.shape[0]} pixels", cut(name, x))]
+        for other in RIVALS:
+            file, decoded = rival(other, x, len(data))
+            row.append(Tile(f"{other.removesuffix('-444').upper()}, {len(file)} bytes", "", cut(name, decoded)))
+        for decoder in ("vq", "ldm"):
+            tile = cut(name, c.decode_array(data, decoder=decoder))
+            row.append(Tile(f"LDC {decoder}, {len(data)} bytes", "", tile))
+        rows.append(row)
+    return sheet(rows)
+
+
 def knob(option: str, values: tuple[float, ...], names: tuple[str, ...]) -> Callable[[codec.Codec], plt.Figure]:
     """A sheet with a row for each photograph and a column for each value of an option."""
 
@@ -144,6 +161,7 @@ def upscaling(c: codec.Codec) -> plt.Figure:
 
 SHEETS: dict[str, Callable[[codec.Codec], plt.Figure]] = {
     "decoders": decoders,
+    "product": product,
     "realism": knob("realism", (0, 0.25, 0.5, 0.75, 1), ("astronaut", "chelsea")),
     "steps": knob("steps", (1, 2, 4, 8, 16), ("astronaut", "coffee")),
     "guidance": knob("guidance", (0, 0.5, 1, 1.5, 2, 3), ("astronaut", "coffee")),
