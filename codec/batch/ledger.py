@@ -56,10 +56,11 @@ class _Kept:
 class Ledger:
     """The manifest of one run; close it. options: what decides the outputs, the same for all files of the run."""
 
-    def __init__(self, path: Path, command: str, options: str, goes_on: bool, fresh: bool) -> None:
+    def __init__(self, name: str, command: str, options: str, goes_on: bool, fresh: bool) -> None:
         """goes_on: with the rows that are there. fresh: in their place. Raises UsageError where neither is right."""
-        if is_url(str(path)) or path.suffix not in (".csv", ".parquet"):
-            raise UsageError(f"the manifest '{path}' has to be a .csv or a .parquet on this machine")
+        path = Path(name)
+        if is_url(name) or path.suffix not in (".csv", ".parquet"):
+            raise UsageError(f"the manifest '{shown(name)}' has to be a .csv or a .parquet on this machine")
         self._path, self._command, self._options = path, command, options
         self._rows = path if path.suffix == ".csv" else path.with_name(path.name + JOURNAL)
         if path.suffix == ".parquet":

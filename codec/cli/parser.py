@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
 
 from codec import __version__
@@ -275,7 +274,7 @@ def _add_many(parser: argparse.ArgumentParser) -> None:
         help="of pictures in work at one time; a larger one is done alone; default: what the memory holds",
     )
     many.add_argument(
-        "--manifest", type=Path, metavar="FILE", help="a row for each file, .csv or .parquet, written as they are done"
+        "--manifest", metavar="FILE", help="a row for each file, .csv or .parquet, written as they are done"
     )
     many.add_argument(
         "--resume", action="store_true", help="go on with the manifest: do what is not in it, or has changed"

@@ -100,10 +100,10 @@ def test_megapixels_in_work_stay_within_the_budget():
     sizes = [1, 9, 2, 1, 30, 4, 1, 9, 2]
     spans = dict(Pool(Sleeper, 3, megapixels=12).run(sizes))
     assert sorted(spans) == list(range(9))
-    for start, _ in spans.values():
-        at_work = [sizes[n] for n, (a, b) in spans.items() if a <= start < b]
+    for moment, _ in spans.values():
+        at_work = [sizes[n] for n, (a, b) in spans.items() if a <= moment < b]
         assert sum(at_work) <= 12 or at_work == [30]
-    assert any(sum(a <= start < b for a, b in spans.values()) > 1 for start, _ in spans.values())
+    assert any(sum(a <= moment < b for a, b in spans.values()) > 1 for moment, _ in spans.values())
 
 
 class Doomed:
