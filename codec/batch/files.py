@@ -62,7 +62,7 @@ def file_system(name: str) -> tuple[Any, str]:
         raise CodecError(f"{shown(name)}: URLs need the extra 'remote' (pip install 'ldc-codec[remote]')") from None
     try:
         fs, path = url_to_fs(name)
-    except (ImportError, ValueError) as error:  # no package for the protocol, or no such protocol
+    except Exception as error:  # no such protocol, no package for it, no archive: of many libraries
         raise CodecError(f"{shown(name)}: {_said(error)}") from error
     return fs, path
 

@@ -146,6 +146,11 @@ class Ledger:
             row["output"] = outcome.output
         if isinstance(outcome, (Report, Enlargement, Packed)):
             row |= {"output_bytes": outcome.output_bytes, "seconds": f"{outcome.seconds:.4f}"}
+        if isinstance(outcome, Packed) and outcome.failed:
+            row |= {
+                "status": FAILED,
+                "error": f"{outcome.failed} pictures failed, {outcome.pictures} are in the output",
+            }
         if isinstance(outcome, (Report, Enlargement)):
             row |= {"width": outcome.width, "height": outcome.height}
         if isinstance(outcome, Report):

@@ -71,12 +71,13 @@ class Enlargement:
 
 @dataclass(frozen=True)
 class Packed:
-    """What became of a shard: how many pictures are in the new one, and the bytes of both."""
+    """What became of a shard: how many pictures are in the new one, how many failed, and the bytes of both."""
 
     command: str
     input: str
     output: str
     pictures: int
+    failed: int
     input_bytes: int
     output_bytes: int
     seconds: float
@@ -84,8 +85,9 @@ class Packed:
 
     def line(self) -> str:
         """The one-line summary."""
+        pictures = f"{self.pictures} pictures" + (f" ({self.failed} failed)" if self.failed else "")
         sizes = f"{self.input_bytes} -> {self.output_bytes} bytes"
-        return f"{self.input} -> {self.output}: {self.pictures} pictures, {sizes}, {self.seconds:.2f} s"
+        return f"{self.input} -> {self.output}: {pictures}, {sizes}, {self.seconds:.2f} s"
 
 
 @dataclass(frozen=True)

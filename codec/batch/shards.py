@@ -48,7 +48,8 @@ def report(
 ) -> Packed:
     """What became of a shard as a whole."""
     pictures = sum(isinstance(one.outcome, (Report, Enlargement)) for one in done)
-    return Packed(command, shown(source), shown(target), pictures, read, written, seconds)
+    failed = len(done) - pictures
+    return Packed(command, shown(source), shown(target), pictures, failed, read, written, seconds)
 
 
 class Writer:

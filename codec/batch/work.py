@@ -186,12 +186,8 @@ class Worker:
                     out.add(member, member.name, member.data)
         data = out.close()
         _put(task, data, settings)
-        failed = sum(isinstance(one.outcome, Failure) for one in done)
         seconds = time.perf_counter() - start
         report = shards.report(settings.command, task.source, task.target, done, len(data), source.size or 0, seconds)
-        if failed:
-            why = CodecError(f"{failed} of {len(done)} pictures failed, the others are in '{files.shown(task.target)}'")
-            return [*done, _failed(settings.command, task.source, why, source.size, source.stamp)]
         return [*done, Done(report, source.size, source.stamp)]
 
     def _member(
