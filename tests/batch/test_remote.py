@@ -4,11 +4,8 @@ import functools
 import http.server
 import io
 import json
-import random
-import signal
 import tarfile
 import threading
-import time
 import zipfile
 from pathlib import Path
 
@@ -17,13 +14,12 @@ from PIL import Image
 
 from codec import cli
 from codec.batch import files
-from tests.support.fake_cli import BLUE
+from tests.support import long
 from tests.support.fake_codec import FakeCodec
-from tests.support.many import draw, made, names, start
+from tests.support.many import draw, made
 from tests.support.store import BUCKET, Server, served
 
 pytest.importorskip("s3fs", reason="the extra remote is not installed")
-KILLS = 3  # ten times: python -m benchmarks.scale.kills
 
 
 @pytest.fixture(autouse=True)
@@ -122,41 +118,8 @@ def test_a_store_that_is_not_there_is_one_sentence(store: Server, tmp_path, capf
 
 
 def test_killed_again_and_again_a_run_is_complete_in_the_end(store: Server, tmp_path):
-    count = 10
-    folder = draw(tmp_path / "in", count, dict.fromkeys(range(count), BLUE))
-    upload(folder, f"{BUCKET}/in")
-    manifest = tmp_path / "m.csv"
-    moment = random.Random(5)
-    kills = 0
-    for turn in range(60):
-        again = ["--resume"] * (turn > 0)
-        command = [
-            "encode",
-            f"s3://{BUCKET}/in",
-            "-o",
-            f"s3://{BUCKET}/out",
-            "--manifest",
-            manifest,
-            "--jobs",
-            1,
-            *again,
-        ]
-        seen = len(store.requests)
-        process = start(*command, FAKE_SECONDS=".01")
-        wanted = seen + moment.randrange(3, 9)  # a moment in requests, for that is what can be cut in the middle
-        while process.poll() is None and (len(store.requests) < wanted or kills >= KILLS):
-            time.sleep(0.002)
-        if process.poll() is not None:
-            break
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        kills += 1
-    assert kills == KILLS and process.returncode == 0, process.communicate()[1]
-    monkey = objects(f"{BUCKET}/out")
-    assert list(monkey) == names(count)
-    for name, data in monkey.items():
-        assert data == fake_bytes(folder / name.replace(".ldc", ".png"))
-    assert len(manifest.read_text().splitlines()) == 1 + count
+    found = long.kills(tmp_path, store, 10, 3)  # 60 pictures and 10 kills: results/scale/checks.csv
+    assert found == {"kills": 3, "exit_code": 0, "outputs": 10, "rows": 10, "sources": 10, "identical": 10}
 
 
 def fake_bytes(path: Path) -> bytes:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -31,10 +32,10 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
 
 
-def start(*args: object, **more: str) -> subprocess.Popen[str]:
+def start(*args: object, stderr: IO[str] | int = subprocess.PIPE, **more: str) -> subprocess.Popen[str]:
     """The command line in a process of its own."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen([*COMMAND, *map(str, args)], stdout=pipe, stderr=pipe, text=True, env=environment(**more))
+    command = [*COMMAND, *map(str, args)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment(**more))
 
 
 def run(*args: object, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
