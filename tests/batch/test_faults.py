@@ -153,6 +153,16 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, capfd, monkeypatch):
     assert encode(grown, "-o", tmp_path / "a.ldc") == 0
 
 
+def test_what_is_there_of_other_settings_is_not_taken_for_the_same(tmp_path, capfd):
+    folder = draw(tmp_path / "in", 2)
+    assert encode(folder, "-q", 20) == 0
+    assert encode(folder) == 1 and capfd.readouterr().err.count("exists (-f overwrites it)") == 2
+    assert encode(folder, "-q", 20, "--skip-existing") == 0 and capfd.readouterr().err.count("skipped") == 2
+    assert encode(folder, "-q", 30, "--skip-existing") == 1 and "other settings" in capfd.readouterr().err
+    (folder / "0000.ldc").write_bytes((folder / "0000.ldc").read_bytes()[:-1])
+    assert encode(folder, "-q", 20, "--skip-existing") == 1 and "is there but damaged" in capfd.readouterr().err
+
+
 def test_the_budget_is_within_the_memory(monkeypatch):
     with open("/proc/meminfo") as file:
         total = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemTotal"))

@@ -63,16 +63,6 @@ def test_interruption_says_how_to_go_on_and_leaves_no_half_file(tmp_path):
     assert result.stderr.count("skipped") == 3 and list(made(out)) == names(8)
 
 
-def test_what_is_there_of_other_settings_is_not_taken_for_the_same(tmp_path):
-    folder = draw(tmp_path / "in", 2)
-    run("encode", folder, "-q", 20)
-    assert "exists (-f overwrites it)" in run("encode", folder, code=1).stderr
-    assert run("encode", folder, "-q", 20, "--skip-existing").stderr.count("skipped") == 2
-    assert "other settings" in run("encode", folder, "-q", 30, "--skip-existing", code=1).stderr
-    (folder / "0000.ldc").write_bytes((folder / "0000.ldc").read_bytes()[:-1])
-    assert "is there but damaged" in run("encode", folder, "-q", 20, "--skip-existing", code=1).stderr
-
-
 def test_two_runs_into_one_folder(tmp_path):
     folder = draw(tmp_path / "in", 8, dict.fromkeys(range(8), BLUE))
     both = [start("encode", folder, "-o", tmp_path / "out", "--jobs", 2, FAKE_SECONDS=".1") for _ in range(2)]

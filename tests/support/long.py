@@ -117,7 +117,8 @@ def ray_cluster(nodes: int = 3) -> Iterator[Any]:
 
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)
-    os.environ["RAY_raylet_start_wait_time_s"] = "120"  # a busy machine needs longer than the half minute of Ray
+    # a busy machine needs longer than the half minute of Ray
+    os.environ["RAY_raylet_start_wait_time_s"] = "120"  # noqa: SIM112
     memory = {"object_store_memory": 80 * 2**20, "num_cpus": 1}
     cluster = Cluster(initialize_head=True, head_node_args={**memory, "include_dashboard": False})
     try:
