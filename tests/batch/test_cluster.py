@@ -20,12 +20,14 @@ def cluster():
         yield cluster
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed_costs_no_file(cluster, tmp_path, capfd):
     found = long.lost_node(tmp_path, cluster, 30)  # 300: results/scale/checks.csv
     assert found == {"exit_code": 1, "outputs": 29, "rows": 30, "sources": 30, "identical": 29, "rows_alike": 30}
     assert capfd.readouterr().err.count("codec: error:") == 2  # of the picture that cannot be read, in both runs
 
 
+@pytest.mark.slow
 def test_the_benchmark_measures_the_same_on_a_cluster(cluster, tmp_path):
     folder = draw(tmp_path / "in", 3, side=32)
     command = ["--images", str(folder), "--codecs", "jpeg", "--points", "2", "--metrics", "", "--no-report"]

@@ -116,6 +116,7 @@ def test_decode_and_upscale_in_several_processes(tmp_path):
         assert list(one) == [f"{number:04d}{suffix}" for number in range(4)] and one == two
 
 
+@pytest.mark.slow
 def test_the_real_codec_makes_the_same_files_in_several_processes(tmp_path, small, shipped):
     (tmp_path / "in").mkdir()
     for number in range(3):

@@ -117,6 +117,7 @@ def test_a_store_that_is_not_there_is_one_sentence(store: Server, tmp_path, capf
         assert output.err.count("\n") == 1 and "internal error" not in output.err and "Traceback" not in output.err
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_a_run_is_complete_in_the_end(store: Server, tmp_path):
     found = long.kills(tmp_path, store, 10, 3)  # 60 pictures and 10 kills: results/scale/checks.csv
     assert found == {"kills": 3, "exit_code": 0, "outputs": 10, "rows": 10, "sources": 10, "identical": 10}
