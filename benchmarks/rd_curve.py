@@ -16,7 +16,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import closing
 from importlib import import_module
 from importlib.util import find_spec
@@ -40,7 +40,7 @@ from benchmarks.codecs import (
 )
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import SourceImage, folder_images, packaged_images, source_image
-from benchmarks.harness.runner import Failure, Job, Plan, measure_all, prepare_torch
+from benchmarks.harness.runner import Failure, Job, Plan, measure_all, measure_on_ray, prepare_torch
 from benchmarks.harness.table import TIMES, Table
 from benchmarks.metrics.pictures import DEFAULT_METRICS, IMAGE_METRICS, MetricOptions, usable_metrics
 from benchmarks.metrics.sets import SET_METRICS, FeatureStore, usable_sets
@@ -120,9 +120,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="torch device of the neural codecs")
     parser.add_argument("--out", type=Path, help=f"output folder (default: {_FOLDER}/FOLDER or {_FOLDER}/packaged)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="worker processes, one thread each")
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="ray: --jobs actors of a Ray cluster"
+    )
+    parser.add_argument("--address", help="of a Ray cluster that runs, or auto (default: one on this machine)")
     options = parser.parse_args(arguments)
     if options.jobs < 1 or (options.points is not None and options.points < 1):
         parser.error("--jobs and --points must be at least 1")
+    if options.address is not None and options.engine != "ray":
+        parser.error("--address has no effect without --engine ray")
     options.metrics_asked = options.metrics is not None
     wanted = [name for name in (options.metrics or "").split(",") if name] if options.metrics_asked else DEFAULT_METRICS
     if unknown := [name for name in wanted if name not in (*IMAGE_METRICS, *SET_METRICS)]:
@@ -237,7 +243,11 @@ def run(options: argparse.Namespace) -> int:
             processes > 1
         ):  # pandas and matplotlib, which the workers need not load: read while this process waits for them
             threading.Thread(target=import_module, args=("benchmarks.report.outputs",), daemon=True).start()
-        failures, busy_s = measure(jobs, plan, processes, table)
+        on_ray = options.engine == "ray"
+        results = (
+            measure_on_ray(jobs, plan, processes, options.address) if on_ray else measure_all(jobs, plan, processes)
+        )
+        failures, busy_s = measure(len(jobs), results, table)
         measured = time.perf_counter()
         measuring_s = measured - started
         table.finish({name: codec.version for name, codec in codecs.items()})
@@ -287,8 +297,10 @@ def bd_text(bd: "pd.DataFrame") -> str:
     return f"{text}\n{MARK_NOTE}" if MARK in text else text
 
 
-def measure(jobs: Sequence[Job], plan: Plan, processes: int, table: Table) -> tuple[list[Failure], float]:
-    """Do the jobs and append their rows; one sentence per image and codec that failed.
+def measure(
+    count: int, measured: Generator[dict[str, object] | Failure, None, None], table: Table
+) -> tuple[list[Failure], float]:
+    """Append the rows of so many jobs as they come; one sentence per image and codec that failed.
 
     Returns the failures and the seconds that codecs and metrics took, loading them included: the rest of the time is the harness.
     """
@@ -296,8 +308,8 @@ def measure(jobs: Sequence[Job], plan: Plan, processes: int, table: Table) -> tu
     busy_s = 0.0
     told = set()
     with (
-        closing(measure_all(jobs, plan, processes)) as results,
-        tqdm(total=len(jobs), unit="row", disable=None, file=sys.stderr, smoothing=0.05) as bar,
+        closing(measured) as results,
+        tqdm(total=count, unit="row", disable=None, file=sys.stderr, smoothing=0.05) as bar,
     ):
         for result in results:
             bar.update()

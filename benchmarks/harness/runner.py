@@ -4,11 +4,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from benchmarks.harness.images import SourceImage, read_image
 from benchmarks.harness.pool import quick_pool
 from benchmarks.metrics.pictures import MetricOptions, Scorer
 from benchmarks.metrics.sets import FeatureExtractor, FeatureStore
+from codec.batch.cluster import Cluster
+from codec.batch.engine import Attempt, Died
+from codec.errors import CodecError
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,30 @@ def measure_all(jobs: Sequence[Job], plan: Plan, processes: int) -> Generator[di
         raise BenchmarkError(
             "a worker process died (a codec crashed, or memory ran out); finished rows are kept"
         ) from None
+
+
+class _Measuring:
+    """A Worker as the engines of codec.batch call it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._worker = (plan.worker or Worker)(plan)
+
+    def __call__(self, attempt: Attempt[Any], progress: Callable[[float], None] | None = None) -> Any:
+        return self._worker(attempt.item)
+
+
+def measure_on_ray(
+    jobs: Sequence[Job], plan: Plan, actors: int, address: str | None
+) -> Generator[dict[str, object] | Failure, None, None]:
+    """The same on a Ray cluster, by so many actors. address: of its head node, None to start one on this machine."""
+    if not jobs:
+        return
+    try:
+        for number, result in Cluster(partial(_Measuring, plan), address, actors).run(jobs):
+            died = isinstance(result, Died)
+            yield Failure(jobs[number], "its process died again and again") if died else result
+    except CodecError as error:
+        raise BenchmarkError(str(error)) from error
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from benchmarks.analysis.bdrate import compare, marked
 from benchmarks.analysis.summary import read_table
 from benchmarks.report.tables import DIGITS, LIST_NAMES, markdown, number
+from benchmarks.scale.throughput import FEW
 from benchmarks.studies import rivals
 from codec import manifest, zoo
 
@@ -205,6 +206,48 @@ def drawings(results: Path) -> pd.DataFrame | None:
     return pd.DataFrame(rows)
 
 
+def throughput(results: Path) -> pd.DataFrame:
+    """What a picture costs with each engine, medians over the turns."""
+    t = pd.read_csv(results / "scale" / "throughput.csv")
+    m = t.groupby("engine", sort=False).median(numeric_only=True)
+    return pd.DataFrame(
+        {
+            "engine": m.index,
+            "processor seconds a picture": m.cpu_s_a_picture.map("{:.3f}".format),
+            "pictures a second a core": (1 / m.cpu_s_a_picture).map("{:.2f}".format),
+            "processor seconds, over jobs 1": m.cpu_ratio.map("{:.2f}".format),
+            "processor seconds of the start": m.start_cpu_s.map("{:.1f}".format),
+        }
+    )
+
+
+def million(results: Path) -> pd.DataFrame:
+    """The arithmetic for many pictures: those of the throughput, so many times."""
+    t = pd.read_csv(results / "scale" / "throughput.csv")
+    t = t[t.engine == "jobs 1"]
+    hours = t.cpu_s_a_picture.median() / 3600
+    count = t.pictures.iloc[0] + FEW
+    png, ldc = t.png_bytes.iloc[0] / count, t.ldc_bytes.iloc[0] / count
+    return pd.DataFrame(
+        {
+            "pictures": f"{n:,}",
+            "core-hours": f"{n * hours:,.0f}",
+            "on 64 cores": f"{n * hours / 64:,.1f} hours"
+            if n * hours / 64 < 72
+            else f"{n * hours / 64 / 24:,.1f} days",
+            "PNG, GB": f"{n * png / 1e9:,.0f}",
+            ".ldc, GB": f"{n * ldc / 1e9:,.0f}",
+            "saved, GB": f"{n * (png - ldc) / 1e9:,.0f}",
+        }
+        for n in (10**6, 10**8)
+    )
+
+
+def checks(results: Path) -> pd.DataFrame:
+    """The long runs that are checked by hand."""
+    return pd.read_csv(results / "scale" / "checks.csv", dtype=str)
+
+
 #: None stands for a table that was not measured with the shipped weights.
 TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "kodak": kodak,
@@ -217,6 +260,9 @@ TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "effort": effort,
     "upscaling": upscaling,
     "drawings": drawings,
+    "throughput": throughput,
+    "million": million,
+    "checks": checks,
 }
 
 

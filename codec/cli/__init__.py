@@ -14,9 +14,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from codec.cli.jobs import UsageError
+from codec.batch.outcome import UsageError, explain
 from codec.cli.parser import make_parser
-from codec.cli.report import explain, say
+from codec.cli.report import say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.run(args))
     except UsageError as error:
         code, message = 2, str(error)
-    except KeyboardInterrupt:
-        code, message = 130, "interrupted"
+    except KeyboardInterrupt as error:
+        code, message = 130, str(error) or "interrupted"
     except BrokenPipeError:
         # The reader of our output went away. Python would complain again when it flushes at exit.
         with contextlib.suppress(OSError, ValueError):

@@ -1,97 +1,53 @@
-"""What the commands do. torch is imported only when a picture is really coded, after the inputs were found sound."""
+"""What the commands do: from arguments to settings, tasks and an engine. torch is imported by the worker that needs it."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib.util
-import io
 import json
-import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from codec import manifest
-from codec.bitstream import container
-from codec.cli.info import inspect, read_stream
-from codec.cli.jobs import STANDARD, Job, OutputError, UsageError, check_target, plan, write_target
-from codec.cli.report import Enlargement, Report, Terminal, explain
-from codec.errors import CodecError, UnknownModelError
+from codec.batch import files
+from codec.batch.engine import here
+from codec.batch.files import STANDARD, OutputError
+from codec.batch.outcome import Failure, UsageError, explain
+from codec.batch.plan import Task, plan
+from codec.batch.run import Engine, cores, left_of, megapixels, run
+from codec.batch.work import Settings, Worker, has_onnxruntime, needs_torch, wanted
+from codec.cli.info import inspect
+from codec.cli.report import Terminal, say
+from codec.errors import CodecError
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
 
 if TYPE_CHECKING:
-    import numpy as np
+    from codec.batch.ledger import Ledger
 
-    from codec.api import Codec
-    from codec.image.read import Picture
-    from codec.light import LightCodec
-
-SUFFIX = ".ldc"
+#: Imported once before workers are forked, which then share its memory.
+PRELOAD = ("codec.api",)
 Options = TypeVar("Options", EncodeOptions, DecodeOptions, UpscaleOptions)
 
 
-class StartError(CodecError):
-    """The codec cannot be loaded, so no file of the run can be done."""
+def run_encode(args: argparse.Namespace) -> int:
+    _check_model(args)
+    if args.lossless and hasattr(args, "quality"):
+        raise UsageError("quality has no effect with lossless")
+    return _run(args, _options(args, EncodeOptions))
 
 
-def load_codec(args: argparse.Namespace, model: str | int) -> Codec | LightCodec:
-    """Load a model, with torch, which takes seconds to import, or without: called when the first picture needs it."""
-    weights = manifest.read(args.weights)
-    number = weights.number_of(model)
-    backend = getattr(args, "backend", "torch") or ("onnx" if not _needs_torch(args) and _has_onnxruntime() else None)
-    if backend != "torch":
-        from codec import light
-
-        if backend == "onnx" and (args.backend or light.graph_of(weights, number)):
-            return light.load(model, args.weights)
-    if importlib.util.find_spec("torch") is None:
-        raise CodecError("torch is not installed, and without it there is only decode of vq (extra 'light')")
-    from codec import api
-
-    return api.load(model, device=args.device, threads=args.threads, weights=args.weights, precision=args.precision)
+def run_decode(args: argparse.Namespace) -> int:
+    _check_decoder(args)
+    return _run(args, _options(args, DecodeOptions))
 
 
-def _has_onnxruntime() -> bool:
-    return importlib.util.find_spec("onnxruntime") is not None
-
-
-def _needs_torch(args: argparse.Namespace) -> str | None:
-    """What was asked of a decoder that onnxruntime cannot do."""
-    plain = {"decoder": "vq", "device": "cpu", "precision": "float32", "threads": None}
-    return next((name for name, value in plain.items() if getattr(args, name) != value), None)
-
-
-def _check_backend(args: argparse.Namespace) -> None:
-    if args.backend != "onnx":
-        return
-    if name := _needs_torch(args):
-        hint = "; OMP_NUM_THREADS sets them" if name == "threads" else ""
-        raise UsageError(f"--{name} {getattr(args, name)} is not possible with --backend onnx{hint}")
-    if not _has_onnxruntime():
-        raise UsageError("--backend onnx needs onnxruntime (pip install 'ldc-codec[light]')")
-
-
-class _Coder:
-    """The codecs of one run, one for each model, loaded at their first use."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._args = args
-        self._codecs: dict[str | int, Any] = {}
-
-    def get(self, model: str | int) -> Any:
-        """A codec.api.Codec, or a codec.light.LightCodec, which only decodes."""
-        if model not in self._codecs:
-            try:
-                self._codecs[model] = load_codec(self._args, model)
-            except UnknownModelError:  # of one file
-                raise
-            except Exception as error:
-                raise StartError(f"the codec cannot be loaded: {explain(error)}") from error
-        return self._codecs[model]
+def run_upscale(args: argparse.Namespace) -> int:
+    _check_model(args)
+    return _run(args, _options(args, UpscaleOptions))
 
 
 def _check_decoder(args: argparse.Namespace) -> None:
@@ -111,83 +67,6 @@ def _check_model(args: argparse.Namespace) -> None:
         raise UsageError(str(error)) from error
 
 
-def run_encode(args: argparse.Namespace) -> int:
-    from codec.image import read
-
-    _check_model(args)
-    if args.lossless and hasattr(args, "quality"):
-        raise UsageError("quality has no effect with lossless")
-    _options(args, EncodeOptions)
-    jobs = plan(args.inputs, args.output, SUFFIX, read.has_picture_suffix)
-    return _run_jobs(args, jobs, _encode)
-
-
-def run_decode(args: argparse.Namespace) -> int:
-    from codec.image import write
-
-    _check_decoder(args)
-    _check_backend(args)
-    _options(args, DecodeOptions)
-    jobs = plan(args.inputs, args.output, ".png", lambda path: path.suffix.lower() == SUFFIX)
-    for target in {job.target for job in jobs if not job.problem}:
-        try:
-            write.format_of(target)
-        except CodecError as error:
-            raise UsageError(str(error)) from error
-    return _run_jobs(args, jobs, _decode)
-
-
-def run_upscale(args: argparse.Namespace) -> int:
-    from codec.image import read, write
-
-    _check_model(args)
-
-    _options(args, UpscaleOptions)
-    jobs = plan(args.inputs, args.output, f".x{args.scale}.png", read.has_picture_suffix)
-    for target in {job.target for job in jobs if not job.problem}:
-        try:
-            write.format_of(target)
-        except CodecError as error:
-            raise UsageError(str(error)) from error
-    return _run_jobs(args, jobs, _upscale)
-
-
-def _run_jobs(
-    args: argparse.Namespace,
-    jobs: Sequence[Job],
-    work: Callable[[argparse.Namespace, Job, _Coder, Terminal], Report | Enlargement],
-) -> int:
-    """Do the work for each job, go on after failures, and return the exit code."""
-    if args.json and sys.stdout is None:
-        raise OutputError("standard output is closed")
-    if jobs[0].target == STANDARD:
-        if args.json:
-            raise UsageError("--json and an output to standard output exclude each other")
-        if sys.stdout is None:
-            raise OutputError("standard output is closed")
-        if sys.stdout.isatty():
-            raise UsageError("a file cannot be written to the terminal; give an output with -o")
-    terminal = Terminal(jobs=len(jobs), as_json=args.json, quiet=args.quiet, debug=args.debug)
-    coder = _Coder(args)
-    failed: list[str] = []
-    try:
-        for job in jobs:
-            try:
-                if job.problem:
-                    raise CodecError(job.problem)
-                check_target(job, args.force)
-                terminal.report(work(args, job, coder, terminal))
-            except (BrokenPipeError, StartError):
-                raise
-            except Exception as error:
-                failed.append(_name(job.source, "standard input"))
-                terminal.failure(args.command, failed[-1], error)
-            terminal.next_file()
-    finally:
-        terminal.close(failed, len(jobs))
-    return 1 if failed else 0
-
-
 def _options(args: argparse.Namespace, kind: type[Options]) -> Options:
     """What was asked for on the command line, which knows some of the options."""
     given = {f.name: getattr(args, f.name) for f in fields(kind) if hasattr(args, f.name)}
@@ -197,144 +76,163 @@ def _options(args: argparse.Namespace, kind: type[Options]) -> Options:
         raise UsageError(str(error)) from error
 
 
-def _asked(options: DecodeOptions) -> dict[str, Any]:
-    """The options that are not the default ones."""
-    plain = asdict(DecodeOptions())
-    return {name: value for name, value in asdict(options).items() if value != plain[name]}
-
-
-def _encode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Report:
-    from codec.image import lossless, read
-
-    with _open(job.source) as file:
-        # Pillow needs to seek, which a pipe cannot.
-        source = io.BytesIO(file.read()) if job.source == STANDARD else file
-        with _mute():
-            picture = read.load(source)
-        input_bytes = source.seek(0, io.SEEK_END)
-    options = _options(args, EncodeOptions)
-    codec = None if options.lossless else coder.get(args.model)
-    start = time.perf_counter()
-    if codec is None:
-        data = lossless.encode(picture, effort=options.effort, keep_hidden=options.keep_hidden)
-    else:
-        data = codec.encode(picture, **asdict(options), progress=terminal.progress)
-    seconds = time.perf_counter() - start
-    header = container.read_header(data).header
-    rmse = None
-    if args.verify:
-        decoded = lossless.decode_array(data) if header.lossless else coder.get(args.model).decode_array(data)
-        rmse = _rmse(_coded(picture, header.lossless, options.keep_hidden), decoded)
-    _write(job, data, args.force)
-    sizes = _Sizes(input_bytes, len(data), compressed=len(data))
-    return _report(args, job, header, sizes, seconds, rmse, picture.notes)
-
-
-def _coded(picture: Picture, lossless: bool, keep_hidden: bool) -> np.ndarray:
-    """uint8 (H, W, 3): the pixels that were coded, in which those under alpha 0 may be others."""
-    from codec.image.alpha import fill_hidden
-    from codec.image.lossless import seen
-
-    if keep_hidden:
-        return picture.rgb
-    return seen(picture) if lossless else fill_hidden(picture.rgb, picture.alpha)
-
-
-def _decode(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Report:
-    from codec.image import lossless, write
-
-    with _open(job.source) as file:
-        data = read_stream(file, args.max_bytes)
-    options = _options(args, DecodeOptions)
-    # refuses damage before torch is imported
-    header = container.parse(data, max_bytes=options.max_bytes, allow_truncated=options.allow_truncated).header
-    notes = []
-    if header.lossless:
-        start = time.perf_counter()
-        image = lossless.decode(data, max_bytes=options.max_bytes)
-        if options.decoder != "vq":
-            notes.append(f"the file is lossless: the decoder {options.decoder} has no detail to add")
-    else:
-        codec = coder.get(header.model_id)
-        start = time.perf_counter()
-        image = codec.decode(data, **_asked(options), progress=terminal.progress)
-    seconds = time.perf_counter() - start
-    saved = write.to_bytes(image, write.format_of(job.target))
-    _write(job, saved.data, args.force)
-    used = len(data) if args.max_bytes is None else min(len(data), args.max_bytes)
-    sizes = _Sizes(used, len(saved.data), compressed=used)
-    return _report(args, job, header, sizes, seconds, None, (*notes, *saved.notes))
-
-
-def _upscale(args: argparse.Namespace, job: Job, coder: _Coder, terminal: Terminal) -> Enlargement:
-    from codec.image import read, write
-
-    with _open(job.source) as file, _mute():
-        picture = read.load(io.BytesIO(file.read()) if job.source == STANDARD else file)
-    codec = coder.get(args.model)
-    start = time.perf_counter()
-    image = codec.upscale(picture, **asdict(_options(args, UpscaleOptions)), progress=terminal.progress)
-    seconds = time.perf_counter() - start
-    saved = write.to_bytes(image, write.format_of(job.target))
-    _write(job, saved.data, args.force)
-    return Enlargement(
-        command="upscale",
-        input=_name(job.source, "standard input"),
-        output=_name(job.target, "standard output"),
-        width=image.width,
-        height=image.height,
-        scale=args.scale,
-        seconds=seconds,
-        notes=(*picture.notes, *saved.notes),
+def _run(args: argparse.Namespace, options: EncodeOptions | DecodeOptions | UpscaleOptions) -> int:
+    """Do the work for each file, go on after failures, and return the exit code."""
+    _check_together(args)
+    settings = Settings(
+        backend=getattr(args, "backend", "torch"),
+        options=options,
+        model=getattr(args, "model", "default"),
+        weights=args.weights,
+        device=args.device,
+        precision=args.precision,
+        threads=args.threads,
+        verify=getattr(args, "verify", False),
+        existing="replace" if args.force else "skip" if args.skip_existing else "same" if args.resume else "refuse",
     )
+    _check_backend(settings)
+    tasks = plan(args.inputs, args.output, settings.suffix, wanted(settings))
+    if not isinstance(options, EncodeOptions):
+        _check_formats(tasks)
+    _check_streams(args, tasks)
+    ledger = _ledger(args, settings, tasks)
+    done, failed_before = 0, []
+    try:
+        if ledger is not None and args.resume:
+            left = left_of(tasks, ledger, args.retry_failed)
+            tasks, done, failed_before = left.tasks, left.done, left.failed
+            if not args.quiet:
+                for sentence in _where_it_goes_on(done, failed_before, len(tasks)):
+                    say(sentence)
+        return _do(args, settings, tasks, ledger, failed_before)
+    finally:
+        if ledger is not None:
+            ledger.release()
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """Bytes of the file that was read, of the one that was written, and of the compressed one of the two."""
+def _do(
+    args: argparse.Namespace, settings: Settings, tasks: list[Task], ledger: Ledger | None, failed_before: list[str]
+) -> int:
+    failed: list[str] = list(failed_before)
+    finished = 0
+    terminal = Terminal(tasks=tasks, as_json=args.json, quiet=args.quiet, debug=args.debug)
+    try:
+        summary = run(tasks, _engine(args, settings, len(tasks), terminal), settings, terminal, ledger)
+        failed += summary.failed
+        if ledger is not None:
+            ledger.close()
+    except KeyboardInterrupt:
+        finished = terminal.done
+        if len(tasks) == 1 and ledger is None:
+            raise
+        again = "--resume" if ledger is not None else "--skip-existing"
+        raise KeyboardInterrupt(
+            f"interrupted after {finished} of {len(tasks)} files; the same command with {again} goes on"
+        ) from None
+    finally:
+        terminal.close()
+    if failed and (len(tasks) > 1 or ledger is not None):
+        some = ", ".join(failed[:10]) + (f" and {len(failed) - 10} more" if len(failed) > 10 else "")
+        say(f"codec: {len(failed)} of {len(tasks) + len(failed_before)} files failed: {some}")
+    return 1 if failed else 0
 
-    read: int
-    written: int
-    compressed: int
+
+def _where_it_goes_on(done: int, failed: Sequence[str], left: int) -> Iterator[str]:
+    yield f"codec: {done} files are done by the manifest, {left} are left"
+    if failed:
+        yield f"codec: {len(failed)} files failed before and are left alone (--retry-failed tries them again)"
 
 
-def _report(
-    args: argparse.Namespace,
-    job: Job,
-    header: container.Header,
-    sizes: _Sizes,
-    seconds: float,
-    rmse: float | None,
-    notes: tuple[str, ...],
-) -> Report:
-    bits_per_pixel = 8 * sizes.compressed / (header.width * header.height)
-    return Report(
-        command=args.command,
-        input=_name(job.source, "standard input"),
-        output=_name(job.target, "standard output"),
-        width=header.width,
-        height=header.height,
-        input_bytes=sizes.read,
-        output_bytes=sizes.written,
-        bits_per_dim=bits_per_pixel / 3,
-        bits_per_pixel=bits_per_pixel,
-        quality=container.quality_of(header.level),
-        lossless=header.lossless,
-        seconds=seconds,
-        rmse=rmse,
-        notes=notes,
-    )
+def _check_together(args: argparse.Namespace) -> None:
+    """Options that have no effect without another are refused."""
+    args.resume = args.resume or args.retry_failed
+    if args.resume and args.manifest is None:
+        raise UsageError("--resume and --retry-failed need the --manifest of the run that is to go on")
+    if args.resume and args.skip_existing:
+        raise UsageError("--resume and --skip-existing exclude each other")
+    if args.engine != "ray" and args.address is not None:
+        raise UsageError("--address has no effect without --engine ray")
+    if args.engine == "ray" and args.max_megapixels is not None:
+        raise UsageError("--max-megapixels has no effect with --engine ray, whose actors do one picture at a time")
+    if STANDARD in args.inputs and (args.manifest is not None or args.engine == "ray"):
+        raise UsageError("standard input goes neither with --manifest nor with --engine ray")
+
+
+def _check_backend(settings: Settings) -> None:
+    if settings.backend != "onnx":
+        return
+    if asked := needs_torch(settings):
+        hint = "; OMP_NUM_THREADS sets them" if asked[0] == "threads" else ""
+        raise UsageError(f"--{asked[0]} {asked[1]} is not possible with --backend onnx{hint}")
+    if not has_onnxruntime():
+        raise UsageError("--backend onnx needs onnxruntime (pip install 'ldc-codec[light]')")
+
+
+def _check_formats(tasks: Sequence[Task]) -> None:
+    from codec.image import write
+
+    for target in {Path(task.target) for task in tasks if not task.problem and not task.is_shard}:
+        try:
+            write.format_of(target)
+        except CodecError as error:
+            raise UsageError(str(error)) from error
+
+
+def _check_streams(args: argparse.Namespace, tasks: Sequence[Task]) -> None:
+    if args.json and sys.stdout is None:
+        raise OutputError("standard output is closed")
+    if tasks[0].target == STANDARD:
+        if args.json:
+            raise UsageError("--json and an output to standard output exclude each other")
+        if args.engine == "ray" or args.manifest is not None:
+            raise UsageError("standard output goes neither with --manifest nor with --engine ray")
+        if sys.stdout is None:
+            raise OutputError("standard output is closed")
+        if sys.stdout.isatty():
+            raise UsageError("a file cannot be written to the terminal; give an output with -o")
+
+
+def _ledger(args: argparse.Namespace, settings: Settings, tasks: Sequence[Task]) -> Ledger | None:
+    if args.manifest is None:
+        return None
+    from codec.batch.ledger import Ledger
+
+    return Ledger(args.manifest, settings.command, settings.as_text(), goes_on=args.resume, fresh=args.force)
+
+
+def _engine(args: argparse.Namespace, settings: Settings, count: int, terminal: Terminal) -> Engine:
+    """What does the files: this process, several of it, or a cluster."""
+    one_each = replace(settings, threads=settings.threads or 1)
+    if args.engine == "ray":
+        from codec.batch.cluster import Cluster
+
+        return Cluster(partial(Worker, one_each), args.address, args.jobs, args.device != "cpu").run
+    processes = args.jobs
+    if processes is None:
+        processes = max(1, cores() // (args.threads or 1)) if args.device == "cpu" else 1
+    processes = min(processes, count)
+    if processes <= 1:
+        worker = Worker(settings if args.jobs is None else one_each)
+        return lambda tasks: here(worker, tasks, terminal.progress)
+    from codec.batch.pool import Pool
+
+    # forked after torch was imported, a process has one thread of it only
+    preload = PRELOAD if one_each.threads == 1 and args.device == "cpu" and settings.backend != "onnx" else ()
+    allowed = megapixels(processes) if args.max_megapixels is None else args.max_megapixels
+    pool: Pool[Task, Any] = Pool(partial(Worker, one_each), processes, allowed, preload)
+    return pool.run
 
 
 def run_info(args: argparse.Namespace) -> int:
-    source = Path(args.file)
     if sys.stdout is None:
         raise OutputError("standard output is closed")
     try:
-        with _open(source) as file:
-            facts = inspect(file)
+        with files.opened(args.file) as source:
+            facts = inspect(source.file)
     except (CodecError, OSError) as error:
-        Terminal(as_json=args.json, quiet=True, debug=args.debug).failure("info", args.file, error)
+        trace = "".join(traceback.format_exception(error))
+        terminal = Terminal(as_json=args.json, quiet=True, debug=args.debug)
+        terminal.failure(Failure("info", files.shown(args.file), explain(error)), trace)
         return 1
     if args.json:
         print(json.dumps(asdict(facts)))
@@ -342,52 +240,3 @@ def run_info(args: argparse.Namespace) -> int:
         for name, value in asdict(facts).items():
             print(f"{name:15} {value}")
     return 0
-
-
-@contextlib.contextmanager
-def _open(source: Path) -> Iterator[BinaryIO]:
-    if source == STANDARD:
-        if sys.stdin is None or sys.stdin.closed:
-            raise CodecError("it is closed")
-        yield sys.stdin.buffer
-    else:
-        with open(source, "rb") as file:
-            yield file
-
-
-@contextlib.contextmanager
-def _mute() -> Iterator[None]:
-    """Keep libtiff, which has its own way of saying what comes as an exception too, off standard error."""
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:  # it is closed
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _write(job: Job, data: bytes, force: bool) -> None:
-    if job.target == STANDARD:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    else:
-        write_target(job, data, force)
-
-
-def _name(path: Path, standard: str) -> str:
-    return standard if path == STANDARD else str(path)
-
-
-def _rmse(a: np.ndarray, b: np.ndarray) -> float:
-    """Root mean square error of two uint8 pictures of shape H W C, a few rows at a time to save memory."""
-    total = sum(float(((x.astype("f4") - y) ** 2).sum()) for x, y in zip(a, b, strict=True))
-    return float((total / a.size) ** 0.5)

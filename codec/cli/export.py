@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from codec import manifest
-from codec.cli.jobs import UsageError
+from codec.batch.outcome import UsageError
 from codec.cli.report import say
 from codec.errors import CodecError
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from codec.batch.work import read_stream
 from codec.bitstream import container
 
 
@@ -30,18 +31,6 @@ class FileInfo:
     section_bytes: tuple[int, ...]
     present_bytes: int
     whole_sections: int
-
-
-def read_stream(file: BinaryIO, max_bytes: int | None = None) -> bytes:
-    """Read a compressed file, but not more of it than its header promises and one byte.
-
-    So a large file that is not one of ours costs no memory, and left-over bytes are still seen.
-    """
-    start = file.read(container.MAX_HEADER_BYTES)
-    wanted = container.read_header(start).file_bytes + 1
-    if max_bytes is not None:
-        wanted = min(wanted, max_bytes + 1)
-    return start + file.read(max(wanted - len(start), 0))
 
 
 def inspect(file: BinaryIO) -> FileInfo:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from codec import __version__
-from codec.cli.commands import SUFFIX, run_decode, run_encode, run_info, run_upscale
+from codec.batch.work import SUFFIX
+from codec.cli.commands import run_decode, run_encode, run_info, run_upscale
 from codec.cli.export import run_export
 from codec.cli.report import say
 
@@ -89,6 +90,7 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
     _add_common(parser)
     _add_model(parser)
     _add_compute(parser)
+    _add_many(parser)
     parser.set_defaults(run=run_encode)
 
 
@@ -122,6 +124,7 @@ def _add_decode(commands: argparse._SubParsersAction) -> None:
     _add_sampling(parser, "default: the seed in the file")
     _add_common(parser)
     _add_compute(parser)
+    _add_many(parser)
     parser.add_argument(
         "--backend",
         choices=("torch", "onnx"),
@@ -143,6 +146,7 @@ def _add_upscale(commands: argparse._SubParsersAction) -> None:
     _add_common(parser)
     _add_model(parser)
     _add_compute(parser)
+    _add_many(parser)
     parser.set_defaults(run=run_upscale)
 
 
@@ -222,7 +226,13 @@ def _add_paths(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "-o", "--output", metavar="OUT", help="file, folder or - (standard output); default: beside the input"
     )
-    parser.add_argument("-f", "--force", action="store_true", help="overwrite existing files")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("-f", "--force", action="store_true", help="overwrite existing files")
+    there.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave outputs that are there alone; a compressed file of another quality is an error",
+    )
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -253,6 +263,33 @@ def _add_compute(parser: argparse.ArgumentParser) -> None:
         help="of the networks that make pictures; auto: bfloat16 where it is fast, never to encode; default float32",
     )
     parser.add_argument("--threads", type=_whole(1, 1024), metavar="N", help="CPU threads; default: all")
+
+
+def _add_many(parser: argparse.ArgumentParser) -> None:
+    many = parser.add_argument_group("many files", "docs/many-pictures.md has examples.")
+    many.add_argument(
+        "--jobs",
+        type=_whole(1, 4096),
+        metavar="N",
+        help="files at one time, in processes of one thread each; with --engine ray the actors; default: the cores",
+    )
+    many.add_argument(
+        "--max-megapixels",
+        type=_number(0, 1e6, above=True),
+        metavar="X",
+        help="of pictures in work at one time; a larger one is done alone; default: what the memory holds",
+    )
+    many.add_argument(
+        "--manifest", metavar="FILE", help="a row for each file, .csv or .parquet, written as they are done"
+    )
+    many.add_argument(
+        "--resume", action="store_true", help="go on with the manifest: do what is not in it, or has changed"
+    )
+    many.add_argument("--retry-failed", action="store_true", help="go on, and try again what failed")
+    many.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: a Ray cluster; default local")
+    many.add_argument(
+        "--address", metavar="HOST", help="of a Ray cluster that runs, or auto; default: one on this machine"
+    )
 
 
 def _number(low: float, high: float, above: bool = False) -> Callable[[str], float]:

@@ -103,6 +103,22 @@ def load(image: Any) -> Picture:
     raise PictureError(f"a picture cannot be made from {type(image).__name__}")
 
 
+def pixels_of(file: BinaryIO) -> int:
+    """Pixels that an open file promises, 0 where it says nothing; `load` tells why. The file stands at its start again."""
+    file.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file) as image:
+                return image.width * image.height
+    except MemoryError:
+        raise
+    except Exception:  # Pillow's readers raise many types
+        return 0
+    finally:
+        file.seek(0)
+
+
 def has_picture_suffix(path: Path) -> bool:
     """Whether a file is named like a picture that `load` can read."""
     suffix = path.suffix.lower()

@@ -14,8 +14,8 @@ from PIL import Image
 
 import codec
 from codec import cli
+from codec.batch import outcome, plan
 from codec.bitstream import container
-from codec.cli import jobs
 from codec.errors import UnsupportedError
 from tests.support.fake_codec import FakeCodec
 from tests.support.process import ROOT, codec_process, loaded_modules
@@ -28,7 +28,8 @@ def fake(monkeypatch):
     """The command line over a codec without a network."""
     fake = FakeCodec()
     fake.loads = []
-    monkeypatch.setattr("codec.cli.commands.load_codec", lambda args, model: fake.loads.append(args) or fake)
+    monkeypatch.setattr("codec.batch.work.load_codec", lambda args, model: fake.loads.append(args) or fake)
+    monkeypatch.setattr("codec.cli.commands.cores", lambda: 1)  # in this process
     return fake
 
 
@@ -434,7 +435,8 @@ def test_a_codec_that_cannot_be_loaded_ends_the_run(photo, capfd, monkeypatch):
     def fail(args, model):
         raise UnsupportedError("there is no CUDA device")
 
-    monkeypatch.setattr("codec.cli.commands.load_codec", fail)
+    monkeypatch.setattr("codec.batch.work.load_codec", fail)
+    monkeypatch.setattr("codec.cli.commands.cores", lambda: 1)
     other = photo.with_name("other.png")
     other.write_bytes(photo.read_bytes())
     assert run("encode", photo, other) == 1
@@ -519,8 +521,8 @@ def test_a_large_foreign_file_is_not_read(tmp_path, fake, capfd):
 
 
 def test_plan_refuses_two_sources_for_one_target():
-    with pytest.raises(jobs.UsageError, match="both"):
-        jobs.plan(["x/a.png", "y/a.png"], "out", ".ldc", lambda path: True)
+    with pytest.raises(outcome.UsageError, match="both"):
+        plan.plan(["x/a.png", "y/a.png"], "out", ".ldc", lambda path: True)
 
 
 # From here on fresh processes, and the codec with its networks.

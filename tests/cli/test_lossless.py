@@ -25,7 +25,7 @@ def drawing(tmp_path):
 
 @pytest.fixture
 def no_model(monkeypatch):
-    monkeypatch.setattr("codec.cli.commands.load_codec", None)
+    monkeypatch.setattr("codec.batch.work.load_codec", None)
 
 
 def run(*args: object) -> int:
@@ -92,7 +92,7 @@ def test_a_part_of_it_is_refused(drawing, no_model, capfd):
 
 
 def test_by_default_where_it_is_smaller(drawing, shipped, monkeypatch, capfd):
-    monkeypatch.setattr("codec.cli.commands.load_codec", lambda args, model: shipped)
+    monkeypatch.setattr("codec.batch.work.load_codec", lambda args, model: shipped)
     for options, lossless in (([], True), (["--no-lossless"], False), (["--target-bytes", "9000"], True)):
         assert run("encode", drawing, "-f", "--json", "--verify", *options) == 0
         report = json.loads(capfd.readouterr().out)
@@ -104,3 +104,12 @@ def test_by_default_where_it_is_smaller(drawing, shipped, monkeypatch, capfd):
 def test_torch_is_not_loaded(drawing):
     assert loaded_modules("encode", drawing, "--lossless") <= {"PIL", "numpy"}
     assert loaded_modules("decode", drawing.with_suffix(".ldc"), "-f") <= {"PIL", "numpy"}
+
+
+def test_a_lossless_output_that_is_there_is_of_other_settings_where_loss_is_asked_for(drawing, no_model, capfd):
+    assert run("encode", drawing, "--lossless", "--quiet") == 0
+    assert run("encode", drawing, "--lossless", "--skip-existing") == 0 and "skipped" in capfd.readouterr().err
+    assert run("encode", drawing, "--skip-existing") == 0  # may have been the smaller one
+    capfd.readouterr()
+    assert run("encode", drawing, "--no-lossless", "--skip-existing") == 1
+    assert "was made with other settings" in capfd.readouterr().err

@@ -1,6 +1,5 @@
 """What `python -m codec export` writes, read again with nothing but numpy, json and onnxruntime."""
 
-import argparse
 import hashlib
 import json
 from dataclasses import replace
@@ -13,13 +12,14 @@ import torch
 
 import codec
 from codec import light, manifest, zoo
+from codec.batch.work import Settings, load_codec
 from codec.cli import main
-from codec.cli.commands import load_codec
 from codec.coding.stored import read_stored
 from codec.errors import CodecError, UnsupportedError
 from codec.export import check
 from codec.export import model as exporter
 from codec.export.graphs import synthesis
+from codec.options import DecodeOptions
 from codec.restoration import restore
 from tests.support.folder import ID, weights_folder
 
@@ -142,9 +142,7 @@ def test_unknown_models_are_wrong_usage(tmp_path, capsys):
 
 def test_a_graph_beside_the_weights_is_used(exported, weights, tmp_path):
     """Without a graph torch decodes; `export` makes the graph."""
-    asked = argparse.Namespace(
-        backend=None, decoder="vq", device="cpu", precision="float32", threads=None, weights=str(weights)
-    )
+    asked = Settings(options=DecodeOptions(), backend=None, weights=str(weights))
     assert not isinstance(load_codec(asked, ID), light.LightCodec)
     with pytest.raises(UnsupportedError, match="model 1000 has no graph"):
         light.load(ID, weights)

@@ -1,9 +1,9 @@
 """The decoder without torch beside the one with it."""
 
-import argparse
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,16 @@ from PIL import Image
 
 import codec
 from codec import light, manifest
+from codec.batch.work import Settings, load_codec
 from codec.cli import main
-from codec.cli.commands import load_codec
 from codec.coding import tiles
 from codec.errors import CodecError, CorruptError, UnsupportedError
+from codec.options import DecodeOptions
 from tests.support.codes import decoded_codes, digest
 from tests.support.folder import ID, weights_folder
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-PLAIN = {"decoder": "vq", "device": "cpu", "precision": "float32", "threads": None, "weights": None, "backend": None}
+PLAIN = Settings(options=DecodeOptions(), backend=None)
 
 #: decodes files with everything forbidden that is not needed, and prints the digests of their codes
 PROGRAM = """
@@ -98,16 +99,17 @@ def test_progress_is_told(one):
 def test_who_decodes():
     """onnxruntime by itself for what it can do, torch for the rest."""
     for asked in ({}, {"backend": "onnx"}):
-        assert isinstance(load_codec(argparse.Namespace(**{**PLAIN, **asked}), 5), light.LightCodec)
-    for asked in ({"backend": "torch"}, {"decoder": "ldm"}, {"threads": 1}, {"precision": "auto"}):
-        assert not isinstance(load_codec(argparse.Namespace(**{**PLAIN, **asked}), 5), light.LightCodec)
+        assert isinstance(load_codec(replace(PLAIN, **asked), 5), light.LightCodec)
+    semantic = {"options": DecodeOptions(decoder="ldm")}
+    for asked in ({"backend": "torch"}, semantic, {"threads": 1}, {"precision": "auto"}):
+        assert not isinstance(load_codec(replace(PLAIN, **asked), 5), light.LightCodec)
 
 
 def test_a_missing_torch_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert isinstance(load_codec(argparse.Namespace(**PLAIN), 5), light.LightCodec)
+    assert isinstance(load_codec(PLAIN, 5), light.LightCodec)
     with pytest.raises(CodecError, match="torch is not installed"):
-        load_codec(argparse.Namespace(**{**PLAIN, "decoder": "ldm"}), 5)
+        load_codec(replace(PLAIN, options=DecodeOptions(decoder="ldm")), 5)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,152 @@
+"""What came of a file, as records that can be printed, kept in a manifest and sent between processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from codec.errors import CodecError
+
+
+class UsageError(CodecError):
+    """What was asked for does not go together."""
+
+
+class StartError(CodecError):
+    """The codec cannot be loaded, or its processes die at once: no file of the run can be done."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done with one picture. The rates count the whole compressed file, header included.
+
+    quality: 0..100, 100 for a lossless file. lossless: the compressed file holds every pixel as it is.
+    width, height: pixels. bits_per_dim: 8 * bytes / (width * height * 3), bits_per_pixel: three times that.
+    rmse: over 8-bit RGB, if it was measured.
+    """
+
+    command: str
+    input: str
+    output: str
+    width: int
+    height: int
+    input_bytes: int
+    output_bytes: int
+    bits_per_dim: float
+    bits_per_pixel: float
+    quality: float
+    lossless: bool
+    seconds: float
+    rmse: float | None
+    notes: tuple[str, ...]
+
+    def line(self) -> str:
+        """The one-line summary."""
+        parts = [
+            f"{self.input} -> {self.output}: {self.width}x{self.height}",
+            f"{self.input_bytes} -> {self.output_bytes} bytes",
+            f"{self.bits_per_dim:.4f} bits/dim ({self.bits_per_pixel:.3f} bpp)",
+            "lossless" if self.lossless else f"quality {self.quality:.2f}",
+        ]
+        if self.rmse is not None:
+            parts.append(f"RMSE {self.rmse:.3f}")
+        return ", ".join([*parts, f"{self.seconds:.2f} s"])
+
+
+@dataclass(frozen=True)
+class Enlargement:
+    """What `upscale` did with one picture. width, height: pixels of the result; scale: times as wide and high as the input."""
+
+    command: str
+    input: str
+    output: str
+    width: int
+    height: int
+    scale: int
+    output_bytes: int
+    seconds: float
+    notes: tuple[str, ...]
+
+    def line(self) -> str:
+        """The one-line summary."""
+        return f"{self.input} -> {self.output}: {self.width}x{self.height} ({self.scale} times), {self.seconds:.2f} s"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What became of a shard: how many pictures are in the new one, how many failed, and the bytes of both."""
+
+    command: str
+    input: str
+    output: str
+    pictures: int
+    failed: int
+    input_bytes: int
+    output_bytes: int
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        """The one-line summary."""
+        pictures = f"{self.pictures} pictures" + (f" ({self.failed} failed)" if self.failed else "")
+        sizes = f"{self.input_bytes} -> {self.output_bytes} bytes"
+        return f"{self.input} -> {self.output}: {pictures}, {sizes}, {self.seconds:.2f} s"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file whose output was there already."""
+
+    command: str
+    input: str
+    output: str
+    skipped: str  # why
+
+    def line(self) -> str:
+        """The one-line summary."""
+        return f"{self.input}: skipped, {self.skipped}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why nothing came of one file."""
+
+    command: str
+    input: str
+    error: str
+
+
+Outcome = Report | Enlargement | Packed | Skipped | Failure
+
+
+@dataclass(frozen=True)
+class Done:
+    """An outcome, and what is kept of the source with it.
+
+    size: bytes of the source, None where it is not known. stamp: its ETag or modification time, "" where there is none.
+    trace: the traceback of a failure.
+    """
+
+    outcome: Outcome
+    size: int | None = None
+    stamp: str = ""
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """A picture that was not done: it needs more megapixels than were granted to it."""
+
+    megapixels: float
+
+
+def explain(error: BaseException) -> str:
+    """One sentence, on one line, for any exception."""
+    text = " ".join(str(error).split())
+    if isinstance(error, CodecError):
+        return text
+    # torch has its own errors for this, of type RuntimeError, to be told without importing torch.
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "there is not enough memory for this picture"
+    if isinstance(error, OSError):
+        return error.strerror or text or "input or output failed"
+    return f"internal error, please report it: {type(error).__name__}: {text} (--debug shows more)"

@@ -1,0 +1,166 @@
+"""The manifest: a row a file, that outlives a kill, and from which a run goes on."""
+
+import csv
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from codec import cli
+from tests.support.fake_cli import BLUE
+from tests.support.fake_codec import FakeCodec
+from tests.support.many import draw, made, names, start
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch):
+    """The command line over a codec without a network, in this process."""
+    fake = FakeCodec()
+    monkeypatch.setattr("codec.batch.work.load_codec", lambda settings, model: fake)
+    monkeypatch.setattr("codec.cli.commands.cores", lambda: 1)
+    return fake
+
+
+def run(*args: object) -> int:
+    return cli.main([str(arg) for arg in args])
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def by_name(path: Path) -> dict[str, dict[str, str]]:
+    found = {Path(row["source"]).name: row for row in rows(path)}
+    assert len(found) == len(rows(path))
+    return found
+
+
+def test_a_row_says_what_became_of_a_file(tmp_path, capfd):
+    folder = draw(tmp_path / "in", 3)
+    (folder / "0001.png").write_bytes(b"no picture")
+    manifest = tmp_path / "m.csv"
+    assert run("encode", folder, "-o", tmp_path / "out", "--manifest", manifest, "--verify", "-q", 30) == 1
+    found = by_name(manifest)
+    good, bad = found["0000.png"], found["0001.png"]
+    data = (tmp_path / "out" / "0000.ldc").read_bytes()
+    stat = (folder / "0000.png").stat()
+    assert (good["source"], good["output"]) == (str(folder / "0000.png"), str(tmp_path / "out" / "0000.ldc"))
+    assert (int(good["size"]), float(good["stamp"])) == (stat.st_size, pytest.approx(stat.st_mtime, abs=1e-5))
+    assert (int(good["output_bytes"]), good["width"], good["height"]) == (len(data), "12", "12")
+    assert float(good["bits_per_dim"]) == pytest.approx(len(data) * 8 / 12 / 12 / 3)
+    assert float(good["quality"]) == 30 and float(good["rmse"]) > 0 and '"quality": 30.0' in good["options"]
+    assert (good["status"], bad["status"], good["error"]) == ("done", "failed", "")
+    assert "not a picture" in bad["error"] and bad["output"] == ""
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_run_goes_on_where_it_was(suffix, tmp_path, fake, capfd):
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow.parquet", reason="the extra remote is not installed", exc_type=ImportError)
+    folder = draw(tmp_path / "in", 4)
+    (folder / "0001.png").write_bytes(b"no picture")
+    manifest = tmp_path / f"m.{suffix}"
+    command = ["encode", folder, "-o", tmp_path / "out", "--manifest", manifest]
+    assert run(*command) == 1 and len(fake.calls) == 3
+    assert run(*command) == 2 and "--resume goes on with it" in capfd.readouterr().err
+    assert run(*command, "--resume") == 1 and len(fake.calls) == 3
+    said = capfd.readouterr().err
+    assert "codec: 3 files are done by the manifest, 0 are left" in said
+    assert "1 files failed before and are left alone (--retry-failed tries them again)" in said
+    Image.new("RGB", (9, 9)).save(folder / "0002.png")  # a file that changed is done again, and its output replaced
+    draw(tmp_path / "other", 5)
+    os.replace(tmp_path / "other" / "0004.png", folder / "0004.png")
+    assert run(*command, "--resume") == 1 and len(fake.calls) == 5
+    Image.new("RGB", (7, 7)).save(folder / "0001.png")
+    assert run(*command, "--retry-failed") == 0 and len(fake.calls) == 6
+    assert run(*command, "--resume") == 0 and len(fake.calls) == 6
+    assert run(*command, "--resume", "-q", 10, "-f") == 0 and len(fake.calls) == 11  # other settings
+    assert sorted(path.name for path in tmp_path.iterdir() if "m." in path.name) == [f"m.{suffix}"]
+    if suffix == "parquet":
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(manifest)
+        assert str(table.schema.field("bits_per_dim").type) == "double" and table["status"].to_pylist() == ["done"] * 5
+    else:
+        assert len(by_name(manifest)) == 5
+
+
+def test_a_row_that_was_cut_off_is_done_again(tmp_path, fake, capfd):
+    folder = draw(tmp_path / "in", 3)
+    manifest = tmp_path / "m.csv"
+    command = ["encode", folder, "-o", tmp_path / "out", "--manifest", manifest]
+    assert run(*command) == 0
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole[:-40])
+    assert run(*command, "--resume") == 0 and len(fake.calls) == 4  # the output that is there is the same
+    assert len(by_name(manifest)) == 3
+    manifest.write_bytes(whole[:-40])
+    (tmp_path / "out" / "0002.ldc").write_bytes(b"mine")
+    assert run(*command, "--resume") == 1
+    assert "exists and is another (-f overwrites it)" in capfd.readouterr().err
+    assert (tmp_path / "out" / "0002.ldc").read_bytes() == b"mine"
+
+
+def test_killed_at_random_moments_a_run_is_complete_in_the_end(tmp_path):
+    count = 18
+    folder = draw(tmp_path / "in", count, dict.fromkeys(range(count), BLUE))
+    manifest, out = tmp_path / "m.csv", tmp_path / "out"
+    moment = random.Random(3)
+    for turn in range(40):
+        again = ["--resume"] * (turn > 0)
+        process = start("encode", folder, "-o", out, "--manifest", manifest, "--jobs", 2, *again, FAKE_SECONDS=".01")
+        end = time.monotonic() + 60
+        wanted = len(made(out)) + moment.randrange(2, 6) if out.exists() else 2
+        while process.poll() is None and (not out.exists() or len(made(out)) < wanted) and time.monotonic() < end:
+            time.sleep(0.005)
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert turn >= 3 and process.returncode == 0, process.communicate()[1]
+    assert [name for name in made(out) if not name.endswith(".part")] == names(count)
+    assert len(by_name(manifest)) == count and {row["status"] for row in rows(manifest)} == {"done"}
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--resume"], "--manifest"),
+        (["--retry-failed"], "--manifest"),
+        (["--manifest", "m.xls"], "has to be a .csv or a .parquet"),
+        (["--manifest", "s3://bucket/m.csv"], "has to be a .csv or a .parquet on this machine"),
+        (["--address", "auto"], "no effect without --engine ray"),
+        (["--engine", "ray", "--max-megapixels", "9"], "no effect with --engine ray"),
+        (["--manifest", "m.csv", "--resume", "--skip-existing"], "exclude each other"),
+    ],
+)
+def test_options_that_do_not_go_together(arguments, said, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(draw(tmp_path / "in", 1))
+    assert run("encode", "0000.png", *arguments) == 2
+    assert said in capfd.readouterr().err and made(tmp_path / "in").keys() == {"0000.png"}
+
+
+def test_one_run_at_a_time_writes_a_manifest(tmp_path, capfd):
+    folder = draw(tmp_path / "in", 2, dict.fromkeys(range(2), BLUE))
+    manifest = tmp_path / "m.csv"
+    process = start("encode", folder, "-o", tmp_path / "out", "--manifest", manifest, FAKE_SECONDS="60")
+    while not manifest.exists() or not manifest.stat().st_size:
+        time.sleep(0.01)
+    assert run("encode", folder, "-o", tmp_path / "out", "--manifest", manifest, "--resume") == 2
+    assert "another run writes the manifest" in capfd.readouterr().err
+    process.kill()
+    process.communicate()
+    assert run("encode", folder, "-o", tmp_path / "out", "--manifest", manifest, "--resume") == 0
+
+
+def test_another_table_is_not_taken_for_a_manifest(tmp_path, capfd):
+    folder = draw(tmp_path / "in", 1)
+    (tmp_path / "m.csv").write_text("a,b\n1,2\n")
+    assert run("encode", folder, "--manifest", tmp_path / "m.csv", "--resume") == 2
+    assert "is not a manifest" in capfd.readouterr().err
+    assert (tmp_path / "m.csv").read_text() == "a,b\n1,2\n"

@@ -1,0 +1,48 @@
+"""The command line over a codec without a network, also in worker processes: `python tests/support/fake_cli.py encode ...`
+
+What a picture does to the process that encodes it depends on its colour at the top left: RED kills it, as the system
+does when memory runs out; GREEN kills it the first time only; BLUE takes FAKE_SECONDS of the environment.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+import codec.cli.commands
+from codec.batch import work
+from codec.cli import main
+from tests.support.fake_codec import FakeCodec
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+class Mortal(FakeCodec):
+    """A codec that dies of some pictures."""
+
+    model_id = 5  # the default of the package: what is there is compared with it
+
+    def encode(self, image, *, progress=None, **options):
+        colour = tuple(image.rgb[0, 0])
+        mark = Path(os.environ.get("FAKE_MARK", os.devnull))
+        if colour == RED or (colour == GREEN and not mark.exists()):
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if colour == BLUE:
+            end = time.monotonic() + float(os.environ["FAKE_SECONDS"])
+            while time.monotonic() < end:
+                time.sleep(0.01)
+                if progress is not None:
+                    progress(0.5)
+        return super().encode(image, progress=progress, **options)
+
+
+# here, so that worker processes, which import this file, have them too
+codec.cli.commands.PRELOAD = ()
+work.load_codec = lambda settings, model: Mortal()
+
+if __name__ == "__main__":
+    sys.exit(main())
