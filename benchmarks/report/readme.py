@@ -123,16 +123,19 @@ def decoders(results: Path) -> pd.DataFrame | None:
     )  # fmt: skip
 
 
-def before(results: Path) -> pd.DataFrame:
-    """The semantic stage and the one before it, on the same files of held-out photographs."""
-    now, old = (pd.read_csv(results / "held-out" / f"decoders{name}.csv") for name in ("", "_before"))
-    both = now.merge(old, on=["decoder", "setting"], suffixes=("", "_before")).sort_values(["bits_per_dim", "decoder"])
-    metrics = {"rmse": 2, "lpips": 3, "dists": 3, "fid": 0, "kid": 4}
-    return pd.DataFrame(
-        {"bits/dim": f"{r.bits_per_dim:.3f}", "decoder": r.decoder,
-         **{LIST_NAMES.get(m, m): f"{getattr(r, m + '_before'):.{n}f} -> {getattr(r, m):.{n}f}" for m, n in metrics.items()}}
-        for r in both[both.decoder != "vq"].itertuples()
-    )  # fmt: skip
+def qualities(results: Path) -> pd.DataFrame | None:
+    """LPIPS and DISTS of every decoder over the whole range of qualities, on held-out photographs."""
+    if of_these_weights(results / "held-out" / "decoder_rows.csv") is None:
+        return None
+    table = pd.read_csv(results / "held-out" / "decoders.csv")
+    rows = []
+    for quality, own in table.sort_values("setting").groupby("setting"):
+        at = own.set_index("decoder")
+        row = {"quality": f"{quality:g}", "bits/dim": f"{at.bits_per_dim.iloc[0]:.3f}"}
+        for name, values in (("LPIPS", at.lpips), ("DISTS", at.dists)):
+            row |= {f"{name} {d}": f"{values[d]:.3f}" for d in ("vq", "perceptual", "gan", "ldm")}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def quantisers(results: Path) -> pd.DataFrame:
@@ -253,7 +256,7 @@ TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "kodak": kodak,
     "rivals": rival_codecs,
     "decoders": decoders,
-    "before": before,
+    "qualities": qualities,
     "quantisers": quantisers,
     "speed": speed,
     "cold": cold,
