@@ -1,0 +1,69 @@
+/**
+ * What the page's JavaScript makes of files, for the tests: node decode.mjs MODEL < lines of JSON > lines of JSON.
+ *
+ * {"path", "cut", "scalar"} -> {"codes", "alpha"}: digests as in tests/support/codes.py; or {"kind", "message"} of a refusal.
+ * {"parse": base64, "truncated"} -> {"sections": [sizes or null], "alpha": size}, or a refusal.
+ */
+
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+
+const page = new URL("../../codec/view/page/ldc/", import.meta.url);
+const { unpackAlpha } = await import(new URL("alpha.js", page));
+const { parse } = await import(new URL("container.js", page));
+const { LdcError } = await import(new URL("errors.js", page));
+const { ExactModel } = await import(new URL("model.js", page));
+const { readSafetensors } = await import(new URL("safetensors.js", page));
+
+const bytes = (path) => new Uint8Array(readFileSync(path));
+const { metadata, arrays } = readSafetensors(bytes(process.argv[2]).buffer, (name) => name.startsWith("integer."));
+const integers = new Map([...arrays].map(([name, array]) => [name.slice("integer.".length), array]));
+const models = new Map();
+
+function model(scalar) {
+  if (!models.has(scalar)) {
+    const facts = { id: 5, tableHash: Number(process.argv[3]), config: JSON.parse(metadata.config), trellis: metadata.trellis };
+    models.set(scalar, new ExactModel(facts, integers, { scalar }));
+  }
+  return models.get(scalar);
+}
+
+/** Latents -> the digest of tokens and v_hat, channels first. */
+function digest(latents, groups) {
+  const { h, w, tokens } = latents;
+  const channels = groups.at(-1).stop;
+  const planes = new Int32Array(channels * h * w);
+  groups.forEach(({ start, stop }, k) => {
+    const n = stop - start;
+    for (let p = 0; p < h * w; p++) for (let i = 0; i < n; i++) planes[(start + i) * h * w + p] = latents.groups[k][p * n + i];
+  });
+  const hash = createHash("sha256");
+  hash.update(`(${h / 2}, ${w / 2})`).update(new Uint8Array(tokens.buffer));
+  return hash.update(`(${channels}, ${h}, ${w})`).update(new Uint8Array(planes.buffer)).digest("hex");
+}
+
+async function answer(task) {
+  if (task.parse !== undefined) {
+    const stream = parse(new Uint8Array(Buffer.from(task.parse, "base64")), { truncated: task.truncated });
+    return { sections: stream.sections.map((s) => s && s.length), alpha: stream.alpha.length };
+  }
+  const data = bytes(task.path);
+  const stream = parse(task.cut === undefined ? data : data.subarray(0, task.cut), { truncated: task.cut !== undefined });
+  const exact = model(Boolean(task.scalar));
+  const { header, alpha } = stream;
+  const pixels = alpha.length ? await unpackAlpha(alpha, header.width, header.height) : null;
+  const codes = digest(exact.decode(stream), exact.config.groups);
+  return { codes, alpha: pixels && createHash("sha256").update(pixels).digest("hex") };
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  let said;
+  try {
+    said = await answer(JSON.parse(line));
+  } catch (error) {
+    if (!(error instanceof LdcError)) throw error;
+    said = { kind: error.kind, message: error.message };
+  }
+  console.log(JSON.stringify(said));
+}
