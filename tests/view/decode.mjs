@@ -1,5 +1,5 @@
 /**
- * What the page's JavaScript makes of files, for the tests: node decode.mjs MODEL < lines of JSON > lines of JSON.
+ * What the page's JavaScript makes of files, for the tests: node decode.mjs EXPORT < lines of JSON > lines of JSON.
  *
  * {"path", "cut", "scalar"} -> {"codes", "alpha"}: digests as in tests/support/codes.py; or {"kind", "message"} of a refusal.
  * {"parse": base64, "truncated"} -> {"sections": [sizes or null], "alpha": size}, or a refusal.
@@ -14,17 +14,15 @@ const { unpackAlpha } = await import(new URL("alpha.js", page));
 const { parse } = await import(new URL("container.js", page));
 const { LdcError } = await import(new URL("errors.js", page));
 const { ExactModel } = await import(new URL("model.js", page));
-const { readSafetensors } = await import(new URL("safetensors.js", page));
 
 const bytes = (path) => new Uint8Array(readFileSync(path));
-const { metadata, arrays } = readSafetensors(bytes(process.argv[2]).buffer, (name) => name.startsWith("integer."));
-const integers = new Map([...arrays].map(([name, array]) => [name.slice("integer.".length), array]));
+const manifest = JSON.parse(readFileSync(`${process.argv[2]}/manifest.json`, "utf8"));
+const integers = bytes(`${process.argv[2]}/${manifest.arrays.file}`).buffer;
 const models = new Map();
 
 function model(scalar) {
   if (!models.has(scalar)) {
-    const facts = { id: 5, tableHash: Number(process.argv[3]), config: JSON.parse(metadata.config), trellis: metadata.trellis };
-    models.set(scalar, new ExactModel(facts, integers, { scalar }));
+    models.set(scalar, new ExactModel(manifest, integers, { scalar }));
   }
   return models.get(scalar);
 }

@@ -15,7 +15,9 @@ from PIL import Image, ImageOps
 
 from codec import manifest
 from codec.bitstream.container import parse, read_header
+from codec.coding.stored import read_stored
 from codec.errors import CodecError
+from codec.export.write import write_folder
 from codec.image.alpha import unpack_alpha
 from tests.support import damage
 from tests.support.codes import decoded_codes, digest
@@ -29,11 +31,12 @@ pytestmark = pytest.mark.skipif(NODE is None, reason="no Node on the PATH")
 
 
 @pytest.fixture(scope="module")
-def ask(shipped) -> Ask:
+def ask(shipped, tmp_path_factory) -> Ask:
     """Tasks of decode.mjs -> its answers."""
-    program = Path(__file__).with_name("decode.mjs")
-    weights = manifest.read().models[shipped.model_id]
-    command = [str(NODE), str(program), str(weights), str(shipped.model.table_hash)]
+    program, folder = Path(__file__).with_name("decode.mjs"), tmp_path_factory.mktemp("export")
+    stored = read_stored(manifest.read().models[shipped.model_id])
+    write_folder(folder, shipped.model_id, stored, {}, lambda line: None)
+    command = [str(NODE), str(program), str(folder)]
 
     def run(tasks: Iterable[dict]) -> list[dict]:
         lines = "".join(json.dumps(task) + "\n" for task in tasks)

@@ -2,11 +2,12 @@
 
 import { corrupt, unsupported } from "./errors.js";
 import { Kernels } from "./kernels.js";
+import { checkManifest, readIntegers } from "./manifest.js";
 import { Latents, Prior } from "./prior.js";
 import { RangeDecoder } from "./range_decoder.js";
 import { decodePass, decodeTokens } from "./sections.js";
 import { LatentTables, TokenTables } from "./tables.js";
-import { trellis } from "./trellis.js";
+import { readTrellis } from "./trellis.js";
 
 const SIDE = 32; // pixels that a token stands for
 
@@ -16,18 +17,17 @@ export function latentSize(height, width) {
 }
 
 export class ExactModel {
-  /**
-   * @param {{id: number, tableHash: number, config: object, trellis: string}} facts
-   * @param {Map} arrays integer arrays by name, without a prefix
-   */
-  constructor(facts, arrays, { scalar = false } = {}) {
-    this.id = facts.id;
-    this.tableHash = facts.tableHash;
-    this.config = facts.config;
-    this.trellis = trellis(facts.trellis);
+  /** manifest and integers: of an export; scalar: without WebAssembly's vectors. */
+  constructor(manifest, integers, { scalar = false } = {}) {
+    checkManifest(manifest);
+    const arrays = readIntegers(manifest, integers);
+    this.id = manifest.model_id;
+    this.tableHash = manifest.table_hash;
+    this.config = manifest.config;
+    this.trellis = readTrellis(manifest.trellis);
     this.latent = new LatentTables(arrays);
     this.token = new TokenTables(arrays);
-    this.prior = new Prior(facts.config, arrays, new Kernels(scalar));
+    this.prior = new Prior(this.config, arrays, new Kernels(scalar));
   }
 
   /** Refuses files of other models. */

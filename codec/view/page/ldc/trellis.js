@@ -2,26 +2,9 @@
 
 const STEPS = 256; // latents in a walk
 
-function odd(bits) {
-  let n = 0;
-  for (; bits; bits &= bits - 1) n ^= 1;
-  return n;
-}
-
-const POLYNOMIALS = { tcq4: [0o5, 0o2], tcq8: [0o13, 0o4], tcq32: [0o61, 0o12], tcq128: [0o237, 0o124] };
-
-/** name -> next (2 * state + parity -> state) and kind (state -> 0 or 1). */
-export function trellis(name) {
-  if (!(name in POLYNOMIALS)) throw new Error(`there is no trellis ${name}`);
-  const [h0, h1] = POLYNOMIALS[name];
-  const states = 2 ** Math.floor(Math.log2(h0));
-  const next = new Uint8Array(2 * states);
-  const kind = new Uint8Array(states);
-  for (let s = 0; s < states; s++) {
-    kind[s] = odd(s & (h1 >> 1));
-    for (const p of [0, 1]) next[2 * s + p] = (2 * s + (p ^ odd(s & (h0 >> 1)))) % states;
-  }
-  return { next, kind };
+/** The manifest's lists -> next (2 * state + parity -> state) and kind (state -> 0 or 1). */
+export function readTrellis({ next, kind }) {
+  return { next: Uint8Array.from(next.flat()), kind: Uint8Array.from(kind) };
 }
 
 /**
