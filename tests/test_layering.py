@@ -19,13 +19,14 @@ ROOT = PACKAGE.parent
 ALLOWED = {
     "root": {"api", "manifest", "bitstream.container", "errors"},
     "__main__": {"cli"},
-    "cli": {"root", "batch", "export", "manifest", "options", "image", "bitstream", "errors"},
+    "cli": {"root", "batch", "export", "view", "manifest", "options", "image", "bitstream", "errors"},
     "batch": {"api", "light", "manifest", "options", "image", "bitstream.container", "errors"},
     "options": {"errors"},
     "pillow_plugin": {"root", "bitstream"},
     "api": {"manifest", "options", "opened", "restoration", "coding", "image", "zoo", "models", "bitstream", "errors"},
     "light": {"manifest", "options", "opened", "coding", "image", "bitstream", "errors"},
     "opened": {"coding", "image", "bitstream", "errors"},
+    "view": {"errors"},
     "export": {"manifest", "zoo", "coding", "models", "bitstream", "errors"},
     "image": {"bitstream.container", "errors"},
     "zoo": {"manifest", "coding", "models", "bitstream", "errors"},
@@ -54,7 +55,7 @@ ALLOWED = {
 
 #: Layers, and modules of layers, that work without torch, at least until something is really coded.
 LIGHT = {
-    "root", "options", "__main__", "cli", "batch", "light", "opened", "pillow_plugin", "image", "manifest", "bitstream", "errors",
+    "root", "options", "__main__", "cli", "batch", "light", "opened", "pillow_plugin", "view", "image", "manifest", "bitstream", "errors",
     *(f"coding.{name}" for name in ("compiled", "kernels", "latents", "padding", "stored", "tiles", "trellis")),
     *(f"models.{name}" for name in ("config", "exact", "integer_prior", "passes")),
 }  # fmt: skip

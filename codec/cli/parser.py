@@ -12,6 +12,7 @@ from codec.batch.work import SUFFIX
 from codec.cli.commands import run_decode, run_encode, run_info, run_upscale
 from codec.cli.export import run_export
 from codec.cli.report import say
+from codec.cli.view import run_view
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,6 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_upscale(commands)
     _add_info(commands)
     _add_export(commands)
+    _add_view(commands)
     return parser
 
 
@@ -219,6 +221,28 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(run=run_export)
+
+
+def _add_view(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "view",
+        help=f"{SUFFIX} files in the browser, decoded there",
+        allow_abbrev=False,
+        description="Open a page in the browser that decodes the files itself; only this machine can reach it. "
+        "Ctrl-C ends it.",
+    )
+    parser.add_argument("inputs", nargs="*", metavar="FILE", help=f"{SUFFIX} file; others can be dropped on the page")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--build", action="store_true", help="once, before all else: get what the page needs from npm, and the model"
+    )
+    what.add_argument(
+        "--export", metavar="DIR", help="write the page, with the files, for any web server, in place of opening it"
+    )
+    what.add_argument("--no-open", action="store_true", help="print the address and leave the browser alone")
+    parser.add_argument("-f", "--force", action="store_true", help="export into a folder that is not empty")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.set_defaults(run=run_view)
 
 
 def _add_paths(parser: argparse.ArgumentParser, what: str) -> None:

@@ -149,9 +149,10 @@ export class Latents {
     this.seen = []; // the same, squashed
   }
 
-  /** The same state, to go on from in another way. */
-  fork() {
-    return Object.assign(Object.create(Latents.prototype), this, { groups: [...this.groups], seen: [...this.seen] });
+  /** The state after so many groups, to go on from in another way. */
+  first(count) {
+    const start = Object.create(Latents.prototype);
+    return Object.assign(start, this, { groups: this.groups.slice(0, count), seen: this.seen.slice(0, count) });
   }
 
   get done() {

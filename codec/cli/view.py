@@ -1,0 +1,61 @@
+"""`view`: pictures in the browser, decoded there."""
+
+from __future__ import annotations
+
+import argparse
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from codec.bitstream import container
+from codec.cli.jobs import UsageError
+from codec.cli.report import explain, say
+from codec.errors import CodecError
+from codec.view import assets
+from codec.view.server import Server
+
+
+def run_view(args: argparse.Namespace) -> int:
+    if args.force and not args.export:
+        raise UsageError("-f has no effect without --export")
+    if args.build:
+        if args.inputs:
+            raise UsageError("--build takes no files")
+        assets.build(_export_model, say)
+        return 0
+    assets.require()
+    pictures = _pictures(args.inputs)
+    query = urlencode([("src", quote(path)) for path in pictures])
+    if args.export:
+        assets.export_page(Path(args.export), pictures, args.force)
+        say(f"{args.export}: a page for any web server; open {assets.INDEX}{'?' + query if query else ''} there")
+        return 0
+    with Server({**assets.files(), **pictures}) as server:
+        address = f"{server.address}{assets.INDEX}{'?' + query if query else ''}"
+        print(address, flush=True)
+        if not args.no_open:
+            webbrowser.open(address)
+        server.serve_forever()
+    return 0
+
+
+def _pictures(inputs: Sequence[str]) -> dict[str, Path]:
+    """Addresses below the page -> files. Raises CodecError for a file that is none of ours."""
+    found = {}
+    for number, name in enumerate(inputs, 1):
+        path = Path(name)
+        try:
+            with open(path, "rb") as file:
+                container.read_header(file)
+        except (CodecError, OSError) as error:
+            raise CodecError(f"{name}: {explain(error)}") from error
+        found[f"files/{number}/{path.name}"] = path
+    return found
+
+
+def _export_model(folder: Path) -> None:
+    from codec.cli.export import run_export
+
+    wanted = argparse.Namespace(output=str(folder), model="default", weights=None, force=False, quiet=True)
+    run_export(wanted)
