@@ -22,7 +22,7 @@ def run_view(args: argparse.Namespace) -> int:
     if args.build:
         if args.inputs:
             raise UsageError("--build takes no files")
-        assets.build(_export_model, say)
+        assets.build(export_model, say)
         return 0
     assets.require()
     pictures = _pictures(args.inputs)
@@ -54,7 +54,8 @@ def _pictures(inputs: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _export_model(folder: Path) -> None:
+def export_model(folder: Path) -> None:
+    """Writes the default model as the page takes it."""
     from codec.cli.export import run_export
 
     wanted = argparse.Namespace(output=str(folder), model="default", weights=None, force=False, quiet=True)

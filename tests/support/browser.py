@@ -51,6 +51,7 @@ class Tab:
     def open(self, url: str) -> None:
         self.errors.clear(), self.requests.clear()
         self.send("Page.navigate", url=url)
+        self.wait(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
 
     def evaluate(self, expression: str) -> Any:
         """Value of a JavaScript expression; a promise is waited for."""

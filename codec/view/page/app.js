@@ -197,7 +197,11 @@ function split(percent) {
 }
 
 function placeDivider() {
-  $("divider").style.left = `${view.x + (view.width * view.scale * $("split").value) / 100}px`;
+  const { style } = $("divider");
+  style.left = `${view.x + (view.width * view.scale * $("split").value) / 100}px`;
+  const top = Math.max(view.y, 0);
+  style.top = `${top}px`;
+  style.height = `${Math.min(view.y + view.height * view.scale, $("stage").clientHeight) - top}px`;
 }
 
 // saving

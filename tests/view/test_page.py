@@ -1,0 +1,274 @@
+"""Headless Chromium decodes files in the page: codes bit for bit, pixels within one grey level, damage in one sentence."""
+
+import base64
+import contextlib
+import io
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from codec.bitstream.container import Header, level_of, pack, parse, read_header
+from codec.cli.view import export_model
+from codec.errors import CodecError
+from codec.view import assets, server
+from codec.view.server import Server
+from tests.support import damage
+from tests.support.browser import PROGRAM, Tab, browser
+from tests.support.codes import decoded_codes, digest
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+STATE = "document.body.dataset.state"
+#: Keeps what the page would download, as base64.
+CATCH = """
+  URL.createObjectURL = (blob) => {
+    const reader = new FileReader();
+    reader.onload = () => (window.saved = reader.result.split(",")[1]);
+    reader.readAsDataURL(blob);
+    return "about:blank#";
+  };
+  HTMLAnchorElement.prototype.click = () => {};
+"""
+
+pytestmark = pytest.mark.skipif(PROGRAM is None or not assets.built(), reason="no Chromium, or the page is not built")
+
+
+@contextlib.contextmanager
+def serving(files: dict[str, Path]) -> Iterator[str]:
+    with Server({**assets.files(), **files}) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield running.address
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Tab]:
+    with browser() as opened:
+        opened.resize(1200, 800)
+        yield opened
+
+
+class Page:
+    """The page with a list of files, of which it shows one after the other."""
+
+    def __init__(self, tab: Tab, address: str, names: list[str]) -> None:
+        self.tab = tab
+        tab.open(f"{address}index.html?{'&'.join('src=' + name for name in names)}")
+        self._wait()
+        tab.evaluate(CATCH)
+
+    def _wait(self) -> None:
+        self.tab.wait(f"['done', 'refused'].includes({STATE})")
+
+    def show(self, number: int) -> None:
+        self.choose("files", number)
+        self._wait()
+
+    def choose(self, element: str, value: int) -> None:
+        """As if the user had moved a control there."""
+        self.tab.evaluate(f"{element}.value = {value}; {element}.dispatchEvent(new Event('change'))")
+
+    def text(self, element: str) -> str:
+        return self.tab.evaluate(f"document.getElementById('{element}').textContent")
+
+    def hidden(self, element: str) -> bool:
+        return self.tab.evaluate(f"document.getElementById('{element}').hidden")
+
+    def picture(self) -> Image.Image:
+        self.tab.evaluate("window.saved = null; document.getElementById('save').click()")
+        return Image.open(io.BytesIO(base64.b64decode(self.tab.wait("window.saved"))))
+
+    def codes(self) -> str:
+        self.tab.evaluate("document.getElementById('digest').click()")
+        return self.tab.wait(
+            "document.getElementById('codes').hidden ? '' : document.getElementById('codes').textContent"
+        )
+
+
+def assert_same(got: Image.Image, wanted: Image.Image) -> None:
+    assert (got.mode, got.size) == (wanted.mode, wanted.size)
+    difference = np.abs(np.asarray(got, int) - np.asarray(wanted, int))
+    assert difference.max() <= 1 and difference.mean() < 0.02
+
+
+def test_golden_files_and_a_photograph(shipped, photo, tab, tmp_path):
+    large = tmp_path / "photo.ldc"
+    large.write_bytes(shipped.encode(ImageOps.fit(photo, (768, 512)), quality=70))
+    paths = [*sorted(GOLDEN.glob("model5-*.ldc")), large]
+    files = {f"files/{path.name}": path for path in paths}
+    with serving(files) as address:
+        page = Page(tab, address, list(files))
+        for number, path in enumerate(paths):
+            page.show(number)
+            data = path.read_bytes()
+            assert page.tab.evaluate(STATE) == "done", (path.name, page.text("reason"))
+            assert page.codes() == digest(*decoded_codes(shipped, data)), path.name
+            assert_same(page.picture(), shipped.decode(data))
+        assert tab.errors == []
+        assert all(url.startswith(address) for url in tab.requests), tab.requests
+
+        # beside the original, which differs as Python says
+        original = tmp_path / "original.png"
+        ImageOps.fit(photo, (768, 512)).save(original)
+        tab.give_file("#pickOriginal", original)
+        tab.wait("document.getElementById('errors').children.length")
+        seen = np.asarray(page.picture(), float) - np.asarray(Image.open(original), float)
+        rmse = float(tab.evaluate("document.querySelector('#errors dd').textContent"))
+        assert rmse == pytest.approx(np.sqrt(np.mean(seen**2)), abs=6e-4) and rmse > 1
+
+
+def test_damaged_files_give_a_sentence_and_no_picture(shipped, photo, tab, tmp_path):
+    sound = shipped.encode(ImageOps.fit(photo, (70, 50)), quality=30)
+    damaged = [v for v in damage.variants([sound], 40) if not v.forged]
+    other = pack(Header(8, 8, 4, 0, 0), [b"x"])  # a model that is not here
+    files, sentences = {}, []
+    for number, data in enumerate([sound, other, *(v.data for v in damaged)]):
+        path = tmp_path / f"{number}.ldc"
+        path.write_bytes(data)
+        files[f"files/{number}.ldc"] = path
+        try:
+            shipped.decode(data)
+            sentences.append(None)
+        except CodecError as error:
+            sentences.append(str(error))
+    with serving(files) as address:
+        page = Page(tab, address, list(files))
+        for number, sentence in enumerate(sentences):
+            page.show(number)
+            refused = not page.hidden("problem")
+            assert refused == (sentence is not None) == page.hidden("plane")
+            if refused:
+                assert page.text("reason") == f"{sentence}.", damaged[number - 2].recipe
+        assert tab.errors == []
+
+
+def test_forged_sizes_leave_the_page_responsive(shipped, photo, tab, tmp_path):
+    """Sound checksums around 64 megapixels: the work can be stopped, and the next file is decoded."""
+    sound = shipped.encode(ImageOps.fit(photo, (70, 50)), quality=30)
+    header = Header(8192, 8192, shipped.model_id, shipped.model.table_hash, level_of(30))
+    contents = {"small.ldc": sound, "forged.ldc": pack(header, parse(sound).sections)}
+    files = {}
+    for name, data in contents.items():
+        files[f"files/{name}"] = tmp_path / name
+        files[f"files/{name}"].write_bytes(data)
+    with serving(files) as address:
+        page = Page(tab, address, list(files))
+        page.choose("files", 1)
+        tab.wait("document.getElementById('progress').value > 0")
+        assert tab.evaluate(STATE) == "working" and page.text("facts").startswith("Size8192 x 8192")
+        tab.evaluate("document.getElementById('stop').click()")
+        assert tab.evaluate(STATE) == "refused" and page.hidden("plane")
+        page.show(0)
+        assert tab.evaluate(STATE) == "done"
+
+
+def test_a_file_is_shown_as_it_arrives(shipped, photo, tab, tmp_path, monkeypatch):
+    path = tmp_path / "slow.ldc"
+    data = shipped.encode(ImageOps.fit(photo, (96, 80)), quality=80)
+    path.write_bytes(data)
+    sent, more = [], threading.Semaphore(0)
+    copy = server.shutil.copyfileobj
+
+    def drip(source, target):
+        """Up to the end of one group at a time."""
+        if source.name != str(path):
+            return copy(source, target)
+        at = 0
+        for end in ends(data):
+            target.write(data[at:end])
+            target.flush()
+            sent.append(end)
+            at = end
+            assert more.acquire(timeout=60)
+
+    monkeypatch.setattr(server.shutil, "copyfileobj", drip)
+    with serving({"files/slow.ldc": path}) as address:
+        tab.open(f"{address}index.html?src=files/slow.ldc")
+        for groups in range(4):
+            tab.wait(f"document.getElementById('badge').textContent.startsWith('Preview: {groups} of 4')")
+            assert tab.evaluate(STATE) == "working" and len(sent) == groups + 1
+            pixels = tab.evaluate("Array.from(decoded.getContext('2d').getImageData(0, 0, 96, 80).data)")
+            wanted = shipped.decode_array(data, max_bytes=sent[-1])
+            got = np.array(pixels).reshape(80, 96, 4)[..., :3]
+            assert np.abs(got - wanted).max() <= 1
+            more.release()
+        more.release()
+        tab.wait(f"{STATE} === 'done'")
+        assert tab.evaluate("document.getElementById('badge').hidden")
+
+        # the reader asks for less of it again
+        tab.evaluate("groups.value = 1; groups.dispatchEvent(new Event('change'))")
+        tab.wait("document.getElementById('badge').textContent.startsWith('1 of 4')")
+        pixels = tab.evaluate("Array.from(decoded.getContext('2d').getImageData(0, 0, 96, 80).data)")
+        wanted = shipped.decode_array(data, max_bytes=sent[1])
+        assert np.abs(np.array(pixels).reshape(80, 96, 4)[..., :3] - wanted).max() <= 1
+    assert tab.errors == []
+
+
+def ends(data: bytes) -> list[int]:
+    info = read_header(data)
+    at, out = info.header_bytes + info.alpha_bytes, []
+    for size in info.section_bytes:
+        at += size
+        out.append(at)
+    return out
+
+
+def test_a_cut_file_is_shown_when_the_reader_wants_it(shipped, tab, tmp_path):
+    data = (GOLDEN / "model5-photo-q95.ldc").read_bytes()
+    end = ends(data)[2]
+    path = tmp_path / "cut.ldc"
+    path.write_bytes(data[: end + 3])
+    with serving({}) as address:
+        tab.open(f"{address}index.html")
+        tab.wait("document.readyState === 'complete'")
+        tab.give_file("#picker", path)
+        tab.wait(f"{STATE} === 'refused'")
+        assert "cut short" in tab.evaluate("document.getElementById('reason').textContent")
+        tab.evaluate("document.getElementById('cut').click()")
+        tab.wait(f"{STATE} === 'done'")
+        assert "2 of 4 groups" in tab.evaluate("document.getElementById('badge').textContent")
+
+
+def test_web_component_falls_back(tab, tmp_path):
+    page = tmp_path / "host.html"
+    page.write_text(
+        '<!doctype html><title>host</title><script type="module" src="ldc-image.js"></script>'
+        '<ldc-image id="a" src="files/good.ldc" alt="A photograph"></ldc-image>'
+        '<ldc-image id="b" src="files/bad.ldc" fallback="files/photo.png" alt="Another"></ldc-image>'
+    )
+    (tmp_path / "bad.ldc").write_bytes(b"\x8aLDC\x09")
+    files = {
+        "host.html": page,
+        "files/good.ldc": GOLDEN / "model5-photo-q50.ldc",
+        "files/bad.ldc": tmp_path / "bad.ldc",
+        "files/photo.png": GOLDEN / "model5-drawn.png",
+    }
+    with serving(files) as address:
+        tab.open(f"{address}host.html")
+        canvas = tab.wait(
+            "var c = document.getElementById('a')?.shadowRoot?.querySelector('canvas'); c && [c.width, c.height]"
+        )
+        assert canvas == [96, 80]
+        shown = tab.wait(
+            "var i = document.getElementById('b').shadowRoot.querySelector('img'); i && i.complete && [i.naturalWidth, i.alt]"
+        )
+        assert shown == [33, "Another"]
+        label = tab.evaluate(
+            "document.getElementById('a').shadowRoot.querySelector('canvas').getAttribute('aria-label')"
+        )
+        assert label == "A photograph"
+
+
+def test_the_model_of_the_page_is_that_of_the_package(shipped, tmp_path):
+    """A page that was built before a change of the export is no longer right."""
+    export_model(tmp_path / "model")
+    fresh = json.loads((tmp_path / "model" / "manifest.json").read_text())
+    there = json.loads((assets.PAGE / "model" / "manifest.json").read_text())
+    assert there == fresh, "run 'python -m codec view --build' again"
