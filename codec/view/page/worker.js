@@ -7,8 +7,8 @@
  */
 
 import { unpackAlpha } from "./ldc/alpha.js";
-import { MAX_HEADER_BYTES, parse, readHeader } from "./ldc/container.js";
-import { LdcError } from "./ldc/errors.js";
+import { MAGIC_BYTES, parse, readHeader } from "./ldc/container.js";
+import { CutHeaderError, LdcError } from "./ldc/errors.js";
 import { ExactModel } from "./ldc/model.js";
 import { writePng } from "./ldc/png.js";
 import { Source } from "./ldc/source.js";
@@ -52,8 +52,7 @@ async function open({ source: from, cut = false, backend = "auto" }) {
   try {
     loading ??= load(backend);
     loading.catch(() => {});
-    await source.wait(MAX_HEADER_BYTES);
-    const info = readHeader(source.data);
+    const info = await header(source);
     post("header", { info });
     const { exact, synthesis } = await loading;
     exact.check(info.header);
@@ -62,6 +61,19 @@ async function open({ source: from, cut = false, backend = "auto" }) {
     current = file;
   } finally {
     source.close();
+  }
+}
+
+/** The header, as soon as it is there. */
+async function header(source) {
+  await source.wait(MAGIC_BYTES);
+  for (;;) {
+    try {
+      return readHeader(source.data);
+    } catch (error) {
+      if (source.ended || !(error instanceof CutHeaderError)) throw error;
+    }
+    await source.wait(source.length + 1);
   }
 }
 

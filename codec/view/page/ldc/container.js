@@ -4,7 +4,7 @@
  */
 
 import { crc16, crc32 } from "./checksums.js";
-import { LdcError, corrupt, limit, unsupported } from "./errors.js";
+import { CutHeaderError, LdcError, corrupt, limit, unsupported } from "./errors.js";
 
 const MAGIC = [0x8a, 0x4c, 0x44, 0x43];
 const VERSION = 1;
@@ -17,8 +17,9 @@ const ALPHA = 2;
 const SEED = 4;
 const VARINT_BYTES = 5;
 export const MAX_LEVEL = 6400;
+export const MAGIC_BYTES = MAGIC.length;
 /** No header is longer. */
-export const MAX_HEADER_BYTES = 19 + 4 * VARINT_BYTES + (1 + MAX_SECTIONS) * (VARINT_BYTES + 2);
+const MAX_HEADER_BYTES = 19 + 4 * VARINT_BYTES + (1 + MAX_SECTIONS) * (VARINT_BYTES + 2);
 
 /**
  * @typedef {object} Header width, height (pixels), modelId, tableHash, level (0..6400), gray, seed
@@ -151,7 +152,7 @@ class Reader {
   }
 
   byte() {
-    if (this.at >= this.data.length) throw corrupt("the file ends inside its header");
+    if (this.at >= this.data.length) throw new CutHeaderError();
     return this.data[this.at++];
   }
 

@@ -9,6 +9,13 @@ export class LdcError extends Error {
   }
 }
 
+/** What is there of a file ends before its header does. */
+export class CutHeaderError extends LdcError {
+  constructor() {
+    super("CorruptError", "the file ends inside its header");
+  }
+}
+
 export const corrupt = (message) => new LdcError("CorruptError", message);
 export const unsupported = (message) => new LdcError("UnsupportedError", message);
 export const limit = (message) => new LdcError("LimitError", message);
