@@ -143,6 +143,7 @@ function showPicture(picture) {
     const name = { wasm: "WebAssembly", webgpu: "WebGPU" }[picture.backend];
     facts("times", { Codes: seconds(milliseconds.codes), Picture: seconds(milliseconds.picture), Network: name });
   }
+  document.body.dataset.seconds = JSON.stringify(["all", "codes", "picture"].map((part) => milliseconds[part] / 1000));
   document.body.dataset.state = "done";
   idle(`${state.name} in ${seconds(first ? milliseconds.all : milliseconds.picture)}${sections < all ? "; the file was cut short" : ""}`);
   if (state.original) measure();

@@ -74,7 +74,7 @@ export class Synthesis {
  * and its pictures are those of WebAssembly. fetchBytes(url) -> ArrayBuffer.
  */
 export async function loadSynthesis(folder, graph, manifest, backend, fetchBytes) {
-  if (backend !== "wasm" && (await hasGpu())) {
+  if (backend !== "wasm" && (await hasGpu(backend === "webgpu"))) {
     try {
       return await onGpu(folder, graph, manifest, fetchBytes);
     } catch (error) {
@@ -82,21 +82,27 @@ export async function loadSynthesis(folder, graph, manifest, backend, fetchBytes
     }
   }
   const ort = await runtime(new URL("ort.wasm.mjs", folder), new URL("ort.wasm.bin", folder), fetchBytes);
-  return new Synthesis(ort, await ort.InferenceSession.create(graph, { executionProviders: ["wasm"] }), "wasm", manifest);
+  return session(ort, graph, manifest, "wasm");
 }
 
-async function hasGpu() {
+async function session(ort, graph, manifest, backend) {
+  const options = { executionProviders: [backend], logSeverityLevel: 3 };
+  return new Synthesis(ort, await ort.InferenceSession.create(graph, options), backend, manifest);
+}
+
+/** software: an adapter that is no card will do. */
+async function hasGpu(software) {
   // the runtime waits for the card through JSPI
   if (!globalThis.navigator?.gpu || !("Suspending" in WebAssembly)) return false;
-  return Boolean(await navigator.gpu.requestAdapter().catch(() => null));
+  const adapter = await navigator.gpu.requestAdapter().catch(() => null);
+  return Boolean(adapter) && (software || !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter));
 }
 
 async function onGpu(folder, graph, manifest, fetchBytes) {
   const ort = await runtime(new URL("ort.webgpu.mjs", folder), new URL("ort.webgpu.bin", folder), fetchBytes);
   const made = [];
   for (const name of ["webgpu", "wasm"]) {
-    const session = await ort.InferenceSession.create(graph, { executionProviders: [name] });
-    made.push(new Synthesis(ort, session, name, manifest));
+    made.push(await session(ort, graph, manifest, name));
   }
   const apart = await difference(...made);
   await made[1].session.release();

@@ -1,0 +1,217 @@
+"""Time and memory of the decoder in the browser beside that of the package, on the same files.
+
+    python -m benchmarks.speed.browser
+    python -m benchmarks.speed.browser --repeats 5 --large 0 --out results/browser
+
+Six pictures of 768x512 at six qualities, and one of 12 megapixels, cut from a photograph of an installed package, are encoded. Headless
+Chromium opens the built page (`python -m codec view --build`) and decodes them in WebAssembly, one thread; the package decodes them in a
+process of its own with one thread, in turns with the browser. Codes have to be the same and pixels within one grey level, or nothing is
+written. Written: OUT.csv and OUT.json. Exit code 0; 1 if something differs or cannot be measured; 2 for wrong usage.
+"""
+
+import argparse
+import base64
+import hashlib
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image, ImageOps
+
+import codec
+from benchmarks.analysis.summary import run_metadata
+from benchmarks.harness.chromium import PROGRAM, Tab, browser
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.images import packaged_images, read_image
+from benchmarks.harness.table import write_rows
+from benchmarks.speed.measure import ROOT, Worker
+from benchmarks.speed.worker import Job
+from codec.bitstream.container import parse
+from codec.coding.model import latent_size
+from codec.view import assets
+from codec.view.server import Server
+
+SMALL, LARGE = (768, 512), (4000, 3000)
+QUALITIES = (10, 25, 40, 55, 70, 85)
+COLUMNS = (
+    "decoder", "width", "height", "quality", "bytes", "seconds", "codes_s", "picture_s", "ratio_torch", "repeats", "first_s", "peak_mb",
+    "max_difference",
+)  # fmt: skip
+METHOD = {
+    "seconds": "median of wall time per decode of a file, start-up and first run excluded; codes_s and picture_s: its two parts in the browser",
+    "first_s": "from opening the page, or starting the process, to the first picture",
+    "ratio_torch": "median over turns of the browser's seconds divided by the package's in the same turn",
+    "peak_mb": "largest resident size in 10**6 bytes of the tab's process, or of the process of the package, which decodes that file only",
+    "max_difference": "largest difference in grey levels from the package's picture; the codes were compared by their SHA-256",
+}
+_STATE = "document.body.dataset.state"
+#: Pixels of an opaque picture as base64, a few rows at a time.
+_PIXELS = """
+(async () => {
+  const canvas = document.getElementById("decoded");
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  const reader = new FileReader();
+  return await new Promise((resolve) => {
+    reader.onload = () => resolve(reader.result.split(",")[1]);
+    reader.readAsDataURL(new Blob([data]));
+  });
+})()
+"""
+
+
+class Page:
+    """The page with one file open; a decode is asked for by choosing it again."""
+
+    def __init__(self, tab: Tab, address: str, path: str) -> None:
+        self._tab = tab
+        start = time.perf_counter()
+        tab.open(f"{address}index.html?backend=wasm&src={path}")
+        self._wait()
+        self.first = time.perf_counter() - start
+
+    def _wait(self) -> None:
+        self._tab.wait(f"['done', 'refused'].includes({_STATE})", 900)
+        if self._tab.evaluate(_STATE) != "done":
+            raise BenchmarkError(f"the page refused a file: {self._tab.evaluate('reason.textContent')}")
+
+    def decode(self) -> list[float]:
+        """-> seconds for all, the codes, the picture, as the page measures them."""
+        self._tab.evaluate("files.dispatchEvent(new Event('change'))")
+        self._wait()
+        return [float(s) for s in self._tab.evaluate("JSON.parse(document.body.dataset.seconds)")]
+
+    def codes(self) -> str:
+        self._tab.evaluate("digest.click()")
+        return self._tab.wait("codes.hidden ? '' : codes.textContent")
+
+    def pixels(self, size: tuple[int, int]) -> np.ndarray:
+        data = base64.b64decode(self._tab.evaluate(_PIXELS))
+        return np.frombuffer(data, np.uint8).reshape(size[1], size[0], 4)[..., :3]
+
+
+@contextmanager
+def _served(files: dict[str, Path]) -> Iterator[str]:
+    with Server({**assets.files(), **files}) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.address
+        server.shutdown()
+        thread.join()
+
+
+def _case(
+    picture: Image.Image, quality: float, one: codec.Codec, repeats: int, folder: Path
+) -> list[dict[str, object]]:
+    """Both rows of one file."""
+    size, path = picture.size, folder / "picture.ldc"
+    data = one.encode(picture, quality=quality)
+    path.write_bytes(data)
+    np.save(folder / "pixels.npy", np.asarray(picture))
+    job = Job("ours", "decode", 1, quality, 0, str(folder / "pixels.npy"), str(path), "vq")
+    start = time.perf_counter()
+    worker = Worker(job)
+    ready = time.perf_counter() - start
+    ours: list[list[float]] = []
+    try:
+        with _served({"files/picture.ldc": path}) as address, browser() as tab:
+            page = Page(tab, address, "files/picture.ldc")
+            for turn in range(repeats):
+                steps = [lambda: ours.append(page.decode()), worker.run]
+                for step in steps if turn % 2 else reversed(steps):
+                    step()
+            peak = tab.peak_mb()
+            codes, pixels = page.codes(), page.pixels(size)
+        worker.finish()
+    finally:
+        worker.close()
+    if codes != _digest(one, data):
+        raise BenchmarkError(f"the codes of quality {quality:g} differ")
+    apart = int(np.abs(pixels.astype(int) - one.decode_array(data)).max())
+    if apart > 1:
+        raise BenchmarkError(f"the picture of quality {quality:g} differs by up to {apart} grey levels")
+    same = {"width": size[0], "height": size[1], "quality": quality, "bytes": len(data), "repeats": repeats}
+    seconds, codes_s, picture_s = (round(median(part), 3) for part in zip(*ours, strict=True))
+    ratio = median(a[0] / b for a, b in zip(ours, worker.seconds, strict=True))
+    return [
+        {
+            "decoder": "browser", **same, "seconds": seconds, "codes_s": codes_s, "picture_s": picture_s, "ratio_torch": round(ratio, 2),
+            "first_s": round(page.first, 2), "peak_mb": round(peak), "max_difference": apart,
+        },
+        {
+            "decoder": "torch", **same, "seconds": round(median(worker.seconds), 3), "first_s": round(ready, 2),
+            "peak_mb": round(worker.facts["peak_mb"]), "max_difference": 0,
+        },
+    ]  # fmt: skip
+
+
+def _digest(one: codec.Codec, data: bytes) -> str:
+    """SHA-256 over shapes and values of tokens and v_hat, as little-endian int32."""
+    stream = parse(data)
+    h, w = latent_size(stream.header.height, stream.header.width)
+    seen = hashlib.sha256()
+    for a in one.model.coder.decode(stream.sections, h, w, stream.header.level):
+        seen.update(str(a.shape).encode() + np.ascontiguousarray(a, "<i4").tobytes())
+    return seen.hexdigest()
+
+
+def run(options: argparse.Namespace) -> list[dict[str, object]]:
+    """Measure and write the table; returns its rows."""
+    if PROGRAM is None:
+        raise BenchmarkError("there is no Chromium on the PATH")
+    if not assets.built():
+        raise BenchmarkError("the page is not built; run 'python -m codec view --build'")
+    source, one, load = packaged_images()[0], codec.load(threads=1), os.getloadavg()[0]
+    photo, rows = Image.fromarray(read_image(source)), []
+    cases = [(_cut(photo, SMALL, k), q, options.repeats) for k, q in enumerate(QUALITIES)]
+    cases += [(_cut(photo, LARGE, 0), 50.0, options.large)] if options.large else []
+    for picture, quality, repeats in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            rows += _case(picture, quality, one, repeats, Path(folder))
+        for row in rows[-2:]:
+            print(" ".join(f"{name} {row[name]}" for name in COLUMNS if name in row), flush=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_rows(options.out.with_suffix(".csv"), COLUMNS, rows)
+    facts = {
+        "picture": source.name, "repeats": options.repeats, "repeats_large": options.large, "model": one.model_id,
+        "page_mb": round(assets.size() / 1e6, 1), "load_average_before": round(load, 2),
+        "load_average_after": round(os.getloadavg()[0], 2), "method": METHOD,
+    }  # fmt: skip
+    options.out.with_suffix(".json").write_text(run_metadata(**facts))
+    return rows
+
+
+def _cut(photo: Image.Image, size: tuple[int, int], k: int) -> Image.Image:
+    """The photograph at that size, seen through another window for each k."""
+    return ImageOps.fit(photo, size, centering=(0.5, k / 5))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; turns errors into a sentence and an exit code."""
+    parser = argparse.ArgumentParser(
+        prog="browser.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="decodes of each small picture (default 5)")
+    parser.add_argument("--large", type=int, default=1, help="decodes of the large picture, 0 for none (default 1)")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "results" / "browser", help="without suffix (default results/browser)"
+    )
+    options = parser.parse_args(arguments)
+    if options.repeats < 1 or options.large < 0:
+        parser.error("repeats is at least 1, large at least 0")
+    try:
+        run(options)
+    except BenchmarkError as error:
+        print(f"browser: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
