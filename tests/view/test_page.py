@@ -225,7 +225,8 @@ def test_a_file_is_shown_as_it_arrives(shipped, photo, tab, tmp_path, monkeypatc
     with serving({"files/slow.ldc": path}) as address:
         tab.open(f"{address}index.html?src=files/slow.ldc")
         for groups in range(4):
-            tab.wait(f"document.getElementById('badge').textContent.startsWith('Preview: {groups} of 4')")
+            part = f"{groups} of 4 groups" if groups else "Tokens only"
+            tab.wait(f"document.getElementById('badge').textContent.startsWith('Preview: {part}, ')")
             assert tab.evaluate(STATE) == "working" and len(sent) == groups + 1
             pixels = tab.evaluate("Array.from(decoded.getContext('2d').getImageData(0, 0, 96, 80).data)")
             wanted = shipped.decode_array(data, max_bytes=sent[-1])
@@ -268,6 +269,35 @@ def test_a_cut_file_is_shown_when_the_reader_wants_it(shipped, tab, tmp_path):
         tab.evaluate("document.getElementById('cut').click()")
         tab.wait(f"{STATE} === 'done'")
         assert "2 of 4 groups" in tab.evaluate("document.getElementById('badge').textContent")
+
+
+def test_for_keyboard_screen_reader_and_phone(tab):
+    """Every control has a name and can be reached by Tab; keys zoom; nothing is wider than a phone."""
+    files = {"files/picture.ldc": GOLDEN / "model5-photo-q50.ldc"}
+    with serving(files) as address:
+        tab.open(f"{address}index.html?src=files/picture.ldc")
+        tab.wait(f"{STATE} === 'done'")
+        nodes = tab.send("Accessibility.getFullAXTree")["nodes"]
+        controls = [n for n in nodes if not n["ignored"] and n["role"]["value"] in ("button", "slider", "image")]
+        names = [node["name"]["value"] for node in controls]
+        assert len(names) >= 9 and all(names), names
+        assert "picture.ldc, 96 x 80 pixels" in names
+        reached = set()
+        for _ in range(12):
+            for kind in ("rawKeyDown", "keyUp"):
+                tab.send("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+            reached.add(tab.evaluate("document.activeElement.id"))
+        assert {"open", "original", "save", "stage", "out", "in", "fit", "groups", "digest"} <= reached
+        tab.evaluate("stage.focus()")
+        before = tab.evaluate("scale.textContent")
+        tab.send("Input.dispatchKeyEvent", type="keyDown", key="1", text="1")
+        assert tab.evaluate("scale.textContent") == "100 %" != before
+        tab.resize(390, 844, mobile=True)
+        for address_of in (f"{address}index.html?src=files/picture.ldc", f"{address}index.html"):
+            tab.open(address_of)
+            tab.wait(f"['done', 'empty'].includes({STATE})")
+            assert tab.evaluate("document.documentElement.scrollWidth") == 390
+        tab.resize(1200, 800)
 
 
 def test_web_component_falls_back(tab, tmp_path):

@@ -124,10 +124,14 @@ function bytesOf(groups) {
   return sectionBytes.slice(0, groups + 1).reduce((sum, n) => sum + n, headerBytes + alphaBytes);
 }
 
+function partOf(groups, all) {
+  return groups ? `${groups} of ${all} groups` : "Tokens only";
+}
+
 function showPicture(picture) {
   const { groups, final, sections, all, milliseconds } = picture;
   const { width, height } = state.header.header;
-  const used = `${groups} of ${all} groups, the first ${new Intl.NumberFormat("en").format(bytesOf(groups))} bytes`;
+  const used = `${partOf(groups, all)}, the first ${new Intl.NumberFormat("en").format(bytesOf(groups))} bytes`;
   $("badge").hidden = final && groups === all;
   $("badge").textContent = final ? used : `Preview: ${used}`;
   $("used").textContent = groups === all ? `All ${all} groups` : used;
@@ -241,7 +245,7 @@ $("stop").onclick = () => {
   refuse({ message: "decoding was stopped" });
 };
 $("groups").onchange = ({ target }) => decoder.ask("show", { groups: Number(target.value) });
-$("groups").oninput = ({ target }) => ($("used").textContent = `${target.value} of ${state.picture.all} groups`);
+$("groups").oninput = ({ target }) => ($("used").textContent = partOf(Number(target.value), state.picture.all));
 $("split").oninput = ({ target }) => split(target.value);
 $("in").onclick = () => view.in();
 $("out").onclick = () => view.out();
