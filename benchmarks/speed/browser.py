@@ -1,11 +1,11 @@
-"""Time and memory of the decoder in the browser beside that of the package, on the same files.
+"""Time and memory of the decoder in the browser beside those of the package, on the same files.
 
     python -m benchmarks.speed.browser
     python -m benchmarks.speed.browser --repeats 5 --large 0 --out results/browser
 
 Six pictures of 768x512 at six qualities, and one of 12 megapixels, cut from a photograph of an installed package, are encoded. Headless
-Chromium opens the built page (`python -m codec view --build`) and decodes them in WebAssembly, one thread; the package decodes them in a
-process of its own with one thread, in turns with the browser. Codes have to be the same and pixels within one grey level, or nothing is
+Chromium opens the built page (`python -m codec view --build`) and decodes them in WebAssembly, one thread; the package decodes them with
+PyTorch and with onnxruntime, in processes of their own with one thread, in turns with the browser. Codes have to be the same and pixels within one grey level, or nothing is
 written. Written: OUT.csv and OUT.json. Exit code 0; 1 if something differs or cannot be measured; 2 for wrong usage.
 """
 
@@ -48,9 +48,10 @@ METHOD = {
     "seconds": "median of wall time per decode of a file, start-up and first run excluded; codes_s and picture_s: its two parts in the browser",
     "first_s": "from opening the page, or starting the process, to the first picture",
     "ratio_torch": "median over turns of the browser's seconds divided by the package's in the same turn",
-    "peak_mb": "largest resident size in 10**6 bytes of the tab's process, or of the process of the package, which decodes that file only",
+    "peak_mb": "largest resident size in 10**6 bytes of the tab's process, or of the process of the package; each decodes that file only",
     "max_difference": "largest difference in grey levels from the package's picture; the codes were compared by their SHA-256",
 }
+_PACKAGE = {"torch": "ours", "onnx": "ours-onnx"}  # decoder -> codec of a worker
 _STATE = "document.body.dataset.state"
 #: Pixels of an opaque picture as base64, a few rows at a time.
 _PIXELS = """
@@ -109,28 +110,30 @@ def _served(files: dict[str, Path]) -> Iterator[str]:
 def _case(
     picture: Image.Image, quality: float, one: codec.Codec, repeats: int, folder: Path
 ) -> list[dict[str, object]]:
-    """Both rows of one file."""
+    """The rows of one file."""
     size, path = picture.size, folder / "picture.ldc"
     data = one.encode(picture, quality=quality)
     path.write_bytes(data)
     np.save(folder / "pixels.npy", np.asarray(picture))
-    job = Job("ours", "decode", 1, quality, 0, str(folder / "pixels.npy"), str(path), "vq")
-    start = time.perf_counter()
-    worker = Worker(job)
-    ready = time.perf_counter() - start
-    ours: list[list[float]] = []
+    workers, ready, ours = list[Worker](), list[float](), list[list[float]]()
     try:
+        for name in _PACKAGE.values():
+            start = time.perf_counter()
+            workers.append(Worker(Job(name, "decode", 1, quality, 0, str(folder / "pixels.npy"), str(path), "vq")))
+            ready.append(time.perf_counter() - start)
         with _served({"files/picture.ldc": path}) as address, browser() as tab:
             page = Page(tab, address, "files/picture.ldc")
             for turn in range(repeats):
-                steps = [lambda: ours.append(page.decode()), worker.run]
+                steps = [lambda: ours.append(page.decode()), *(worker.run for worker in workers)]
                 for step in steps if turn % 2 else reversed(steps):
                     step()
             peak = tab.peak_mb()
             codes, pixels = page.codes(), page.pixels(size)
-        worker.finish()
+        for worker in workers:
+            worker.finish()
     finally:
-        worker.close()
+        for worker in workers:
+            worker.close()
     if codes != _digest(one, data):
         raise BenchmarkError(f"the codes of quality {quality:g} differ")
     apart = int(np.abs(pixels.astype(int) - one.decode_array(data)).max())
@@ -138,16 +141,19 @@ def _case(
         raise BenchmarkError(f"the picture of quality {quality:g} differs by up to {apart} grey levels")
     same = {"width": size[0], "height": size[1], "quality": quality, "bytes": len(data), "repeats": repeats}
     seconds, codes_s, picture_s = (round(median(part), 3) for part in zip(*ours, strict=True))
-    ratio = median(a[0] / b for a, b in zip(ours, worker.seconds, strict=True))
+    ratio = median(a[0] / b for a, b in zip(ours, workers[0].seconds, strict=True))
     return [
         {
             "decoder": "browser", **same, "seconds": seconds, "codes_s": codes_s, "picture_s": picture_s, "ratio_torch": round(ratio, 2),
             "first_s": round(page.first, 2), "peak_mb": round(peak), "max_difference": apart,
         },
-        {
-            "decoder": "torch", **same, "seconds": round(median(worker.seconds), 3), "first_s": round(ready, 2),
-            "peak_mb": round(worker.facts["peak_mb"]), "max_difference": 0,
-        },
+        *(
+            {
+                "decoder": decoder, **same, "seconds": round(median(worker.seconds), 3), "first_s": round(first, 2),
+                "peak_mb": round(worker.facts["peak_mb"]),
+            }
+            for decoder, worker, first in zip(_PACKAGE, workers, ready, strict=True)
+        ),
     ]  # fmt: skip
 
 
@@ -169,12 +175,12 @@ def run(options: argparse.Namespace) -> list[dict[str, object]]:
         raise BenchmarkError("the page is not built; run 'python -m codec view --build'")
     source, one, load = packaged_images()[0], codec.load(threads=1), os.getloadavg()[0]
     photo, rows = Image.fromarray(read_image(source)), []
-    cases = [(_cut(photo, SMALL, k), q, options.repeats) for k, q in enumerate(QUALITIES)]
-    cases += [(_cut(photo, LARGE, 0), 50.0, options.large)] if options.large else []
+    cases = [(window(photo, SMALL, k), q, options.repeats) for k, q in enumerate(QUALITIES)]
+    cases += [(window(photo, LARGE, 0), 50.0, options.large)] if options.large else []
     for picture, quality, repeats in cases:
         with tempfile.TemporaryDirectory() as folder:
             rows += _case(picture, quality, one, repeats, Path(folder))
-        for row in rows[-2:]:
+        for row in rows[-1 - len(_PACKAGE) :]:
             print(" ".join(f"{name} {row[name]}" for name in COLUMNS if name in row), flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_rows(options.out.with_suffix(".csv"), COLUMNS, rows)
@@ -187,7 +193,7 @@ def run(options: argparse.Namespace) -> list[dict[str, object]]:
     return rows
 
 
-def _cut(photo: Image.Image, size: tuple[int, int], k: int) -> Image.Image:
+def window(photo: Image.Image, size: tuple[int, int], k: int) -> Image.Image:
     """The photograph at that size, seen through another window for each k."""
     return ImageOps.fit(photo, size, centering=(0.5, k / 5))
 

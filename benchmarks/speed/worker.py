@@ -23,7 +23,7 @@ START = time.perf_counter()
 
 @dataclass(frozen=True)
 class Job:
-    """codec: ours, hyperprior, webp or avif; direction: encode or decode; pixels: an .npy file of uint8 H W 3; file: what encode writes and
+    """codec: ours, ours-onnx (the decoder without torch), hyperprior, webp or avif; direction: encode or decode; pixels: an .npy file of uint8 H W 3; file: what encode writes and
     decode reads; quality and effort: where the codec has them (hyperprior: 1..8); decoder: which of ours, when it decodes."""
 
     codec: str
@@ -53,6 +53,16 @@ def make_ours(job: Job) -> tuple[Callable, Callable]:
     return lambda pixels: one.encode(pixels, quality=job.quality, effort=job.effort), lambda data: one.decode_array(
         data, decoder=job.decoder
     )
+
+
+def make_light(job: Job) -> tuple[Callable, Callable]:
+    """It has no encoder; its threads are those of OMP_NUM_THREADS."""
+    import numpy as np
+
+    from codec import light
+
+    one = light.load()
+    return one.decode, lambda data: np.asarray(one.decode(data))
 
 
 def make_hyperprior(job: Job) -> tuple[Callable, Callable]:
@@ -123,7 +133,9 @@ def main(job: Job) -> None:
         torch.set_num_threads(job.threads)
     import numpy as np
 
-    encode, decode = {"ours": make_ours, "hyperprior": make_hyperprior}.get(job.codec, make_pillow)(job)
+    encode, decode = {"ours": make_ours, "ours-onnx": make_light, "hyperprior": make_hyperprior}.get(
+        job.codec, make_pillow
+    )(job)
     startup, loaded = time.perf_counter() - START, memory("VmRSS")
     subject = np.load(job.pixels) if job.direction == "encode" else Path(job.file).read_bytes()
 

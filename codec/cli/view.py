@@ -58,5 +58,7 @@ def export_model(folder: Path) -> None:
     """Writes the default model as the page takes it."""
     from codec.cli.export import run_export
 
-    wanted = argparse.Namespace(output=str(folder), model="default", weights=None, force=False, quiet=True)
+    wanted = argparse.Namespace(
+        format="onnx", output=str(folder), model="default", weights=None, force=False, quiet=True
+    )
     run_export(wanted)

@@ -23,7 +23,7 @@ from codec.view.server import Server
 from tests.support import damage
 from tests.support.codes import decoded_codes, digest
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN, CONFORMANCE = (Path(__file__).parents[1] / name for name in ("golden", "conformance"))
 STATE = "document.body.dataset.state"
 #: Keeps what the page would download, as base64.
 CATCH = """
@@ -62,15 +62,15 @@ class Page:
     def __init__(self, tab: Tab, address: str, names: list[str]) -> None:
         self.tab = tab
         tab.open(f"{address}index.html?{'&'.join('src=' + name for name in names)}")
-        self._wait()
+        self.wait()
         tab.evaluate(CATCH)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
         self.tab.wait(f"['done', 'refused'].includes({STATE})")
 
     def show(self, number: int) -> None:
         self.choose("files", number)
-        self._wait()
+        self.wait()
 
     def choose(self, element: str, value: int) -> None:
         """As if the user had moved a control there."""
@@ -99,20 +99,47 @@ def assert_same(got: Image.Image, wanted: Image.Image) -> None:
     assert difference.max() <= 1 and difference.mean() < 0.02
 
 
-def test_golden_files_and_a_photograph(shipped, photo, tab, tmp_path):
-    large = tmp_path / "photo.ldc"
-    large.write_bytes(shipped.encode(ImageOps.fit(photo, (768, 512)), quality=70))
-    paths = [*sorted(GOLDEN.glob("model5-*.ldc")), large]
-    files = {f"files/{path.name}": path for path in paths}
+def test_conformance_files(tab, tmp_path):
+    """All that tests/conformance has: whole files, cut ones, and those that must be refused."""
+    cases = json.loads((CONFORMANCE / "cases.json").read_text())
+    folder, files = CONFORMANCE / "files", dict[str, Path]()
+    wanted: list[dict] = []
+    for case in cases["sound"]:
+        for part in [case, *case.get("cuts", [])]:
+            path = tmp_path / f"{len(wanted)}.ldc"
+            path.write_bytes((folder / case["file"]).read_bytes()[: part.get("bytes")])
+            files[f"files/{len(wanted)}.ldc"] = path
+            wanted.append(part)
+    for case in cases["refused"]:
+        files[f"files/{len(wanted)}.ldc"] = folder / case["file"]
+        wanted.append(case)
     with serving(files) as address:
         page = Page(tab, address, list(files))
-        for number, path in enumerate(paths):
+        for number, case in enumerate(wanted):
             page.show(number)
-            data = path.read_bytes()
-            assert page.tab.evaluate(STATE) == "done", (path.name, page.text("reason"))
-            assert page.codes() == digest(*decoded_codes(shipped, data)), path.name
-            assert_same(page.picture(), shipped.decode(data))
-        assert tab.errors == []
+            if "bytes" in case:  # a cut file is shown when the reader wants it
+                assert page.tab.evaluate(STATE) == "refused" and not page.hidden("cut")
+                tab.evaluate("document.getElementById('cut').click()")
+                page.wait()
+            if "why" in case:
+                assert page.hidden("plane") and not page.hidden("problem"), case["why"]
+                assert page.text("reason").endswith(".") and len(page.text("reason")) > 20, case["why"]
+            else:
+                assert tab.evaluate(STATE) == "done", (case, page.text("reason"))
+                assert page.codes() == case["codes"], case["picture"]
+                with Image.open(folder / case["picture"]) as picture:
+                    assert_same(page.picture(), picture)
+    assert tab.errors == [] and len(wanted) > 40
+
+
+def test_a_photograph_beside_its_original(shipped, photo, tab, tmp_path):
+    large = tmp_path / "photo.ldc"
+    data = shipped.encode(ImageOps.fit(photo, (768, 512)), quality=70)
+    large.write_bytes(data)
+    with serving({"files/photo.ldc": large}) as address:
+        page = Page(tab, address, ["files/photo.ldc"])
+        assert page.codes() == digest(*decoded_codes(shipped, data))
+        assert_same(page.picture(), shipped.decode(data))
         assert all(url.startswith(address) for url in tab.requests), tab.requests
 
         # beside the original, which differs as Python says
@@ -255,20 +282,13 @@ def ends(data: bytes) -> list[int]:
     return out
 
 
-def test_a_cut_file_is_shown_when_the_reader_wants_it(shipped, tab, tmp_path):
-    data = (GOLDEN / "model5-photo-q95.ldc").read_bytes()
-    end = ends(data)[2]
-    path = tmp_path / "cut.ldc"
-    path.write_bytes(data[: end + 3])
+def test_a_file_that_the_reader_chooses(tab):
+    path = GOLDEN / "model5-gray-odd.ldc"
     with serving({}) as address:
         tab.open(f"{address}index.html")
-        tab.wait("document.readyState === 'complete'")
         tab.give_file("#picker", path)
-        tab.wait(f"{STATE} === 'refused'")
-        assert "cut short" in tab.evaluate("document.getElementById('reason').textContent")
-        tab.evaluate("document.getElementById('cut').click()")
         tab.wait(f"{STATE} === 'done'")
-        assert "2 of 4 groups" in tab.evaluate("document.getElementById('badge').textContent")
+        assert tab.evaluate("facts.textContent").startswith("Size53 x 37Pixels1,961, gray")
 
 
 def test_for_keyboard_screen_reader_and_phone(tab):

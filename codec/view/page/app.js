@@ -51,6 +51,7 @@ function facts(id, values) {
 }
 
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
+const pixels = (count) => (count < 1e5 ? number.format(count) : `${number.format(count / 1e6)} MP`);
 const seconds = (ms) => `${(ms / 1000).toFixed(2)} s`;
 
 // opening
@@ -99,8 +100,8 @@ function showHeader(info) {
   const bpp = (8 * info.fileBytes) / (width * height);
   facts("facts", {
     Size: `${width} x ${height}`,
-    Pixels: `${number.format((width * height) / 1e6)} MP${gray ? ", gray" : ""}${info.alphaBytes ? ", alpha" : ""}`,
-    File: `${new Intl.NumberFormat("en").format(info.fileBytes)} bytes`,
+    Pixels: `${pixels(width * height)}${gray ? ", gray" : ""}${info.alphaBytes ? ", alpha" : ""}`,
+    File: `${number.format(info.fileBytes)} bytes`,
     Rate: `${bpp.toFixed(3)} bits per pixel`,
     Quality: number.format(level / 64),
     Model: modelId,
@@ -131,7 +132,7 @@ function partOf(groups, all) {
 function showPicture(picture) {
   const { groups, final, sections, all, milliseconds } = picture;
   const { width, height } = state.header.header;
-  const used = `${partOf(groups, all)}, the first ${new Intl.NumberFormat("en").format(bytesOf(groups))} bytes`;
+  const used = `${partOf(groups, all)}, the first ${number.format(bytesOf(groups))} bytes`;
   $("badge").hidden = final && groups === all;
   $("badge").textContent = final ? used : `Preview: ${used}`;
   $("used").textContent = groups === all ? `All ${all} groups` : used;
