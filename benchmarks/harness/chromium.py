@@ -31,6 +31,17 @@ _FLAGS = (
 )
 
 
+def _stat(process: int) -> list[str]:
+    """Fields of /proc/PID/stat from the state on."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+
+
+def processor_seconds(process: int) -> float:
+    """User and system time of a process so far; Linux only."""
+    user, system = _stat(process)[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 class Tab:
     """One page. ``errors``: what it wrote to its console as an error, and exceptions nobody caught."""
 
@@ -82,16 +93,25 @@ class Tab:
 
     def peak_mb(self) -> float:
         """Largest resident size of a tab's process so far, in 10**6 bytes; Linux only."""
-        parents, peaks = dict[int, int](), dict[int, int]()
+        peaks = [0]
+        for folder in self._renderers():
+            rows = (folder / "status").read_text().splitlines()
+            peaks += [int(row.split()[1]) for row in rows if row.startswith("VmHWM")]
+        return max(peaks) * 1024 / 1e6
+
+    def processor_seconds(self) -> float:
+        """Processor time of the tab's processes so far; Linux only."""
+        return sum(processor_seconds(int(folder.name)) for folder in self._renderers())
+
+    def _renderers(self) -> list[Path]:
+        """/proc folders of the processes of our tabs."""
+        parents, found = dict[int, int](), []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                number = int(folder.name)
-                parents[number] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                parents[int(folder.name)] = int(_stat(int(folder.name))[1])
                 if b"--type=renderer" in (folder / "cmdline").read_bytes():
-                    rows = (folder / "status").read_text().splitlines()
-                    peaks[number] = next((int(row.split()[1]) for row in rows if row.startswith("VmHWM")), 0)
-        own = [peak for number, peak in peaks.items() if self._is_ours(number, parents)]
-        return max(own, default=0) * 1024 / 1e6
+                    found.append(folder)
+        return [folder for folder in found if self._is_ours(int(folder.name), parents)]
 
     def _is_ours(self, number: int, parents: dict[int, int]) -> bool:
         while number > 1 and number != self.process.pid:

@@ -6,11 +6,12 @@
 Six pictures of 768x512 at six qualities, and one of 12 megapixels, cut from a photograph of an installed package, are encoded. Headless
 Chromium opens the built page (`python -m codec view --build`) and decodes them in WebAssembly, one thread; the package decodes them with
 PyTorch and with onnxruntime, in processes of their own with one thread, in turns with the browser. Codes have to be the same and pixels within one grey level, or nothing is
-written. Written: OUT.csv and OUT.json. Exit code 0; 1 if something differs or cannot be measured; 2 for wrong usage.
+written. Written: OUT.csv, in which rows of sizes that were left out stay, and OUT.json. Exit code 0; 1 if something differs or cannot be measured; 2 for wrong usage.
 """
 
 import argparse
 import base64
+import csv
 import hashlib
 import os
 import sys
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -27,27 +29,28 @@ from PIL import Image, ImageOps
 
 import codec
 from benchmarks.analysis.summary import run_metadata
-from benchmarks.harness.chromium import PROGRAM, Tab, browser
+from benchmarks.harness.chromium import PROGRAM, Tab, browser, processor_seconds
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import packaged_images, read_image
 from benchmarks.harness.table import write_rows
 from benchmarks.speed.measure import ROOT, Worker
 from benchmarks.speed.worker import Job
 from codec.bitstream.container import parse
-from codec.coding.model import latent_size
+from codec.coding.padding import latent_size
 from codec.view import assets
 from codec.view.server import Server
 
 SMALL, LARGE = (768, 512), (4000, 3000)
 QUALITIES = (10, 25, 40, 55, 70, 85)
 COLUMNS = (
-    "decoder", "width", "height", "quality", "bytes", "seconds", "codes_s", "picture_s", "ratio_torch", "repeats", "first_s", "peak_mb",
+    "decoder", "width", "height", "quality", "bytes", "processor_s", "ratio_torch", "seconds", "codes_s", "picture_s", "repeats", "first_s", "peak_mb",
     "max_difference",
 )  # fmt: skip
 METHOD = {
+    "processor_s": "median of processor time per decode of a file (one thread: on an idle machine about as much as wall time), start-up and first run excluded; in the browser that of the tab's process",
+    "ratio_torch": "median over turns of the browser's processor time divided by that of the package with PyTorch in the same turn",
     "seconds": "median of wall time per decode of a file, start-up and first run excluded; codes_s and picture_s: its two parts in the browser",
     "first_s": "from opening the page, or starting the process, to the first picture",
-    "ratio_torch": "median over turns of the browser's seconds divided by the package's in the same turn",
     "peak_mb": "largest resident size in 10**6 bytes of the tab's process, or of the process of the package; each decodes that file only",
     "max_difference": "largest difference in grey levels from the package's picture; the codes were compared by their SHA-256",
 }
@@ -115,7 +118,7 @@ def _case(
     data = one.encode(picture, quality=quality)
     path.write_bytes(data)
     np.save(folder / "pixels.npy", np.asarray(picture))
-    workers, ready, ours = list[Worker](), list[float](), list[list[float]]()
+    workers, ready, ours, busy = list[Worker](), list[float](), list[list[float]](), list[list[float]]()
     try:
         for name in _PACKAGE.values():
             start = time.perf_counter()
@@ -123,10 +126,14 @@ def _case(
             ready.append(time.perf_counter() - start)
         with _served({"files/picture.ldc": path}) as address, browser() as tab:
             page = Page(tab, address, "files/picture.ldc")
+            runs = [lambda: ours.append(page.decode()), *(worker.run for worker in workers)]
+            clocks = [tab.processor_seconds, *(partial(processor_seconds, worker.process) for worker in workers)]
             for turn in range(repeats):
-                steps = [lambda: ours.append(page.decode()), *(worker.run for worker in workers)]
-                for step in steps if turn % 2 else reversed(steps):
-                    step()
+                busy.append([0.0] * len(runs))
+                for k in sorted(range(len(runs)), reverse=bool(turn % 2)):
+                    before = clocks[k]()
+                    runs[k]()
+                    busy[-1][k] = clocks[k]() - before
             peak = tab.peak_mb()
             codes, pixels = page.codes(), page.pixels(size)
         for worker in workers:
@@ -141,18 +148,20 @@ def _case(
         raise BenchmarkError(f"the picture of quality {quality:g} differs by up to {apart} grey levels")
     same = {"width": size[0], "height": size[1], "quality": quality, "bytes": len(data), "repeats": repeats}
     seconds, codes_s, picture_s = (round(median(part), 3) for part in zip(*ours, strict=True))
-    ratio = median(a[0] / b for a, b in zip(ours, workers[0].seconds, strict=True))
+    ratio = median(page_s / torch_s for page_s, torch_s, *_ in busy)
+    processor = [round(median(times), 2) for times in zip(*busy, strict=True)]
     return [
         {
-            "decoder": "browser", **same, "seconds": seconds, "codes_s": codes_s, "picture_s": picture_s, "ratio_torch": round(ratio, 2),
+            "decoder": "browser", **same, "processor_s": processor[0], "ratio_torch": round(ratio, 2), "seconds": seconds, "codes_s": codes_s,
+            "picture_s": picture_s,
             "first_s": round(page.first, 2), "peak_mb": round(peak), "max_difference": apart,
         },
         *(
             {
-                "decoder": decoder, **same, "seconds": round(median(worker.seconds), 3), "first_s": round(first, 2),
+                "decoder": decoder, **same, "processor_s": own, "seconds": round(median(worker.seconds), 3), "first_s": round(first, 2),
                 "peak_mb": round(worker.facts["peak_mb"]),
             }
-            for decoder, worker, first in zip(_PACKAGE, workers, ready, strict=True)
+            for decoder, worker, first, own in zip(_PACKAGE, workers, ready, processor[1:], strict=True)
         ),
     ]  # fmt: skip
 
@@ -175,7 +184,7 @@ def run(options: argparse.Namespace) -> list[dict[str, object]]:
         raise BenchmarkError("the page is not built; run 'python -m codec view --build'")
     source, one, load = packaged_images()[0], codec.load(threads=1), os.getloadavg()[0]
     photo, rows = Image.fromarray(read_image(source)), []
-    cases = [(window(photo, SMALL, k), q, options.repeats) for k, q in enumerate(QUALITIES)]
+    cases = [(window(photo, SMALL, k), q, options.repeats) for k, q in enumerate(QUALITIES) if options.repeats]
     cases += [(window(photo, LARGE, 0), 50.0, options.large)] if options.large else []
     for picture, quality, repeats in cases:
         with tempfile.TemporaryDirectory() as folder:
@@ -183,7 +192,7 @@ def run(options: argparse.Namespace) -> list[dict[str, object]]:
         for row in rows[-1 - len(_PACKAGE) :]:
             print(" ".join(f"{name} {row[name]}" for name in COLUMNS if name in row), flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_rows(options.out.with_suffix(".csv"), COLUMNS, rows)
+    write_rows(options.out.with_suffix(".csv"), COLUMNS, _others(options.out.with_suffix(".csv"), rows) + rows)
     facts = {
         "picture": source.name, "repeats": options.repeats, "repeats_large": options.large, "model": one.model_id,
         "page_mb": round(assets.size() / 1e6, 1), "load_average_before": round(load, 2),
@@ -191,6 +200,14 @@ def run(options: argparse.Namespace) -> list[dict[str, object]]:
     }  # fmt: skip
     options.out.with_suffix(".json").write_text(run_metadata(**facts))
     return rows
+
+
+def _others(path: Path, rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """Rows of an earlier run for sizes that this one left out."""
+    if not path.is_file():
+        return []
+    with open(path, newline="") as file:
+        return [old for old in csv.DictReader(file) if int(old["width"]) not in {row["width"] for row in rows}]
 
 
 def window(photo: Image.Image, size: tuple[int, int], k: int) -> Image.Image:
@@ -203,14 +220,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="browser.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=5, help="decodes of each small picture (default 5)")
+    parser.add_argument("--repeats", type=int, default=5, help="decodes of each small picture, 0 for none (default 5)")
     parser.add_argument("--large", type=int, default=1, help="decodes of the large picture, 0 for none (default 1)")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "browser", help="without suffix (default results/browser)"
     )
     options = parser.parse_args(arguments)
-    if options.repeats < 1 or options.large < 0:
-        parser.error("repeats is at least 1, large at least 0")
+    if min(options.repeats, options.large) < 0 or not options.repeats + options.large:
+        parser.error("repeats and large are at least 0, and not both 0")
     try:
         run(options)
     except BenchmarkError as error:

@@ -72,6 +72,11 @@ class Worker:
         self._process.stdin.flush()
         return self._answer()
 
+    @property
+    def process(self) -> int:
+        """Its number."""
+        return self._process.pid
+
     def run(self) -> None:
         self.seconds.append(self._ask("run")["seconds"])
 
