@@ -95,13 +95,18 @@ class Tab:
         """Largest resident size of a tab's process so far, in 10**6 bytes; Linux only."""
         peaks = [0]
         for folder in self._renderers():
-            rows = (folder / "status").read_text().splitlines()
-            peaks += [int(row.split()[1]) for row in rows if row.startswith("VmHWM")]
+            with contextlib.suppress(OSError):  # it has ended
+                rows = (folder / "status").read_text().splitlines()
+                peaks += [int(row.split()[1]) for row in rows if row.startswith("VmHWM")]
         return max(peaks) * 1024 / 1e6
 
     def processor_seconds(self) -> float:
         """Processor time of the tab's processes so far; Linux only."""
-        return sum(processor_seconds(int(folder.name)) for folder in self._renderers())
+        total = 0.0
+        for folder in self._renderers():
+            with contextlib.suppress(OSError):
+                total += processor_seconds(int(folder.name))
+        return total
 
     def _renderers(self) -> list[Path]:
         """/proc folders of the processes of our tabs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -12,11 +11,15 @@ from codec.bitstream import container
 from codec.cli.jobs import UsageError
 from codec.cli.report import explain, say
 from codec.errors import CodecError
-from codec.view import assets
-from codec.view.server import Server
 
 
 def run_view(args: argparse.Namespace) -> int:
+    """Import the page and its server late: other commands start without them."""
+    import webbrowser
+
+    from codec.view import assets
+    from codec.view.server import Server
+
     if args.force and not args.export:
         raise UsageError("-f has no effect without --export")
     if args.build:

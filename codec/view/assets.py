@@ -43,7 +43,7 @@ def build(export: Callable[[Path], None], say: Callable[[str], None], page: Path
     Raises CodecError without npm, for a package that is not the pinned one, and where the folder cannot be written.
     """
     try:
-        with tempfile.TemporaryDirectory(dir=page.parent) as work:
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=page.parent) as work:
             made = {name: Path(work, name) for name in (MODEL, RUNTIME)}
             fetch_runtime(made[RUNTIME], Path(work))
             export(made[MODEL])

@@ -19,7 +19,6 @@ from urllib.parse import quote
 ADDRESS = "127.0.0.1"
 TYPES = {
     ".js": "text/javascript",
-    ".mjs": "text/javascript",
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".json": "application/json",

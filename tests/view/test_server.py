@@ -142,6 +142,31 @@ def test_export(tmp_path):
     assets.export_page(tmp_path / "out", {}, force=True, page=page)
 
 
+@pytest.mark.skipif(not assets.built(), reason="the page is not built")
+def test_exported_page_is_whole_and_small(tmp_path, capsys):
+    assert main(["view", "--export", str(tmp_path), str(GOLDEN / "model5-pixel.ldc")]) == 0
+    said = capsys.readouterr()
+    assert "index.html?src=files%2F1%2Fmodel5-pixel.ldc" in said.err and not said.out
+    assert assets.size(tmp_path) <= 35e6
+    assert set(assets.files()) == set(assets.files(tmp_path)) - {"files/1/model5-pixel.ldc"}
+
+
+@pytest.mark.parametrize(
+    "line, sentence",
+    [
+        (["--build", "a.ldc"], "--build takes no files"),
+        (["-f"], "-f has no effect without --export"),
+        (["--build", "--export", "x"], "not allowed with"),
+    ],
+)
+def test_wrong_usage(line, sentence, capsys):
+    try:
+        code = main(["view", *line])
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2 and sentence in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["missing.ldc", "text.ldc"])
 def test_files_are_looked_at_before_the_page_opens(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(assets.require, "__defaults__", (built_page(tmp_path / "page"),))

@@ -56,7 +56,7 @@ const seconds = (ms) => `${(ms / 1000).toFixed(2)} s`;
 
 // opening
 
-/** source: {url} or {bytes}; cut: a file that ends too early is wanted too. */
+/** source: {url} or {file}; cut: a file that ends too early is wanted too. */
 function open(name, source, cut = false) {
   clear();
   Object.assign(state, { name, source });
@@ -223,10 +223,9 @@ function download(blob) {
 
 // what the reader does
 
-async function take(file) {
-  if (/\.ldc$/i.test(file.name)) open(file.name, { bytes: await file.arrayBuffer() });
-  else if (state.picture) compareWith(file);
-  else open(file.name, { bytes: await file.slice(0, 1 << 20).arrayBuffer() }); // to say what is wrong with it
+function take(file) {
+  if (state.picture && !/\.ldc$/i.test(file.name)) compareWith(file);
+  else open(file.name, { file }); // and say what is wrong with it
 }
 
 function choose(id) {
@@ -236,7 +235,7 @@ function choose(id) {
 
 for (const id of ["open", "choose"]) $(id).onclick = () => choose("picker");
 $("original").onclick = () => choose("pickOriginal");
-$("picker").onchange = async ({ target: { files } }) => files[0] && open(files[0].name, { bytes: await files[0].arrayBuffer() });
+$("picker").onchange = ({ target: { files } }) => files[0] && open(files[0].name, { file: files[0] });
 $("pickOriginal").onchange = ({ target: { files } }) => files[0] && compareWith(files[0]);
 $("save").onclick = () => decoder.ask("save");
 $("digest").onclick = () => decoder.ask("digest");

@@ -9,7 +9,7 @@ export class Decoder {
     this.worker = null;
   }
 
-  /** Opens {url} or {bytes}; what was being done is given up. */
+  /** Opens {url} or {file}; what was being done is given up. */
   open(source, { cut = false } = {}) {
     if (this.busy) this.stop();
     this.ask("open", { source, cut, backend: this.backend });

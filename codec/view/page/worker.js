@@ -1,7 +1,7 @@
 /**
  * Decodes files away from the page, so that it stays responsive. One file at a time; the page ends this worker to give up on one.
  *
- * From the page: open {source: {url} or {bytes}, cut, backend}, show {groups}, save, compare {pixels}, digest.
+ * From the page: open {source: {url} or {file}, cut, backend}, show {groups}, save, compare {pixels}, digest.
  * To the page: header {info}, progress {stage, share}, size, tile {x, y, width, height, pixels}, picture {...}, error {kind, message, cut},
  * saved {blob}, compared {rmse, most}, digest {codes}.
  */
@@ -48,10 +48,10 @@ async function load(backend) {
 async function open({ source: from, cut = false, backend = "auto" }) {
   const started = performance.now();
   current = null;
-  const source = from.url ? await Source.fetch(from.url) : new Source(new Uint8Array(from.bytes));
+  const source = from.url ? await Source.fetch(from.url) : await Source.of(from.file);
   try {
     loading ??= load(backend);
-    loading.catch(() => {});
+    loading.catch(() => (loading = null)); // the next file tries again
     const info = await header(source);
     post("header", { info });
     const { exact, synthesis } = await loading;

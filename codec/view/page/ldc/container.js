@@ -19,7 +19,7 @@ const VARINT_BYTES = 5;
 export const MAX_LEVEL = 6400;
 export const MAGIC_BYTES = MAGIC.length;
 /** No header is longer. */
-const MAX_HEADER_BYTES = 19 + 4 * VARINT_BYTES + (1 + MAX_SECTIONS) * (VARINT_BYTES + 2);
+export const MAX_HEADER_BYTES = 19 + 4 * VARINT_BYTES + (1 + MAX_SECTIONS) * (VARINT_BYTES + 2);
 
 /**
  * @typedef {object} Header width, height (pixels), modelId, tableHash, level (0..6400), gray, seed

@@ -228,7 +228,6 @@ export class Latents {
   expect(net, own, sent, base, at, start, n, means, scale, progress) {
     const { prior, h, w, values, powers } = this;
     const { kernels, reach } = prior;
-    const ct = prior.config.token_channels;
     const parts = [...this.seen, ...(own ? [own] : []), values].map((data) => ({ data, size: data.length / (h * w) }));
     const inputs = net.stem.inputs;
     const height = Math.max(Math.floor(BAND / w), 8);

@@ -1,5 +1,6 @@
 /** The bytes of a file as they arrive. */
 
+import { MAX_HEADER_BYTES, readHeader } from "./container.js";
 import { LdcError } from "./errors.js";
 
 const CHUNK = 1 << 16;
@@ -22,6 +23,19 @@ export class Source {
     }
     if (!response.ok) throw new LdcError("FormatError", `the file could not be fetched (the server answered ${response.status})`);
     return new Source(new Uint8Array(CHUNK), response.body.getReader());
+  }
+
+  /** Of a file on the disk no more is read than its header promises, and one byte. */
+  static async of(file) {
+    const read = async (size) => new Uint8Array(await file.slice(0, size).arrayBuffer());
+    const head = await read(MAX_HEADER_BYTES);
+    let size;
+    try {
+      size = readHeader(head).fileBytes + 1;
+    } catch {
+      return new Source(head); // what is wrong with it is said when it is read again
+    }
+    return new Source(await read(size));
   }
 
   get ended() {

@@ -81,7 +81,7 @@ export async function loadSynthesis(folder, graph, manifest, backend, fetchBytes
       if (backend === "webgpu") throw error;
     }
   }
-  const ort = await runtime(new URL("ort.wasm.mjs", folder), new URL("ort.wasm.bin", folder), fetchBytes);
+  const ort = await runtime(new URL("ort.wasm.js", folder), new URL("ort.wasm.bin", folder), fetchBytes);
   return session(ort, graph, manifest, "wasm");
 }
 
@@ -99,7 +99,7 @@ async function hasGpu(software) {
 }
 
 async function onGpu(folder, graph, manifest, fetchBytes) {
-  const ort = await runtime(new URL("ort.webgpu.mjs", folder), new URL("ort.webgpu.bin", folder), fetchBytes);
+  const ort = await runtime(new URL("ort.webgpu.js", folder), new URL("ort.webgpu.bin", folder), fetchBytes);
   const made = [];
   for (const name of ["webgpu", "wasm"]) {
     made.push(await session(ort, graph, manifest, name));
