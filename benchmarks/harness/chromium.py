@@ -71,7 +71,7 @@ class Tab:
             raise AssertionError(said["exceptionDetails"].get("exception", said["exceptionDetails"]))
         return said["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 60) -> Any:
+    def wait(self, expression: str, seconds: float = 300) -> Any:
         """Waits until an expression is true -> its value."""
         end = time.monotonic() + seconds
         while not (value := self.evaluate(expression)):
@@ -153,7 +153,7 @@ class Tab:
         elif method == "Network.requestWillBeSent":
             self.requests.append(values["request"]["url"])
 
-    def _read(self, seconds: float = 120) -> dict:
+    def _read(self, seconds: float = 300) -> dict:
         while b"\0" not in self._buffer:
             ready, _, _ = select.select([self._back], [], [], seconds)
             piece = os.read(self._back, 1 << 20) if ready else b""

@@ -6,7 +6,8 @@
 Six pictures of 768x512 at six qualities, and one of 12 megapixels, cut from a photograph of an installed package, are encoded. Headless
 Chromium opens the built page (`python -m codec view --build`) and decodes them in WebAssembly, one thread; the package decodes them with
 PyTorch and with onnxruntime, in processes of their own with one thread, in turns with the browser. Codes have to be the same and pixels within one grey level, or nothing is
-written. Written: OUT.csv, in which rows of sizes that were left out stay, and OUT.json. Exit code 0; 1 if something differs or cannot be measured; 2 for wrong usage.
+written. Written, after each file: OUT.csv, in which rows of other files stay, so that a run can be broken off and gone on with
+(--qualities); at the end OUT.json. Exit code 0; 1 if something differs or cannot be measured; 2 for wrong usage.
 """
 
 import argparse
@@ -184,15 +185,18 @@ def run(options: argparse.Namespace) -> list[dict[str, object]]:
         raise BenchmarkError("the page is not built; run 'python -m codec view --build'")
     source, one, load = packaged_images()[0], codec.load(threads=1), os.getloadavg()[0]
     photo, rows = Image.fromarray(read_image(source)), []
-    cases = [(window(photo, SMALL, k), q, options.repeats) for k, q in enumerate(QUALITIES) if options.repeats]
+    cases = [
+        (window(photo, SMALL, QUALITIES.index(q)), q, options.repeats) for q in options.qualities if options.repeats
+    ]
     cases += [(window(photo, LARGE, 0), 50.0, options.large)] if options.large else []
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     for picture, quality, repeats in cases:
         with tempfile.TemporaryDirectory() as folder:
-            rows += _case(picture, quality, one, repeats, Path(folder))
-        for row in rows[-1 - len(_PACKAGE) :]:
+            new = _case(picture, quality, one, repeats, Path(folder))
+        for row in new:
             print(" ".join(f"{name} {row[name]}" for name in COLUMNS if name in row), flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_rows(options.out.with_suffix(".csv"), COLUMNS, _others(options.out.with_suffix(".csv"), rows) + rows)
+        rows = merged(options.out.with_suffix(".csv"), new)
+        write_rows(options.out.with_suffix(".csv"), COLUMNS, rows)
     facts = {
         "picture": source.name, "repeats": options.repeats, "repeats_large": options.large, "model": one.model_id,
         "page_mb": round(assets.size() / 1e6, 1), "load_average_before": round(load, 2),
@@ -202,12 +206,18 @@ def run(options: argparse.Namespace) -> list[dict[str, object]]:
     return rows
 
 
-def _others(path: Path, rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    """Rows of an earlier run for sizes that this one left out."""
-    if not path.is_file():
-        return []
-    with open(path, newline="") as file:
-        return [old for old in csv.DictReader(file) if int(old["width"]) not in {row["width"] for row in rows}]
+def merged(path: Path, new: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """The rows of the table that is there, without those of the same files, and the new ones."""
+
+    def file_of(row: dict[str, object]) -> tuple[int, float]:
+        return int(str(row["width"])), float(str(row["quality"]))
+
+    old: list[dict[str, object]] = []
+    if path.is_file():
+        with open(path, newline="") as file:
+            old = [dict(row) for row in csv.DictReader(file)]
+    measured = {file_of(row) for row in new}
+    return sorted([row for row in old if file_of(row) not in measured] + list(new), key=file_of)
 
 
 def window(photo: Image.Image, size: tuple[int, int], k: int) -> Image.Image:
@@ -221,6 +231,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="browser.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=5, help="decodes of each small picture, 0 for none (default 5)")
+    parser.add_argument(
+        "--qualities",
+        type=lambda text: [int(part) for part in text.split(",")],
+        default=list(QUALITIES),
+        metavar="A,B",
+        help=f"which of the small pictures (default {','.join(map(str, QUALITIES))})",
+    )
     parser.add_argument("--large", type=int, default=1, help="decodes of the large picture, 0 for none (default 1)")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "browser", help="without suffix (default results/browser)"
@@ -228,6 +245,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if min(options.repeats, options.large) < 0 or not options.repeats + options.large:
         parser.error("repeats and large are at least 0, and not both 0")
+    if unknown := set(options.qualities) - set(QUALITIES):
+        parser.error(f"there is no small picture of quality {min(unknown)}")
     try:
         run(options)
     except BenchmarkError as error:

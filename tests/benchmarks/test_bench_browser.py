@@ -16,8 +16,7 @@ needs_page = pytest.mark.skipif(PROGRAM is None or not assets.built(), reason="n
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     monkeypatch.setattr(speed, "SMALL", (64, 48))
-    monkeypatch.setattr(speed, "QUALITIES", (30,))
-    return ["--repeats", "1", "--large", "0", "--out", str(tmp_path / "browser")]
+    return ["--repeats", "1", "--qualities", "40", "--large", "0", "--out", str(tmp_path / "browser")]
 
 
 @needs_page
@@ -28,6 +27,17 @@ def test_rows_of_the_same_file(small, tmp_path, capsys, monkeypatch):
     assert rows.bytes.nunique() == 1 and (rows.peak_mb > 30).all() and (rows.first_s >= rows.seconds).all()
     assert rows.max_difference[0] <= 1 and rows.seconds[0] >= rows.codes_s[0] and (rows.processor_s > 0).all()
     assert list(table(tmp_path).decoder) == ["browser", "onnx", "torch"]
+
+
+def test_rows_of_other_files_stay(tmp_path):
+    path = tmp_path / "browser.csv"
+    path.write_text("decoder,width,quality,seconds\nbrowser,768,25,1\nbrowser,4000,50,9\n")
+    rows = speed.merged(path, [{"decoder": "browser", "width": 768, "quality": q, "seconds": 2} for q in (10, 25)])
+    assert [(int(r["width"]), int(r["quality"]), int(r["seconds"])) for r in rows] == [
+        (768, 10, 2),
+        (768, 25, 2),
+        (4000, 50, 9),
+    ]
 
 
 def test_windows_of_the_photograph_differ():

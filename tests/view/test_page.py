@@ -246,7 +246,7 @@ def test_a_file_is_shown_as_it_arrives(shipped, photo, tab, tmp_path, monkeypatc
             target.flush()
             sent.append(end)
             at = end
-            assert more.acquire(timeout=60)
+            assert more.acquire(timeout=300)
 
     monkeypatch.setattr(server.shutil, "copyfileobj", drip)
     with serving({"files/slow.ldc": path}) as address:
