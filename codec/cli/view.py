@@ -59,9 +59,7 @@ def _pictures(inputs: Sequence[str]) -> dict[str, Path]:
 
 def export_model(folder: Path) -> None:
     """Writes the default model as the page takes it."""
-    from codec.cli.export import run_export
+    from codec.cli.parser import make_parser
 
-    wanted = argparse.Namespace(
-        format="onnx", output=str(folder), model="default", weights=None, force=False, quiet=True
-    )
-    run_export(wanted)
+    args = make_parser().parse_args(["export", "--format", "onnx", "--output", str(folder), "--quiet"])
+    args.run(args)
