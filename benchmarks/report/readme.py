@@ -172,10 +172,11 @@ def cold(results: Path) -> pd.DataFrame:
 
 def browser(results: Path) -> pd.DataFrame:
     """Means over the files of one size."""
-    b = pd.read_csv(results / "browser.csv").groupby(["width", "decoder"], as_index=False).mean(numeric_only=True)
+    groups = pd.read_csv(results / "browser.csv").groupby(["width", "decoder"], as_index=False)
+    b, files = groups.mean(numeric_only=True), groups.size()["size"]
     size = [f"{w}x{h}" for w, h in zip(b.width, b.height.astype(int), strict=True)]
     ratio = ["" if np.isnan(r) else f"{r:.1f}" for r in b.ratio_torch]
-    return pd.DataFrame({"picture": size, "decoder": b.decoder, "processor seconds": b.processor_s.round(1), "over torch": ratio,
+    return pd.DataFrame({"picture": size, "files": files, "decoder": b.decoder, "processor seconds": b.processor_s.round(1), "over torch": ratio,
                          "peak MB": b.peak_mb.round().astype(int)})  # fmt: skip
 
 

@@ -7,7 +7,7 @@ Six pictures of 768x512 at six qualities, and one of 12 megapixels, cut from a p
 Chromium opens the built page (`python -m codec view --build`) and decodes them in WebAssembly, one thread; the package decodes them with
 PyTorch and with onnxruntime, in processes of their own with one thread, in turns with the browser. Codes have to be the same and pixels within one grey level, or nothing is
 written. Written, after each file: OUT.csv, in which rows of other files stay, so that a run can be broken off and gone on with
-(--qualities); at the end OUT.json. Exit code 0; 1 if something differs or cannot be measured; 2 for wrong usage.
+(--qualities); OUT.json. Exit code 0; 1 if something differs or cannot be measured; 2 for wrong usage.
 """
 
 import argparse
@@ -197,13 +197,20 @@ def run(options: argparse.Namespace) -> list[dict[str, object]]:
             print(" ".join(f"{name} {row[name]}" for name in COLUMNS if name in row), flush=True)
         rows = merged(options.out.with_suffix(".csv"), new)
         write_rows(options.out.with_suffix(".csv"), COLUMNS, rows)
-    facts = {
-        "picture": source.name, "repeats": options.repeats, "repeats_large": options.large, "model": one.model_id,
-        "page_mb": round(assets.size() / 1e6, 1), "load_average_before": round(load, 2),
-        "load_average_after": round(os.getloadavg()[0], 2), "method": METHOD,
-    }  # fmt: skip
-    options.out.with_suffix(".json").write_text(run_metadata(**facts))
+        options.out.with_suffix(".json").write_text(facts(source.name, one.model_id, load))
     return rows
+
+
+def facts(picture: str, model: int, load: float) -> str:
+    """The JSON beside the table; load: average before the run."""
+    return run_metadata(
+        picture=picture,
+        model=model,
+        page_mb=round(assets.size() / 1e6, 1),
+        load_average_before=round(load, 2),
+        load_average_after=round(os.getloadavg()[0], 2),
+        method=METHOD,
+    )
 
 
 def merged(path: Path, new: Sequence[dict[str, object]]) -> list[dict[str, object]]:
