@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+from codec.batch.outcome import UsageError, explain
 from codec.bitstream import container
-from codec.cli.jobs import UsageError
-from codec.cli.report import explain, say
+from codec.cli.report import say
 from codec.errors import CodecError
 
 
