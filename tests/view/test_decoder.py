@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+import codec
 from codec import manifest
 from codec.bitstream.container import parse, read_header
 from codec.coding.stored import read_stored
@@ -100,7 +101,7 @@ def test_damaged_containers_are_refused_with_the_same_sentences(ask):
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8))
     gray = photo.convert("L")
     gray.putalpha(gray.point(lambda value: value // 2))
-    originals = [FakeCodec().encode(photo), FakeCodec().encode(gray, seed=3)]
+    originals = [FakeCodec().encode(photo), FakeCodec().encode(gray, seed=3), codec.encode(gray, lossless=True)]
     files = [variant.data for variant in damage.variants(originals, 1200)]
     tasks = [
         {"parse": base64.b64encode(data).decode(), "truncated": truncated} for data in files for truncated in (0, 1)

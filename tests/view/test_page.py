@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+import codec
 from benchmarks.harness.chromium import PROGRAM, Tab, browser
 from codec import manifest
 from codec.bitstream.container import Header, level_of, pack, parse, read_header
@@ -289,6 +290,33 @@ def test_a_file_that_the_reader_chooses(tab):
         tab.give_file("#picker", path)
         tab.wait(f"{STATE} === 'done'")
         assert tab.evaluate("facts.textContent").startswith("Size53 x 37Pixels1,961, gray")
+
+
+def test_lossless_files(tab, tmp_path):
+    """Every pixel, with alpha and in gray; one that is cut or has a section of another size is refused."""
+    rgba = Image.open(GOLDEN / "model5-alpha-odd.png").convert("RGBA")
+    contents = {"alpha": codec.encode(rgba, lossless=True), "gray": codec.encode(rgba.convert("L"), lossless=True)}
+    contents["rgb"] = codec.encode(rgba.convert("RGB"), lossless=True)
+    stream = parse(contents["rgb"])
+    contents["cut"] = contents["rgb"][:-9]
+    contents["size"] = pack(stream.header, [parse(codec.encode(rgba.resize((9, 9)), lossless=True)).sections[0]])
+    files = {}
+    for name, data in contents.items():
+        (tmp_path / f"{name}.ldc").write_bytes(data)
+        files[f"files/{name}.ldc"] = tmp_path / f"{name}.ldc"
+    with serving(files) as address:
+        page = Page(tab, address, list(files))
+        for number, name in enumerate(contents):
+            page.show(number)
+            if name in ("cut", "size"):
+                assert tab.evaluate(STATE) == "refused" and page.hidden("plane") and page.hidden("cut")
+                wanted = "it is lossless, and parts of it" if name == "cut" else "is not of the picture's size and kind"
+                assert wanted in page.text("reason")
+                continue
+            assert tab.evaluate(STATE) == "done", page.text("reason")
+            got, wanted = page.picture(), codec.decode(contents[name])
+            assert got.mode == wanted.mode and np.array_equal(np.asarray(got), np.asarray(wanted)), name
+            assert "lossless" in tab.evaluate("facts.textContent")
 
 
 def test_for_keyboard_screen_reader_and_phone(tab):

@@ -96,15 +96,14 @@ function idle(text) {
 
 function showHeader(info) {
   state.header = info;
-  const { width, height, level, gray, modelId, seed } = info.header;
+  const { width, height, level, gray, modelId, seed, lossless, alphaInside } = info.header;
   const bpp = (8 * info.fileBytes) / (width * height);
   facts("facts", {
     Size: `${width} x ${height}`,
-    Pixels: `${pixels(width * height)}${gray ? ", gray" : ""}${info.alphaBytes ? ", alpha" : ""}`,
+    Pixels: `${pixels(width * height)}${gray ? ", gray" : ""}${info.alphaBytes || alphaInside ? ", alpha" : ""}`,
     File: `${number.format(info.fileBytes)} bytes`,
     Rate: `${bpp.toFixed(3)} bits per pixel`,
-    Quality: number.format(level / 64),
-    Model: modelId,
+    ...(lossless ? { Quality: "lossless" } : { Quality: number.format(level / 64), Model: modelId }),
     ...(seed ? { Seed: seed } : {}),
   });
   $("about").hidden = false;
@@ -142,7 +141,7 @@ function showPicture(picture) {
   state.picture = picture;
   Object.assign($("groups"), { max: sections, value: groups });
   $("prefix").hidden = sections === 0;
-  $("effort").hidden = false;
+  $("effort").hidden = all === 0;
   $("save").disabled = $("original").disabled = false;
   if (first) {
     const name = { wasm: "WebAssembly", webgpu: "WebGPU" }[picture.backend];

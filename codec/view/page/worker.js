@@ -8,7 +8,8 @@
 
 import { unpackAlpha } from "./ldc/alpha.js";
 import { MAGIC_BYTES, parse, readHeader } from "./ldc/container.js";
-import { CutHeaderError, LdcError } from "./ldc/errors.js";
+import { CutHeaderError, LdcError, unsupported } from "./ldc/errors.js";
+import { unpack } from "./ldc/lossless.js";
 import { ExactModel } from "./ldc/model.js";
 import { writePng } from "./ldc/png.js";
 import { Source } from "./ldc/source.js";
@@ -50,10 +51,14 @@ async function open({ source: from, cut = false, backend = "auto" }) {
   current = null;
   const source = from.url ? await Source.fetch(from.url) : await Source.of(from.file);
   try {
-    loading ??= load(backend);
-    loading.catch(() => (loading = null)); // the next file tries again
     const info = await header(source);
     post("header", { info });
+    if (info.header.lossless) {
+      current = await openLossless(info, source, started);
+      return;
+    }
+    loading ??= load(backend);
+    loading.catch(() => (loading = null)); // the next file tries again
     const { exact, synthesis } = await loading;
     exact.check(info.header);
     const file = { info, exact, synthesis, started, gray: info.header.gray, alpha: null };
@@ -62,6 +67,23 @@ async function open({ source: from, cut = false, backend = "auto" }) {
   } finally {
     source.close();
   }
+}
+
+/** The picture itself is in the file: no model is needed. */
+async function openLossless(info, source, started) {
+  await source.wait(info.fileBytes + 1);
+  const stream = parse(source.data);
+  const { width, height, gray, alphaInside } = info.header;
+  const rgba = new Uint8ClampedArray(width * height * 4);
+  await unpack(stream, (x, y, w, h, pixels) => {
+    if (x === 0 && y === 0) post("size", { width, height });
+    for (let i = 0; i < h; i++) rgba.set(pixels.subarray(i * w * 4, (i + 1) * w * 4), ((y + i) * width + x) * 4);
+    post("tile", { x, y, width: w, height: h, pixels }, [pixels.buffer]);
+  });
+  const all = performance.now() - started;
+  const milliseconds = { codes: 0, picture: all, all };
+  post("picture", { groups: 0, final: true, sections: 0, all: 0, backend: "lossless", milliseconds });
+  return { info, rgba, gray, alpha: alphaInside ? true : null };
 }
 
 /** The header, as soon as it is there. */
@@ -181,6 +203,7 @@ async function save() {
 
 /** SHA-256 over shapes and values of tokens and v_hat, as in the project's tests. */
 async function digest() {
+  if (current.info.header.lossless) throw unsupported("the file is lossless: it has no codes of a model");
   const { latents, exact } = current;
   const { h, w, tokens } = latents;
   const { channels, groups } = exact.config;

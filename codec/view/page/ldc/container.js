@@ -15,6 +15,9 @@ const MAX_PAYLOAD = 16 * MAX_PIXELS;
 const GRAY = 1;
 const ALPHA = 2;
 const SEED = 4;
+const LOSSLESS = 8;
+/** Longest side of a part of a lossless picture. */
+export const LOSSLESS_SIDE = 16383;
 const VARINT_BYTES = 5;
 export const MAX_LEVEL = 6400;
 export const MAGIC_BYTES = MAGIC.length;
@@ -22,7 +25,7 @@ export const MAGIC_BYTES = MAGIC.length;
 export const MAX_HEADER_BYTES = 19 + 4 * VARINT_BYTES + (1 + MAX_SECTIONS) * (VARINT_BYTES + 2);
 
 /**
- * @typedef {object} Header width, height (pixels), modelId, tableHash, level (0..6400), gray, seed
+ * @typedef {object} Header width, height (pixels), modelId, tableHash, level (0..6400), gray, seed, lossless, alphaInside (of a lossless one)
  * @typedef {object} HeaderInfo header, headerBytes, alphaBytes, sectionBytes, fileBytes (of the complete file), and the checksums
  * @typedef {object} Stream header, alpha (empty without), sections (null for one that was cut off; the first never is)
  */
@@ -44,7 +47,7 @@ export function readHeader(data) {
   if (version !== VERSION) {
     throw unsupported(`the file has format version ${version}, this program reads version ${VERSION}`);
   }
-  if (flags & ~(GRAY | ALPHA | SEED)) {
+  if (flags & ~(GRAY | ALPHA | SEED | LOSSLESS)) {
     const hex = flags.toString(16).padStart(2, "0");
     throw unsupported(`the file uses features that this program does not know (flags 0x${hex})`);
   }
@@ -54,7 +57,8 @@ export function readHeader(data) {
   const height = reader.varint();
   const level = reader.u16();
   const seed = flags & SEED ? reader.varint() : 0;
-  const alpha = flags & ALPHA ? reader.entry() : { size: 0, crc: 0 };
+  const lossless = Boolean(flags & LOSSLESS);
+  const alpha = flags & ALPHA && !lossless ? reader.entry() : { size: 0, crc: 0 };
   const count = reader.byte();
   if (count < 1 || count > MAX_SECTIONS) {
     throw corrupt(`the header is damaged (it promises ${count} sections, 1..${MAX_SECTIONS} are possible)`);
@@ -73,15 +77,23 @@ export function readHeader(data) {
     );
   }
   if (level > MAX_LEVEL) throw corrupt(`the header is damaged (level ${level} is above ${MAX_LEVEL})`);
-  if ((flags & SEED && seed === 0) || (flags & ALPHA && alpha.size === 0)) {
+  if ((flags & SEED && seed === 0) || (flags & ALPHA && alpha.size === 0 && !lossless)) {
     throw corrupt("the header is damaged (a flag announces a field that is empty)");
   }
   const payload = entries.reduce((sum, entry) => sum + entry.size, alpha.size);
   if (payload > MAX_PAYLOAD) {
     throw limit(`the file promises more than the ${MAX_PAYLOAD} payload bytes that the format allows`);
   }
+  if (lossless) {
+    const parts = Math.ceil(Math.max(width, height) / LOSSLESS_SIDE);
+    const plain = modelId === 0 && tableHash === 0 && level === MAX_LEVEL && seed === 0 && count === parts;
+    if (!plain || entries.some((entry) => entry.size === 0)) {
+      throw corrupt("the header is damaged (it is not that of a lossless picture)");
+    }
+  }
+  const alphaInside = lossless && Boolean(flags & ALPHA);
   return {
-    header: { width, height, modelId, tableHash, level, gray: Boolean(flags & GRAY), seed },
+    header: { width, height, modelId, tableHash, level, gray: Boolean(flags & GRAY), seed, lossless, alphaInside },
     headerBytes: reader.at,
     alphaBytes: alpha.size,
     sectionBytes: entries.map((entry) => entry.size),
@@ -104,6 +116,12 @@ export function parse(data, { truncated = false } = {}) {
     throw corrupt(`${data.length - info.fileBytes} bytes are left over after the end of the compressed picture`);
   }
   if (data.length < info.fileBytes) {
+    if (info.header.lossless) {
+      throw corrupt(
+        `too little of the file is there (${data.length} of ${info.fileBytes} bytes): it is lossless, and parts ` +
+          "of it give no coarser picture",
+      );
+    }
     if (!truncated) {
       throw corrupt(
         `the file is cut short (${data.length} of ${info.fileBytes} bytes); allow truncated files to get a coarser picture`,
