@@ -57,7 +57,7 @@ ALLOWED = {
 LIGHT = {
     "root", "options", "__main__", "cli", "batch", "light", "opened", "pillow_plugin", "view", "image", "manifest", "bitstream", "errors",
     *(f"coding.{name}" for name in ("compiled", "kernels", "latents", "padding", "stored", "tiles", "trellis")),
-    *(f"models.{name}" for name in ("config", "exact", "integer_prior", "passes")),
+    *(f"models.{name}" for name in ("alike", "config", "exact", "integer_prior", "passes")),
 }  # fmt: skip
 
 
