@@ -28,13 +28,12 @@ from benchmarks.speed.worker import Job
 
 COLUMNS = (
     "megapixels", "width", "height", "direction", "effort", "decoder",
-    "peak_mb", "loaded_mb", "mb_per_megapixel", "seconds", "seconds_per_megapixel", "bytes",
+    "peak_mb", "loaded_mb", "mb_per_megapixel", "bytes",
 )  # fmt: skip
 METHOD = {
     "peak_mb": "largest resident size (VmHWM) of a fresh process of one thread, in 10**6 bytes",
     "loaded_mb": "resident size after imports and weights, before the picture",
     "mb_per_megapixel": "(peak_mb - loaded_mb) / megapixels; the uint8 picture itself takes 3",
-    "seconds": "wall time of the first and only run of the process",
 }
 
 
@@ -75,7 +74,6 @@ def measured(job: Job, size: tuple[int, int]) -> dict[str, object]:
         "direction": job.direction, "effort": job.effort or None, "decoder": job.decoder,
         "peak_mb": round(facts["peak_mb"]), "loaded_mb": round(facts["loaded_mb"]),
         "mb_per_megapixel": round((facts["peak_mb"] - facts["loaded_mb"]) / megapixels, 1),
-        "seconds": round(facts["first_s"], 2), "seconds_per_megapixel": round(facts["first_s"] / megapixels, 3),
         "bytes": facts["bytes"],
     }  # fmt: skip
 
@@ -132,9 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     for row in rows:
         what = f"{row['direction']} {row['decoder'] or 'effort ' + str(row['effort'])}"
-        print(
-            f"{row['megapixels']:6} MP {what:<16} {row['peak_mb']:6} MB, {row['mb_per_megapixel']} MB/MP, {row['seconds']} s"
-        )
+        print(f"{row['megapixels']:6} MP {what:<16} {row['peak_mb']:6} MB, {row['mb_per_megapixel']} MB/MP")
     return 0
 
 
