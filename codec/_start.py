@@ -1,4 +1,4 @@
-"""Starts codec.api, and with it torch, which takes most of a cold start."""
+"""Starts codec.api, and with it torch."""
 
 from __future__ import annotations
 
