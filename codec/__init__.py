@@ -13,6 +13,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from codec import _start
 from codec.errors import CodecError
 
 if TYPE_CHECKING:
@@ -164,9 +165,7 @@ def upscale(
 
 @functools.cache
 def _codec(model: int) -> Codec:
-    from codec import api
-
-    return api.load(model)
+    return _start.api().load(model)
 
 
 def _default_model() -> int:
@@ -184,9 +183,7 @@ def _model_of(data: bytes) -> int:
 
 def __getattr__(name: str) -> object:
     if name in ("Codec", "load"):
-        from codec import api
-
-        return getattr(api, name)
+        return getattr(_start.api(), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

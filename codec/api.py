@@ -260,7 +260,7 @@ class Codec:
             tokens, v_hat = self._model.coder.decode(file.sections, file.h, file.w, header.level)
             if net is None or options.realism == 0:
                 with self._networks(self._narrow):
-                    rgb = self._model.decoded(v_hat, header.level, step)
+                    rgb = self._model.decoded(v_hat, header.level, step, (header.height, header.width))
             else:  # not narrow: restorers take the rounding for detail
                 rgb = self._model.decoded(v_hat, header.level, lambda done: step(done * 0.1))
                 whole = None not in file.sections
@@ -356,7 +356,7 @@ class Codec:
         v, tokens = asked.v, asked.tokens
         if rounds := search.ROUNDS[effort - 1]:
             v = search.refine(self._model, x, v, tokens, level, asked.position, rounds, step)
-        encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, asked.weight)
+        encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, asked.weight, keep=False)
         step(1.0)
         return encoded.sections
 

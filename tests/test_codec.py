@@ -113,7 +113,7 @@ def test_size_is_what_the_tables_promise(shipped, photo, monkeypatch):
     """Within 1 %, the header apart; and the decoder finds the codes that the encoder meant."""
     coder, sent = shipped._model.coder, []
 
-    def spy(v, tokens, *rest):
+    def spy(v, tokens, *rest, keep):
         sent.append((tokens, encode(v, tokens, *rest)))
         return sent[-1][1]
 

@@ -17,10 +17,11 @@ ROOT = PACKAGE.parent
 #: What a layer (a module or folder of codec/) may import of codec/, besides itself. "root" is codec/__init__.py.
 #: A dotted name allows that one module. A new layer needs a line here, and a permission that nothing uses must go.
 ALLOWED = {
-    "root": {"api", "manifest", "bitstream.container", "errors"},
+    "root": {"_start", "api", "manifest", "bitstream.container", "errors"},
+    "_start": {"api"},
     "__main__": {"cli"},
     "cli": {"root", "batch", "export", "view", "manifest", "options", "image", "bitstream", "errors"},
-    "batch": {"api", "light", "manifest", "options", "image", "bitstream.container", "errors"},
+    "batch": {"_start", "api", "light", "manifest", "options", "image", "bitstream.container", "errors"},
     "options": {"errors"},
     "pillow_plugin": {"root", "bitstream"},
     "api": {"manifest", "options", "opened", "restoration", "coding", "image", "zoo", "models", "bitstream", "errors"},
@@ -55,9 +56,9 @@ ALLOWED = {
 
 #: Layers, and modules of layers, that work without torch, at least until something is really coded.
 LIGHT = {
-    "root", "options", "__main__", "cli", "batch", "light", "opened", "pillow_plugin", "view", "image", "manifest", "bitstream", "errors",
+    "root", "_start", "options", "__main__", "cli", "batch", "light", "opened", "pillow_plugin", "view", "image", "manifest", "bitstream", "errors",
     *(f"coding.{name}" for name in ("compiled", "kernels", "latents", "padding", "stored", "tiles", "trellis")),
-    *(f"models.{name}" for name in ("config", "exact", "integer_prior", "passes")),
+    *(f"models.{name}" for name in ("alike", "config", "exact", "integer_prior", "passes")),
 }  # fmt: skip
 
 

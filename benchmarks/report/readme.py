@@ -180,6 +180,18 @@ def browser(results: Path) -> pd.DataFrame:
                          "peak MB": b.peak_mb.round().astype(int)})  # fmt: skip
 
 
+def memory(results: Path) -> pd.DataFrame:
+    """Peaks at several sizes, beside those of the commit before memory was saved."""
+    now, old = (pd.read_csv(results / f"memory{name}.csv") for name in ("", "_before"))
+    both = now.merge(old, on=["megapixels", "direction", "effort", "decoder"], suffixes=("", "_before"))
+    return pd.DataFrame(
+        {"megapixels": f"{r.megapixels:g}", "": r.direction if r.direction == "decode" else f"encode, effort {r.effort:.0f}",
+         "peak MB": f"{r.peak_mb_before} -> {r.peak_mb}",
+         "MB a megapixel": f"{r.mb_per_megapixel_before:.0f} -> {r.mb_per_megapixel:.0f}"}
+        for r in both.itertuples()
+    )  # fmt: skip
+
+
 def effort(results: Path) -> pd.DataFrame:
     e = pd.read_csv(results / "effort_bd.csv")
 
@@ -271,6 +283,7 @@ TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "speed": speed,
     "cold": cold,
     "browser": browser,
+    "memory": memory,
     "effort": effort,
     "upscaling": upscaling,
     "drawings": drawings,

@@ -67,7 +67,8 @@ class Worker:
             raise BenchmarkError(f"{self.job.codec} {self.job.direction} failed: {reason[-1]}")
         return json.loads(line)
 
-    def _ask(self, command: str) -> dict[str, float]:
+    def ask(self, command: str) -> dict[str, float]:
+        """The answer to a command of the worker."""
         self._process.stdin.write(f"{command}\n")
         self._process.stdin.flush()
         return self._answer()
@@ -78,10 +79,10 @@ class Worker:
         return self._process.pid
 
     def run(self) -> None:
-        self.seconds.append(self._ask("run")["seconds"])
+        self.seconds.append(self.ask("run")["seconds"])
 
     def finish(self) -> None:
-        self.facts |= self._ask("end")
+        self.facts |= self.ask("end")
 
     def close(self) -> None:
         self._process.kill()

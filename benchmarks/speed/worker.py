@@ -1,7 +1,8 @@
 """One process of benchmarks/speed/measure.py: one codec, one direction. Started by it as `python -m benchmarks.speed.worker JOB`.
 
 JOB is the JSON of a `Job`. Lines on standard input are commands, lines of JSON on standard output the answers:
-"run" -> seconds of one run; "end" -> peak memory, multiply-accumulates, bytes. The first line is written when the worker is ready.
+"run" -> seconds of one run; "peak" -> peak memory so far, bytes; "end" -> the same and multiply-accumulates. The first line is written when
+the worker is ready, after a first run.
 """
 
 from __future__ import annotations
@@ -148,8 +149,11 @@ def main(job: Job) -> None:
     size = len(out if job.direction == "encode" else subject)
     answer(startup_s=startup, loaded_mb=loaded)
     for line in sys.stdin:
+        peak = memory("VmHWM")
+        if line.strip() == "peak":
+            answer(peak_mb=peak, bytes=size)
+            continue
         if line.strip() == "end":
-            peak = memory("VmHWM")
             counted = neural and job.effort <= 1  # torch's counter does not take the gradients of a search
             answer(peak_mb=peak, bytes=size, macs=count_macs(run) if counted else None)
             return

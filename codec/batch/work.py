@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from codec import manifest
+from codec import _start, manifest
 from codec.batch import files, shards
 from codec.batch.engine import Attempt
 from codec.batch.files import STANDARD, OutputError
@@ -94,15 +94,14 @@ def load_codec(settings: Settings, model: str | int) -> Codec | LightCodec:
             return light.load(model, settings.weights)
     if importlib.util.find_spec("torch") is None:
         raise CodecError("torch is not installed, and without it there is only decode of vq (extra 'light')")
-    from codec import api
-
-    return api.load(
+    made: Codec = _start.api().load(
         model,
         device=settings.device,
         threads=settings.threads,
         weights=settings.weights,
         precision=settings.precision,
     )
+    return made
 
 
 def has_onnxruntime() -> bool:

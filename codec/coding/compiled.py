@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 
 from codec.bitstream.entropy import TableSet
+from codec.coding.trellis import CHUNK
 from codec.errors import CorruptError
 
 IMPORT = 4 << 20  # latents: NumPy takes half a second longer for them than compiled loops
@@ -81,9 +82,9 @@ class Encoder:
     def _room(self, bits: int) -> None:
         need = int(self._state[2]) + bits // 32 + 4
         if need > len(self._words):
-            self._words = np.concatenate(
-                [self._words, np.zeros(max(need, 2 * len(self._words)) - len(self._words), np.uint32)]
-            )
+            used, before = int(self._state[2]), self._words
+            self._words = np.zeros(max(need, 2 * len(before)), np.uint32)  # takes no memory before it is written to
+            self._words[:used] = before[:used]
 
     def symbols(self, values: np.ndarray, tables: TableSet, index: int) -> None:
         cdf, first = tables.intervals
@@ -95,8 +96,11 @@ class Encoder:
     def latents(
         self, tables: TableSet, limits: np.ndarray, places: np.ndarray, table: np.ndarray, symbols: np.ndarray
     ) -> None:
-        """The symbols of a pass, in the order of codec.coding.latents; limits, table and symbols int32."""
-        escapes = int(np.count_nonzero(np.abs(symbols) >= limits[table]))
+        """The symbols of a pass, in the order of codec.coding.latents; limits int32, table uint8, symbols int16."""
+        escapes = sum(
+            int(np.count_nonzero(np.abs(symbols[a : a + CHUNK]) >= limits[table[a : a + CHUNK]]))
+            for a in range(0, len(symbols), CHUNK)
+        )
         self._room(_WORST * places.size + 2 * 32 * escapes)
         self._loops.encode_pass(self._state, self._words, *tables.intervals, limits, places, table, symbols)
 
@@ -145,7 +149,7 @@ class Decoder:
         offsets: np.ndarray,
         values: np.ndarray,
     ) -> None:
-        """The symbols of a pass, their residuals added to values (n,) int32; scale (n,) int16."""
+        """The symbols of a pass, their residuals added to values (n,) int32; scale (n,) uint8."""
         error = self._loops.decode_pass(
             self._state, self._words, *tables.intervals, limits, places, scale, following, kinds, offsets, values
         )

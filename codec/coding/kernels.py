@@ -264,7 +264,7 @@ def _advance(cost, j, new, second, step, branch):
 
 @_compile
 def assign(r, scale, weight, bits, fixed, limits, places, following, kind_of, kinds, symbols, chosen):
-    """Best walks of a pass; the arrays of codec.coding.trellis.assign, flat, weight (channels,) or (n,), fixed: offsets in steps, float32; symbols and chosen (the kinds) int32 are
+    """Best walks of a pass; the arrays of codec.coding.trellis.assign, flat, weight (channels,) or (n,), fixed: offsets in steps, float32; symbols int16 and chosen (the kinds) uint8 are
     written to. ``kinds``: how many there are."""
     states = len(kind_of)
     half, (steps, width), channels = states // 2, places.shape, len(weight)

@@ -23,28 +23,31 @@ from codec.models.config import VQVAEConfig
 from codec.models.exact import Arithmetic
 from codec.models.integer_prior import IntegerPrior, Pass
 
-MAX_ESCAPE = (
-    1 << 15
-)  # bound of a symbol's magnitude, so that forged files cannot leave the exact range of the arithmetic
+#: bound of a symbol's magnitude, so that forged files cannot leave the exact range of the arithmetic
+MAX_ESCAPE = 1 << 15
+ROWS = (
+    1 << 12
+)  # positions of a pass that are worked on at a time where order does not matter, so that memory stays bounded
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Sections (tokens, then one for each group), v_hat (C, h, w) int32 in 1/256 step, and the ideal code length of each section in bits."""
+    """Sections (tokens, then one for each group), v_hat (C, h, w) int32 in 1/256 step if it was to be kept, and the ideal code length of each section in bits."""
 
     sections: list[bytes]
-    v_hat: np.ndarray
+    v_hat: np.ndarray | None
     bits: list[float]
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What was asked of one pass and answered: residuals r in steps, symbols and table numbers, (P, C) each."""
+    """What was asked of one pass and answered: residuals r in steps, symbols int16 and table numbers uint8, (P, C) each; places: of the walks."""
 
     asked: Pass
     r: np.ndarray
     symbols: np.ndarray
     table: np.ndarray
+    places: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,11 @@ def _runs(table: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     cuts = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist(), len(order)]
     for a, b in pairwise(cuts):
         yield int(ordered[a]), order[a:b]
+
+
+def _chunks(n: int) -> Iterator[slice]:
+    """n rows, so many at a time."""
+    return (slice(start, start + ROWS) for start in range(0, n, ROWS))
 
 
 class LatentCoder:
@@ -141,6 +149,7 @@ class LatentCoder:
         """v (C, h, w) float32 in steps, weight (C,): bits a squared step of error is worth -> what each pass sends, and v_hat (C, h, w) int32."""
         out: list[Sent] = []
         v_hat = self._quantise(v, tokens, level, weight, out.append, compiled.kernels("assign", v.size))
+        assert v_hat is not None
         return out, v_hat
 
     def _quantise(
@@ -151,25 +160,36 @@ class LatentCoder:
         weight: np.ndarray,
         send: Callable[[Sent], None],
         loops: ModuleType | None,
-    ) -> np.ndarray:
-        """Hands each pass to ``send`` when it is quantised -> v_hat."""
+        keep: bool = True,
+    ) -> np.ndarray | None:
+        """Hands each pass to ``send`` when it is quantised -> v_hat, if it is to be kept."""
 
-        def code(p: Pass) -> np.ndarray:
+        def code(p: Pass) -> np.ndarray | None:
             g = self.config.groups[p.group]
-            r = v[g.start : g.stop, p.rows, p.columns].T - p.mu.astype(np.float32) / UNIT
-            symbols, kind = self._assign(r, p.scale, weight[g.start : g.stop], loops)
-            table = p.scale * KINDS + kind
-            send(Sent(p, r, symbols, table))
-            return p.mu + reconstruct(symbols, kind, table, self.latent.offsets)
+            r = np.empty(p.mu.shape, np.float32)
+            for at in _chunks(len(r)):
+                np.divide(p.mu[at], UNIT, out=r[at], dtype=np.float32, casting="unsafe")
+                np.subtract(v[g.start : g.stop, p.rows[at], p.columns[at]].T, r[at], out=r[at])
+            places = walks(p.scale)
+            symbols, kind = self._assign(r, p.scale, weight[g.start : g.stop], places, loops)
+            table = p.scale * np.uint8(KINDS) + kind
+            send(Sent(p, r, symbols, table, places))
+            del r, places
+            if p.last and not keep:
+                return None
+            values = np.empty(p.mu.shape, np.int32)
+            for at in _chunks(len(values)):
+                values[at] = p.mu[at] + reconstruct(symbols[at], kind[at], table[at], self.latent.offsets)
+            return values
 
-        return self.prior.run(tokens, level, code)
+        return self.prior.run(tokens, level, code, keep)
 
     def _assign(
-        self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray, loops: ModuleType | None
+        self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray, places: np.ndarray, loops: ModuleType | None
     ) -> tuple[np.ndarray, np.ndarray]:
         if loops is None:
-            return assign(self.trellis, r, scale, weight, self._bits, self.latent.offsets)
-        symbols, kinds = np.zeros(r.shape, np.int32), np.zeros(r.shape, np.int32)
+            return assign(self.trellis, r, scale, weight, self._bits, self.latent.offsets, places)
+        symbols, kinds = np.zeros(r.shape, np.int16), np.zeros(r.shape, np.uint8)
         weight, many = np.ascontiguousarray(weight, np.float32), max(self.trellis.kind) + 1
         loops.assign(
             r.ravel(),
@@ -178,7 +198,7 @@ class LatentCoder:
             self._bits,
             self._fixed,
             self._limits,
-            walks(scale),
+            places,
             self._next,
             self._kind,
             many,
@@ -198,39 +218,40 @@ class LatentCoder:
             symbols[at], kinds[at] = sent.symbols.T, (sent.table % KINDS).T
 
         v_hat = self._quantise(v, tokens, level, weight, send, compiled.kernels("assign", v.size))
+        assert v_hat is not None
         return Measured(bits[0], v_hat, symbols, kinds)
 
     def bits(self, passes: list[Sent]) -> float:
         """Ideal code length of what ``quantise`` sends."""
-        return sum(float(self._costs(s).sum(dtype=np.float64)) for s in passes)
+        return sum(map(self._cost, passes))
 
-    def _costs(self, s: Sent) -> np.ndarray:
-        costs = self._bits[s.table, np.clip(s.symbols, -MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL]
-        if (large := np.abs(s.symbols) > MAX_SYMBOL).any():
-            costs[large] += excess_bits(s.table[large], np.abs(s.symbols[large]))
-        return costs
+    def _cost(self, s: Sent) -> float:
+        """Bits of one pass."""
+        total = 0.0
+        for at in _chunks(len(s.symbols)):
+            symbols, table = s.symbols[at], s.table[at]
+            costs = self._bits[table, np.clip(symbols, -MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL]
+            if (large := np.abs(symbols) > MAX_SYMBOL).any():
+                costs[large] += excess_bits(table[large], np.abs(symbols[large]))
+            total += float(costs.sum(dtype=np.float64))
+        return total
 
-    def encode(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray) -> Encoded:
-        """Quantises and codes; see ``quantise``."""
+    def encode(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray, keep: bool = True) -> Encoded:
+        """Quantises and codes; see ``quantise``. keep: v_hat, which takes memory."""
         loops = compiled.kernels("assign", v.size)
         data, token_bits = self.encode_tokens(tokens, loops)
         bits = [0.0] * len(self.config.groups)
         coders: list = [Encoder() if loops is None else compiled.Encoder(loops) for _ in self.config.groups]
 
         def send(sent: Sent) -> None:  # at once: the passes of a large picture together take much memory
-            bits[sent.asked.group] += float(self._costs(sent).sum(dtype=np.float64))
-            coder, places, symbols, table = (
-                coders[sent.asked.group],
-                walks(sent.asked.scale),
-                sent.symbols.ravel(),
-                sent.table.ravel(),
-            )
+            bits[sent.asked.group] += self._cost(sent)
+            coder, symbols, table = coders[sent.asked.group], sent.symbols.ravel(), sent.table.ravel()
             if loops is None:
-                self._encode_pass(coder, places, symbols, table)
+                self._encode_pass(coder, sent.places, symbols, table)
             else:
-                coder.latents(self._tables, self._limits, places, table.astype(np.int32), symbols)
+                coder.latents(self._tables, self._limits, sent.places, table, symbols)
 
-        v_hat = self._quantise(v, tokens, level, weight, send, loops)
+        v_hat = self._quantise(v, tokens, level, weight, send, loops, keep)
         return Encoded([data, *(c.finish() for c in coders)], v_hat, [token_bits, *bits])
 
     def _encode_pass(self, coder: Encoder, places: np.ndarray, symbols: np.ndarray, table: np.ndarray) -> None:
@@ -262,8 +283,8 @@ class LatentCoder:
             if coder is None:
                 return p.mu
             if loops is None:
-                return p.mu + self._decode_pass(coder, p.scale)
-            values = p.mu.copy()
+                self._decode_pass(coder, p.scale, p.mu)
+                return p.mu
             coder.latents(
                 self._tables,
                 self._limits,
@@ -272,23 +293,23 @@ class LatentCoder:
                 self._next,
                 self._kind,
                 self._offsets,
-                values.ravel(),
+                p.mu.ravel(),
             )
-            return values
+            return p.mu
 
-        return tokens, self.prior.run(tokens, level, code)
+        v_hat = self.prior.run(tokens, level, code)
+        assert v_hat is not None
+        return tokens, v_hat
 
-    def _decode_pass(self, coder: Decoder, scale: np.ndarray) -> np.ndarray:
-        """scale (P, C) -> residuals in 1/UNIT step, (P, C) int64."""
-        places = walks(scale)
-        symbols, kind = np.zeros(scale.size, np.int32), np.zeros(scale.size, np.int8)
-        table, state = scale.ravel() * KINDS, np.zeros(places.shape[1], np.int8)
+    def _decode_pass(self, coder: Decoder, scale: np.ndarray, values: np.ndarray) -> None:
+        """scale (P, C); the residuals are added to values (P, C) int32, in 1/UNIT step."""
+        places, flat = walks(scale), values.reshape(-1)
+        state = np.zeros(places.shape[1], np.int8)
         for at in places:
             at = at[at >= 0]
             state = state[: len(at)]
-            kind[at] = self._kind[state]
-            table[at] += kind[at]
-            t = table[at]
+            kind = self._kind[state]
+            t = scale.ravel()[at] * KINDS + kind
             limit = self._limits[t]
             s = np.empty(len(at), np.int64)
             for number, run in _runs(t):
@@ -297,6 +318,5 @@ class LatentCoder:
                 s[k] += np.sign(s[k]) * coder.golomb()
             if np.abs(s).max() > MAX_ESCAPE:
                 raise CorruptError("a latent is outside the range of the format")
-            symbols[at] = s
+            flat[at] += reconstruct(s, kind, t, self.latent.offsets).astype(np.int32)
             state = self._next[state, s & 1]
-        return reconstruct(symbols, kind, table, self.latent.offsets).reshape(scale.shape)

@@ -33,9 +33,11 @@ class Steps:
 
 
 def pad(rgb: np.ndarray) -> torch.Tensor:
-    """uint8 (H, W, 3) -> (1, 3, H', W') uint8, both sides multiples of SIDE; the border is repeated."""
+    """uint8 (H, W, 3) -> (1, 3, H', W') uint8, both sides multiples of SIDE; the border is repeated. A picture of that size is not copied."""
     h, w, _ = rgb.shape
-    padded = np.pad(rgb, ((0, -h % SIDE), (0, -w % SIDE), (0, 0)), mode="edge")
+    padded = rgb
+    if h % SIDE or w % SIDE or not rgb.flags.writeable:  # torch takes no array that must not be written to
+        padded = np.pad(rgb, ((0, -h % SIDE), (0, -w % SIDE), (0, 0)), mode="edge")
     return torch.from_numpy(padded).permute(2, 0, 1)[None]
 
 
@@ -67,16 +69,20 @@ def from_steps(net: VQVAE, v_hat: np.ndarray, level: int) -> torch.Tensor:
 
 @torch.no_grad()
 def decoded(
-    net: VQVAE, v_hat: np.ndarray, level: int, progress: Callable[[float], None] = lambda done: None
+    net: VQVAE,
+    v_hat: np.ndarray,
+    level: int,
+    progress: Callable[[float], None] = lambda done: None,
+    size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """v_hat (C, h, w) int in 1/UNIT step -> uint8 (16 h, 16 w, 3)."""
+    """v_hat (C, h, w) int in 1/UNIT step -> uint8 (H, W, 3); size: H, W, None: 16 h and 16 w."""
     position = position_of(net, level)
 
-    def pixels(tile: torch.Tensor) -> np.ndarray:
-        x_hat = net.synthesise(tile, position)[0]
-        return x_hat.clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    def pixels(tile: np.ndarray, inner: tuple[slice, slice]) -> np.ndarray:
+        x_hat = net.pixels(from_steps(net, tile[0], level), position, inner)[0]
+        return x_hat.clamp_(0, 1).mul_(255).round_().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
-    return tiles.synthesise(from_steps(net, v_hat, level), pixels, progress)
+    return tiles.synthesise(v_hat[None], pixels, progress, size)
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,11 @@ class PerceptualModel:
         return from_steps(self.vqvae, v_hat, level)
 
     def decoded(
-        self, v_hat: np.ndarray, level: int, progress: Callable[[float], None] = lambda done: None
+        self,
+        v_hat: np.ndarray,
+        level: int,
+        progress: Callable[[float], None] = lambda done: None,
+        size: tuple[int, int] | None = None,
     ) -> np.ndarray:
         """``decoded``."""
-        return decoded(self.vqvae, v_hat, level, progress)
+        return decoded(self.vqvae, v_hat, level, progress, size)

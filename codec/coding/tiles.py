@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from codec.models.alike import Alike
 from codec.models.config import PATCH
 
 if TYPE_CHECKING:
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
 TILE = 64  # positions of y a side
 HALO = 8  # positions of context on each inner side; analysis sees less than 7, synthesis with its filter at most 7
-
-
-Latents = TypeVar("Latents", "torch.Tensor", np.ndarray)
 
 
 def spans(n: int, tile: int | None = None) -> Iterator[tuple[int, int, int, int]]:
@@ -50,16 +48,27 @@ def analyse(
 
 
 def synthesise(
-    latents: Latents, function: Callable[[Latents], np.ndarray], step: Callable[[float], None]
+    v_hat: np.ndarray,
+    function: Callable[[np.ndarray, tuple[slice, slice]], np.ndarray],
+    step: Callable[[float], None],
+    size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """latents (1, C, h, w); function(tile) -> uint8 (16 h, 16 w, 3) -> the same for the whole picture."""
-    h, w = latents.shape[2:]
-    out = np.empty((h * PATCH, w * PATCH, 3), np.uint8)
+    """v_hat (1, C, h, w); function(tile, rows and columns of its pixels that are wanted) -> uint8 (those, 3) -> uint8 (H, W, 3).
+    size: H, W of the picture, None: all, 16 h and 16 w.
+
+    Tiles that are alike are made once.
+    """
+    h, w = v_hat.shape[2:]
+    out = np.empty((*(size or (h * PATCH, w * PATCH)), 3), np.uint8)
+    known = Alike([v_hat[0].transpose(1, 2, 0)])
     for a, b, lo, hi in spans(h):
         for c, d, left, right in spans(w):
-            tile = function(latents[:, :, lo:hi, left:right])
-            out[a * PATCH : b * PATCH, c * PATCH : d * PATCH] = tile[
-                (a - lo) * PATCH : (b - lo) * PATCH, (c - left) * PATCH : (d - left) * PATCH
-            ]
+            here = out[a * PATCH : b * PATCH, c * PATCH : d * PATCH]
+            made = known.find((slice(lo, hi), slice(left, right)), (a - lo, b - a, c - left, d - c), here)
+            if made is None:
+                y, x = (a - lo) * PATCH, (c - left) * PATCH
+                inner = slice(y, y + here.shape[0]), slice(x, x + here.shape[1])
+                made = function(v_hat[:, :, lo:hi, left:right], inner)
+            here[:] = made[: here.shape[0], : here.shape[1]]
             step((a * w + (b - a) * d) / (h * w))
     return out

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codec.bitstream.tables import KINDS, MAX_SYMBOL, UNIT, excess_bits
+from codec.bitstream.tables import KINDS, MAX_SYMBOL, SCALES, UNIT, excess_bits
 
 STEPS = 256  # latents in a walk
 BATCH = 512  # walks that are searched at a time, so that memory stays bounded
+CHUNK = 1 << 20  # latents that are sorted at a time, likewise
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ TRELLISES = {t.name: t for t in (SCALAR, TCQ4, TCQ8, TCQ32, TCQ128)}
 
 def magnitudes(m: np.ndarray, kind: np.ndarray | int, table: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """|symbol|, kind and table number (elementwise) -> magnitude of the reconstruction in 1/UNIT step, int64."""
-    return m * UNIT - (m > 0) * (UNIT // 2) * kind + offsets[table, np.minimum(m, 2)]
+    return np.asarray(m, np.int64) * UNIT - (m > 0) * (UNIT // 2) * kind + offsets[table, np.minimum(m, 2)]
 
 
 def reconstruct(symbols: np.ndarray, kind: np.ndarray | int, table: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -80,18 +81,28 @@ def reconstruct(symbols: np.ndarray, kind: np.ndarray | int, table: np.ndarray, 
 
 
 def walks(scale: np.ndarray) -> np.ndarray:
-    """scale (P, C), 0 = not coded -> places (steps, W) of the coded latents in the raveled array, all walks side by side.
+    """scale (P, C) uint8, 0 = not coded -> places (steps, W) int32 of the coded latents in the raveled array, all walks side by side.
 
     The n coded latents in order of rising scale, equal ones in order of place, fill ceil(n / STEPS) walks step by step: all first steps, then
     all second steps. The last step may be short: -1 there.
     """
     flat = scale.ravel()
-    coded = np.flatnonzero(flat)
-    order = coded[np.argsort(flat[coded].astype(np.uint8), kind="stable")]
-    width = -(-len(coded) // STEPS)
-    steps = -(-len(coded) // width) if width else 0
-    places = np.full(steps * width, -1)
-    places[: len(coded)] = order
+    count = np.zeros(SCALES, np.int64)
+    for start in range(0, len(flat), CHUNK):
+        count += np.bincount(flat[start : start + CHUNK], minlength=SCALES)
+    count[0] = 0
+    coded, following = int(count.sum()), np.cumsum(count) - count
+    width = -(-coded // STEPS)
+    steps = -(-coded // width) if width else 0
+    places = np.full(steps * width, -1, np.int32)
+    for start in range(0, len(flat), CHUNK):
+        part = flat[start : start + CHUNK]
+        order = np.argsort(part, kind="stable").astype(np.int32)
+        ends = np.cumsum(np.bincount(part, minlength=SCALES))
+        for k in np.flatnonzero(np.diff(ends)) + 1:
+            run = order[ends[k - 1] : ends[k]]
+            places[following[k] : following[k] + len(run)] = run + np.int32(start)
+            following[k] += len(run)
     return places.reshape(steps, width)
 
 
@@ -99,20 +110,28 @@ MAX_MAGNITUDE = (1 << 14) - 1  # of a symbol, odd; the decoder takes twice as mu
 
 
 def assign(
-    trellis: Trellis, r: np.ndarray, scale: np.ndarray, weight: np.ndarray, bits: np.ndarray, offsets: np.ndarray
+    trellis: Trellis,
+    r: np.ndarray,
+    scale: np.ndarray,
+    weight: np.ndarray,
+    bits: np.ndarray,
+    offsets: np.ndarray,
+    places: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rate-aware symbols of one pass, and the kinds in force: (P, C) int32 each.
+    """Rate-aware symbols of one pass, int16, and the kinds in force, uint8: (P, C) each.
 
-    r (P, C) float32: residuals in steps; scale (P, C) int: scale indices, 0 = not coded; weight (C,) or (P, C) float32: bits that a squared step of
-    error is worth; bits (tables, 2 * MAX_SYMBOL + 1): costs; offsets: of LatentTables.
+    r (P, C) float32: residuals in steps; scale (P, C) uint8: scale indices, 0 = not coded; weight (C,) or (P, C) float32: bits that a squared step of
+    error is worth; bits (tables, 2 * MAX_SYMBOL + 1): costs; offsets: of LatentTables; places: ``walks(scale)``, if it is known.
     """
-    symbols, kinds, places = np.zeros(r.shape, np.int32), np.zeros(r.shape, np.int32), walks(scale)
-    r_flat, scale_flat, weight_flat = r.ravel(), scale.ravel(), np.broadcast_to(weight, r.shape).ravel()
+    symbols, kinds = np.zeros(r.shape, np.int16), np.zeros(r.shape, np.uint8)
+    if places is None:
+        places = walks(scale)
+    r_flat, scale_flat, weights = r.ravel(), scale.ravel(), np.broadcast_to(weight, r.shape)
     for start in range(0, places.shape[1], BATCH):  # walks do not see each other
         at = places[:, start : start + BATCH]
         coded = at >= 0
-        part = r_flat[at]
-        cost, choice = _branches(np.abs(part), scale_flat[at], weight_flat[at], bits, offsets, max(trellis.kind) + 1)
+        part, w = r_flat[at], weights[at // r.shape[1], at % r.shape[1]]
+        cost, choice = _branches(np.abs(part), scale_flat[at], w, bits, offsets, max(trellis.kind) + 1)
         walk, kind = _viterbi(trellis, cost, choice, coded)
         symbols.ravel()[at[coded]] = (walk * np.where(part < 0, -1, 1))[coded]
         kinds.ravel()[at[coded]] = kind[coded]

@@ -64,8 +64,13 @@ class LightCodec:
         file = opened(stream, self.model_id, self._table_hash)
         level = file.header.level
         _, v_hat = self._coder.decode(file.sections, file.h, file.w, level)
-        rgb = tiles.synthesise(v_hat[None], lambda tile: self._synthesis(tile, level), progress or (lambda done: None))
-        return file.cut(rgb), file.header.gray, file.alpha
+        rgb = tiles.synthesise(
+            v_hat[None],
+            lambda tile, inner: self._synthesis(tile, level)[inner],
+            progress or (lambda done: None),
+            (file.header.height, file.header.width),
+        )
+        return rgb, file.header.gray, file.alpha
 
     def codes(
         self, data: bytes, *, max_bytes: int | None = None, allow_truncated: bool = False

@@ -5,7 +5,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from codec.layers.block import Block
+from codec.layers.block import Block, added
 
 GRID = 16  # pixels a side of the transform's grid: errors depend on the place in it
 FACTOR = 4  # the filter works at 1/4 resolution
@@ -21,6 +21,7 @@ class Filter(nn.Module):
         """features: channels of g_s at 1/8 resolution."""
         super().__init__()
         values = FACTOR * FACTOR
+        self.reach = -(-blocks * FACTOR // GRID) * GRID  # pixels beyond which it sees nothing
         self.stem = nn.Conv2d(3 * values, width, 1)
         self.features = nn.Conv2d(features * values // 64, width, 1, bias=False)
         self.level = nn.Conv2d(3, width, 1, bias=False)
@@ -31,13 +32,9 @@ class Filter(nn.Module):
 
     def forward(self, x: torch.Tensor, features: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """x (B, 3, H, W) in about -0.5..0.5, H and W multiples of 16; features (B, C, H/8, W/8); level (B, 3, 1, 1) -> correction (B, 3, H, W)."""
-        place = self.place.repeat(1, 1, x.shape[2] // GRID, x.shape[3] // GRID)
-        h = (
-            self.stem(F.pixel_unshuffle(x, FACTOR))
-            + self.features(F.pixel_shuffle(features, 8 // FACTOR))
-            + self.level(level)
-            + place
-        )
+        h = self.stem(F.pixel_unshuffle(x, FACTOR))
+        h = added(added(h, self.features(F.pixel_shuffle(features, 8 // FACTOR))), self.level(level))
+        h = added(h, self.place.repeat(1, 1, x.shape[2] // GRID, x.shape[3] // GRID))
         searching = (
             h.requires_grad and not self.place.requires_grad
         )  # an encoder's search over large tiles: what a block keeps for its gradient is computed again

@@ -12,11 +12,13 @@ import numpy as np
 
 from codec.bitstream.container import MAX_LEVEL
 from codec.bitstream.tables import LOG2_SCALE_MIN, PER_OCTAVE, SCALES, UNIT
+from codec.models.alike import Alike
 from codec.models.config import VQVAEConfig
 from codec.models.exact import FRACTION, ONE, WEIGHT_BITS, Arithmetic, Net, NumPy, filtered
 from codec.models.passes import pass_masks
 
-BAND = 4096  # positions that a network sees at a time (about), so that memory stays bounded; the result does not depend on it
+TILE = 64  # positions a side that a network answers for at a time, so that memory stays bounded; the result does not depend on it
+ROWS = 1 << 15  # rows of a pass that are stored at a time, likewise
 
 
 def shift(x: np.ndarray, bits: int) -> np.ndarray:
@@ -33,7 +35,10 @@ def squash(v: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass asks for: group number, its place in the file, and for its P positions mu (P, C) int32 in 1/UNIT step and scale (P, C) int16 indices."""
+    """What one pass asks for: group number, its place in the file, and for its P positions mu (P, C) int32 in 1/UNIT step and scale (P, C) uint8 indices.
+
+    last: no other pass is to see what is coded in this one.
+    """
 
     group: int
     number: int
@@ -41,6 +46,7 @@ class Pass:
     columns: np.ndarray
     mu: np.ndarray
     scale: np.ndarray
+    last: bool
 
 
 class IntegerPrior:
@@ -70,8 +76,11 @@ class IntegerPrior:
         t = position - k * MAX_LEVEL
         return (self.log2_spread[k] * (MAX_LEVEL - t) + self.log2_spread[k + 1] * t) // MAX_LEVEL
 
-    def run(self, tokens: np.ndarray, level: int, code: Callable[[Pass], np.ndarray]) -> np.ndarray:
-        """tokens (H/32, W/32) int; code(pass) -> v_hat (P, C) integers in 1/UNIT step for each pass in turn. -> v_hat (C, H/16, W/16) int32."""
+    def run(
+        self, tokens: np.ndarray, level: int, code: Callable[[Pass], np.ndarray | None], keep: bool = True
+    ) -> np.ndarray | None:
+        """tokens (H/32, W/32) int; code(pass) -> v_hat (P, C) integers in 1/UNIT step for each pass in turn; it may be mu, written over.
+        -> v_hat (C, H/16, W/16) int32, or None if ``keep`` is False: then nothing needs to be answered to the pass that is ``last``."""
         h, w, ct = tokens.shape[0] * 2, tokens.shape[1] * 2, self.config.token_channels
         log2_spread = self.spread(level)
         wide = np.clip(log2_spread, -16 * ONE, 16 * ONE)
@@ -80,48 +89,72 @@ class IntegerPrior:
         values = self.centroids[tokens].reshape(h // 2, w // 2, ct, 2, 2).transpose(0, 3, 1, 4, 2).reshape(h, w, ct)
         u = level * 2 * ONE // MAX_LEVEL - ONE
         powers = np.broadcast_to(np.array([u, u * u // ONE, u**3 // ONE**2], np.float64), (h, w, 3))
-        nets, seen = iter(self.nets), []
-        v_hat = np.zeros((h, w, self.config.channels), np.int32)
+        first, last, nets = self.config.groups[0], self.config.groups[-1], iter(self.nets)
+        v_hat = np.zeros((h, w, self.config.channels), np.int32) if keep else None
+        # what the networks see of the groups; of the last one nothing, unless it has passes of its own
+        seen = np.zeros((h, w, last.stop if last.passes > 1 else last.start), np.int16)
+        lead = np.zeros((h, w, first.stop), np.int32)
         for number, g in enumerate(self.config.groups):
-            lead, part = g.start == 0, slice(g.start, g.stop)
-            t_hat = shift(values * spread[: g.stop], 2 * FRACTION - 8) if lead else None
-            cur = v_hat[:, :, part]
+            part = slice(g.start, g.stop)
+            t_hat = shift(values * spread[: g.stop], 2 * FRACTION - 8) if g == first else None
             done = np.zeros((h, w, 1))
             for i, mask in enumerate(pass_masks(h, w, g.passes)):
-                features = [*seen, *([squash(cur)] if i else []), values, powers, done * ONE]
+                features = [seen[:, :, : g.stop if i else g.start], values, powers, done * ONE]
                 base = t_hat
                 if t_hat is not None and i:
-                    base = t_hat + shift(filtered((cur - t_hat) * done, self.smooth[i - 1]), WEIGHT_BITS)
-                rows, columns = np.nonzero(mask)
-                mu, scale = self._expect(next(nets), features, base, rows, columns, spread[part], log2_spread[part])
-                cur[rows, columns] = code(Pass(number, i, rows, columns, mu, scale))
-                done[rows, columns] = 1
-            seen.append(squash(cur))
-        return v_hat.transpose(2, 0, 1)
+                    base = t_hat + shift(filtered((lead - t_hat) * done, self.smooth[i - 1]), WEIGHT_BITS)
+                mu, scale = self._expect(next(nets), features, base, mask, spread[part], log2_spread[part])
+                rows, columns = (n.astype(np.int32) for n in np.nonzero(mask))
+                ended = g == last and i == g.passes - 1
+                coded = code(Pass(number, i, rows, columns, mu, scale, ended))
+                del mu, scale
+                for a in range(0, len(rows), ROWS) if coded is not None else ():
+                    at, new = (rows[a : a + ROWS], columns[a : a + ROWS]), coded[a : a + ROWS]
+                    if v_hat is not None:
+                        v_hat[:, :, part][at] = new
+                    if g == first:
+                        lead[at] = new
+                    if not ended:
+                        seen[:, :, part][at] = squash(new)
+                done[mask] = 1
+        return None if v_hat is None else v_hat.transpose(2, 0, 1)
 
     def _expect(
         self,
         net: Net,
         features: Sequence[np.ndarray],
         base: np.ndarray | None,
-        rows: np.ndarray,
-        columns: np.ndarray,
+        mask: np.ndarray,
         spread: np.ndarray,
         log2_spread: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """mu and scale of a Pass at rows, columns (in raster order), band by band. features: (H, W, ...) each; base (H, W, C): added to mu."""
-        h, w = features[0].shape[:2]
-        height, n = max(BAND // w, 8), len(spread)
-        mu, scale = np.empty((len(rows), n), np.int32), np.empty((len(rows), n), np.int16)
-        for start in range(0, h, height):
-            low, high = max(0, start - net.reach), min(h, start + height + net.reach)
-            a, b = np.searchsorted(rows, (start, start + height))
-            at = (rows[a:b] - low) * w + columns[a:b]
-            raw = net(np.concatenate([f[low:high] for f in features], 2), at)
-            m = shift(raw[:, :n] * np.maximum(spread, ONE), 2 * FRACTION - 8)
-            if base is not None:
-                m += base[rows[a:b], columns[a:b]]
-            mu[a:b] = np.clip(m, -(1 << 24), 1 << 24)
-            octave = raw[:, n:] + log2_spread - LOG2_SCALE_MIN * ONE
-            scale[a:b] = np.clip(np.floor(octave * (PER_OCTAVE / ONE) + 0.5), 0, SCALES - 1)
+        """mu and scale of a Pass at the places of mask (H, W) bool, in raster order; tile by tile. features: (H, W, ...) each; base (H, W, C): added to mu.
+
+        A tile that looks as another one does has the same answer: what is empty or flat costs little.
+        """
+        (h, w), n = mask.shape, len(spread)
+        number = np.cumsum(mask, dtype=np.int32).reshape(h, w) - 1  # of a place in raster order
+        count = int(number[-1, -1]) + 1
+        mu, scale = np.empty((count, n), np.int32), np.empty((count, n), np.uint8)
+        known = Alike([*features, *([] if base is None else [base])])
+        for a in range(0, h, TILE):
+            for c in range(0, w, TILE):
+                inside = mask[a : a + TILE, c : c + TILE]
+                if not inside.any():
+                    continue
+                to, top, left = number[a : a + TILE, c : c + TILE][inside], min(a, net.reach), min(c, net.reach)
+                window = slice(a - top, min(h, a + TILE + net.reach)), slice(c - left, min(w, c + TILE + net.reach))
+                found = known.find(window, (top, left, inside.tobytes()), to)
+                if found is not None:
+                    mu[to], scale[to] = mu[found], scale[found]
+                    continue
+                rows, columns = np.nonzero(inside)
+                at = (rows + top) * (window[1].stop - window[1].start) + columns + left
+                raw = net(np.concatenate([f[window] for f in features], 2), at)
+                m = shift(raw[:, :n] * np.maximum(spread, ONE), 2 * FRACTION - 8)
+                if base is not None:
+                    m += base[a : a + TILE, c : c + TILE][inside]
+                mu[to] = np.clip(m, -(1 << 24), 1 << 24)
+                octave = raw[:, n:] + log2_spread - LOG2_SCALE_MIN * ONE
+                scale[to] = np.clip(np.floor(octave * (PER_OCTAVE / ONE) + 0.5), 0, SCALES - 1)
         return mu, scale

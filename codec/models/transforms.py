@@ -4,7 +4,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from codec.layers.block import Block
+from codec.layers.block import Block, added
 from codec.layers.lapped import Lapped
 from codec.models.config import PATCH, VQVAEConfig
 from codec.models.filter import Filter
@@ -38,8 +38,8 @@ class Analysis(nn.Module):
 
     def nonlinear(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """What is added to y, in units of each channel's standard deviation."""
-        h = self.body8(self.stem(F.pixel_unshuffle(x, 8)) + self.level8(level))
-        h = self.body16(self.down(F.pixel_unshuffle(h, 2)) + self.level16(level))
+        h = self.body8(added(self.stem(F.pixel_unshuffle(x, 8)), self.level8(level)))
+        h = self.body16(added(self.down(F.pixel_unshuffle(h, 2)), self.level16(level)))
         return self.head(h)
 
 
@@ -67,11 +67,11 @@ class Synthesis(nn.Module):
 
     def features(self, y_norm: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """What the nonlinear path knows of the picture, (B, width8, 2h, 2w)."""
-        h = self.body16(self.stem(y_norm) + self.level16(level))
-        return self.body8(F.pixel_shuffle(self.up(h), 2) + self.level8(level))
+        h = self.body16(added(self.stem(y_norm), self.level16(level)))
+        return self.body8(added(F.pixel_shuffle(self.up(h), 2), self.level8(level)))
 
     def picture(self, y_hat: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """x_hat before the filter; its linear part in float32 also under autocast, as it carries the picture."""
         with torch.autocast(y_hat.device.type, enabled=False):
             linear = self.linear(y_hat.float())
-        return linear + self.lapped8(F.pixel_shuffle(self.head(features), 8).float())
+        return added(linear, self.lapped8(F.pixel_shuffle(self.head(features), 8).float()))

@@ -6,9 +6,12 @@ import torch
 import torch.nn as nn
 
 from codec.models.config import VQVAEConfig
+from codec.models.filter import GRID
 from codec.models.prior import Prior, gaussian_bits
 from codec.models.tokens import Tokens
 from codec.models.transforms import Analysis, Synthesis, level_features
+
+STRIP = 512  # rows of pixels that are filtered at a time
 
 
 @dataclass
@@ -73,6 +76,28 @@ class VQVAE(nn.Module):
         if filtered and self.g_s.filter is not None:
             x = x + self.g_s.filter(x, features, powers)
         return x + 0.5
+
+    @torch.no_grad()
+    def pixels(self, y_hat: torch.Tensor, level: torch.Tensor, inner: tuple[slice, slice]) -> torch.Tensor:
+        """``synthesise``, of the pixels in the rows and columns ``inner``: the filter sees what it has to, a strip at a time, which takes
+        less memory and less work."""
+        powers = level_features(level, self.config.anchors)
+        features = self.g_s.features(y_hat / self.sd, powers)
+        x = self.g_s.picture(y_hat, features)
+        if self.g_s.filter is None:
+            return x[:, :, inner[0], inner[1]] + 0.5
+        h, w, reach = *x.shape[2:], self.g_s.filter.reach
+        (top, bottom, _), (left, right, _) = inner[0].indices(h), inner[1].indices(w)
+        out = x.new_empty(*x.shape[:2], bottom - top, right - left)
+        a, b = max(0, left // GRID * GRID - reach), min(w, -(-right // GRID) * GRID + reach)
+        for start in range(top, bottom, STRIP):
+            stop = min(start + STRIP, bottom)
+            c, d = max(0, start // GRID * GRID - reach), min(h, -(-stop // GRID) * GRID + reach)
+            known = features[:, :, c // 8 : d // 8, a // 8 : b // 8]
+            correction = self.g_s.filter(x[:, :, c:d, a:b], known, powers)
+            within = correction[:, :, start - c : stop - c, left - a : right - a]
+            torch.add(x[:, :, start:stop, left:right], within, out=out[:, :, start - top : stop - top])
+        return out.add_(0.5)
 
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> TrainingOutput:
         """Training pass: rounding with a straight-through gradient for what decoder and prior see, additive uniform noise for

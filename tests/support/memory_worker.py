@@ -1,6 +1,6 @@
 """One process of the memory test: `python -m tests.support.memory_worker encode|decode FILE WIDTH HEIGHT`. Prints its peak memory in bytes.
 
-FILE is written by encode and read by decode. The picture is a photograph laid out as tiles, each in another brightness.
+FILE is written by encode and read by decode. The picture is a photograph laid out as tiles, each in another brightness, so that no two parts are alike.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ def picture(width: int, height: int) -> np.ndarray:
     """uint8 (height, width, 3)."""
     with Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)) as image:
         photo = np.asarray(image.convert("RGB"))
-    out = np.empty((height, width, 3), np.uint8)
-    for k, y in enumerate(range(0, height, 600)):
-        for n, x in enumerate(range(0, width, 512)):
+    out, rng = np.empty((height, width, 3), np.uint8), np.random.default_rng(0)
+    for y in range(0, height, 600):
+        for x in range(0, width, 512):
             part = out[y : y + 600, x : x + 512]
-            part[:] = (photo // (1 + (k + n) % 3))[: part.shape[0], : part.shape[1]]
+            part[:] = photo[: part.shape[0], : part.shape[1]] * rng.uniform(0.4, 1)
     return out
 
 

@@ -44,7 +44,7 @@ def main(folder: Path, name: str) -> None:
     for configuration, one in configurations():
         coder, meant = one._model.coder, []
 
-        def spy(v, tokens, *rest, encode=coder.encode, meant=meant):
+        def spy(v, tokens, *rest, keep, encode=coder.encode, meant=meant):
             encoded = encode(v, tokens, *rest)
             meant.append(digest(tokens, encoded.v_hat))
             return encoded
