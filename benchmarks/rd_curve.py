@@ -302,7 +302,8 @@ def measure(
 ) -> tuple[list[Failure], float]:
     """Append the rows of so many jobs as they come; one sentence per image and codec that failed.
 
-    Returns the failures and the seconds that codecs and metrics took, loading them included: the rest of the time is the harness.
+    Returns the failures and the seconds that codecs and metrics took, loading them included: the rest of the time is
+    the harness.
     """
     failures: list[Failure] = []
     busy_s = 0.0

@@ -99,7 +99,8 @@ def decode(
     progress: called with 0..1.
 
     An option that has no effect with the decoder is refused. A lossless file gives its picture whatever the decoder,
-    and only as a whole. Raises FormatError for bytes that are no sound file, UnsupportedError for another model or a decoder without weights, CodecError for options out of range.
+    and only as a whole. Raises FormatError for bytes that are no sound file, UnsupportedError for another model or a
+    decoder without weights, CodecError for options out of range.
     """
     return _codec(_model_of(data)).decode(
         data,

@@ -18,7 +18,7 @@ from codec import manifest, zoo
 from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse
 from codec.bitstream.tables import UNIT
 from codec.coding import search
-from codec.coding.model import PerceptualModel, pad
+from codec.coding.model import Base, pad
 from codec.coding.precision import narrow
 from codec.coding.sealed import sealed
 from codec.errors import CodecError, RateError, UnsupportedError
@@ -43,7 +43,7 @@ class Codec:
 
     def __init__(
         self,
-        model: PerceptualModel,
+        model: Base,
         device: torch.device,
         threads: int | None,
         weights: Weights | None = None,
@@ -58,7 +58,7 @@ class Codec:
         self.model_id = model.model_id
 
     @property
-    def model(self) -> PerceptualModel:
+    def model(self) -> Base:
         """The base model: networks, and the coder of its latents."""
         return self._model
 
@@ -67,11 +67,13 @@ class Codec:
         return self._weights.decoders_of(self.model_id)
 
     def labels(self) -> tuple[str, ...]:
-        """What a picture may be said to show, for the ``label`` of the ldm decoder and of ``upscale``. Raises UnsupportedError where there are no labels for this model."""
+        """What a picture may be said to show, for the ``label`` of the ldm decoder and of ``upscale``. Raises
+        UnsupportedError where there are no labels for this model."""
         return self._labelled().names
 
     def decoder_id(self, decoder: str) -> str:
-        """What decides the pictures of a decoder: model, name, hash of the weights it uses, and the sampler's defaults."""
+        """What decides the pictures of a decoder: model, name, hash of the weights it uses, and the sampler's
+        defaults."""
         sampler = f", {restore.STEPS} step" if decoder == "ldm" else ""
         if decoder != "vq":
             sampler += f", emphasis {'/'.join(f'{f:g}' for _, f in restore.EMPHASIS)} within {CELL:g}"
@@ -190,7 +192,8 @@ class Codec:
         progress: called with 0..1.
 
         An option that has no effect with the decoder is refused. A lossless file gives its picture whatever the
-        decoder, and only as a whole. Raises FormatError for bytes that are no sound file, UnsupportedError for another model or a decoder without weights, CodecError for options out of range.
+        decoder, and only as a whole. Raises FormatError for bytes that are no sound file, UnsupportedError for
+        another model or a decoder without weights, CodecError for options out of range.
         """
         options = DecodeOptions(
             decoder=decoder,
@@ -396,7 +399,8 @@ class Codec:
         seed: int,
         step: Callable[[float], None],
     ) -> np.ndarray:
-        """rgb (H, W, 3): the vq picture, padded; v_hat None: the stream was cut, and what is missing of it says nothing -> uint8 (H, W, 3)."""
+        """rgb (H, W, 3): the vq picture, padded; v_hat None: the stream was cut, and what is missing of it says
+        nothing -> uint8 (H, W, 3)."""
         model, position = self._model.vqvae, self._model.position(level)
         x = torch.from_numpy(rgb).to(self._device).permute(2, 0, 1)[None]
         codewords = model.tokens.centroids(model.sd)[torch.from_numpy(tokens).to(self._device)].permute(2, 0, 1)[None]
@@ -435,7 +439,8 @@ def _generation(asked: DecodeOptions | UpscaleOptions) -> restore.Options:
 def _largest_below(
     target: int, at: Callable[[int, int, Callable[[float], None]], bytes], effort: int, step: Callable[[float], None]
 ) -> bytes:
-    """Bisection over levels for the largest file of at most ``target`` bytes; probes are made at effort 1, the last ones at ``effort``."""
+    """Bisection over levels for the largest file of at most ``target`` bytes; probes are made at effort 1, the last
+    ones at ``effort``."""
     low = at(0, 1, _ignore)
     if len(low) > target:
         raise RateError(f"the smallest file of this picture has {len(low)} bytes, more than the {target} wanted")
@@ -465,10 +470,12 @@ def load(
 ) -> Codec:
     """Codec with the weights of a model ("default", an id, or the path of a model file), on "cpu", "cuda" or "auto".
 
-    weights: a folder of weights beside those of the package and of LDC_WEIGHTS. threads: for the time of each call, None leaves torch's own number.
-    precision: of the networks that make pictures. "float32" gives the same picture on all machines but for the last bit of a few pixels; "auto" takes bfloat16 where
-    processor or card has it, in which pictures are a grey level off here and there and as good; "bfloat16" takes it anywhere, also to encode. What is decoded of the bytes is the same.
-    Raises CodecError for a device that is not there.
+    weights: a folder of weights beside those of the package and of LDC_WEIGHTS. threads: for the time of each call,
+    None leaves torch's own number.
+    precision: of the networks that make pictures. "float32" gives the same picture on all machines but for the last
+    bit of a few pixels; "auto" takes bfloat16 where processor or card has it, in which pictures are a grey level off
+    here and there and as good; "bfloat16" takes it anywhere, also to encode. What is decoded of the bytes is the
+    same. Raises CodecError for a device that is not there.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -14,7 +14,8 @@ from codec.image.alpha import unpack_alpha
 
 @dataclass(frozen=True)
 class Opened:
-    """sections: None stands for one that was cut off. alpha: uint8 (H, W), None for an opaque picture. h, w: of the latents."""
+    """sections: None stands for one that was cut off. alpha: uint8 (H, W), None for an opaque picture. h, w: of the
+    latents."""
 
     header: Header
     sections: tuple[bytes | None, ...]

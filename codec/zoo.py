@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from codec import manifest
 from codec.bitstream.tables import LatentTables, TokenTables
 from codec.coding.latents import LatentCoder
-from codec.coding.model import PerceptualModel
+from codec.coding.model import Base
 from codec.coding.stored import INTEGER, read_stored, smallest
 from codec.coding.trellis import TRELLISES
 from codec.errors import CodecError, UnsupportedError
@@ -56,7 +56,7 @@ def write_model(path: Path, model: VQVAE, trellis: str, integers: dict[str, np.n
     save_file(arrays, path, {"config": json.dumps(asdict(model.config)), "trellis": trellis})
 
 
-def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") -> PerceptualModel:
+def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") -> Base:
     """Inverse of ``write_model``."""
     stored = read_stored(path)
     model = VQVAE(stored.config)
@@ -74,11 +74,12 @@ def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") ->
         TokenTables.from_flat(stored.integers),
         Torch(device),
     )
-    return PerceptualModel(model_id, stored.table_hash, stored.config, model, coder)
+    return Base(model_id, stored.table_hash, stored.config, model, coder)
 
 
 def write_filter(source: Path, out: Path, net: Filter) -> None:
-    """Stores the model of ``source`` with another filter behind g_s; everything else, and so every file, stays as it is."""
+    """Stores the model of ``source`` with another filter behind g_s; everything else, and so every file, stays as it
+    is."""
     with safe_open(source, "numpy") as f:
         meta, arrays = f.metadata(), {k: f.get_tensor(k) for k in f.keys() if not k.startswith(_FILTER)}
     for name, value in net.state_dict().items():
@@ -97,14 +98,16 @@ def _restore_prior(model: VQVAE, integers: dict[str, np.ndarray]) -> None:
 
 
 def quantised(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float32 (n, ...) -> int8 of the same shape and float32 (n,): w is about the product, row by row; the error is at most half a step."""
+    """float32 (n, ...) -> int8 of the same shape and float32 (n,): w is about the product, row by row; the error is
+    at most half a step."""
     rows = np.abs(w.reshape(len(w), -1)).max(1) / 127
     rows = np.where(rows > 0, rows, 1).astype(np.float32)
     return np.rint(w / rows.reshape(-1, *[1] * (w.ndim - 1))).astype(np.int8), rows
 
 
 def write_restorer(path: Path, net: Restorer) -> None:
-    """Stores a network of the semantic stage: matrices in 8 bits with a scale for each row, the rest in half precision."""
+    """Stores a network of the semantic stage: matrices in 8 bits with a scale for each row, the rest in half
+    precision."""
     arrays: dict[str, np.ndarray] = {}
     for name, value in net.state_dict().items():
         w = value.detach().cpu().float().contiguous().numpy()
@@ -209,9 +212,7 @@ def find(model: str | int, weights: Weights) -> tuple[Path, int]:
     return weights.models[number], number
 
 
-def load(
-    model: str | int = "default", device: torch.device | str = "cpu", weights: Weights | None = None
-) -> PerceptualModel:
+def load(model: str | int = "default", device: torch.device | str = "cpu", weights: Weights | None = None) -> Base:
     """``model``: "default", an id, or the path of a file written by ``write_model`` (an experiment; its id is 0).
 
     ``weights``: what there is, by default in the package and the folders of LDC_WEIGHTS. Raises UnsupportedError for

@@ -76,7 +76,8 @@ def test_flat_pictures_keep_their_colour(shipped):
 
 
 def test_pictures_unlike_photographs(shipped):
-    """Large latents, far from what was trained on: noise keeps the half of its energy that the transform keeps, a checkerboard nearly all."""
+    """Large latents, far from what was trained on: noise keeps the half of its energy that the transform keeps, a
+    checkerboard nearly all."""
     noise = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
     checker = np.kron(np.indices((5, 6)).sum(0) % 2, np.ones((9, 9))).astype(np.uint8)[..., None].repeat(3, 2) * 255
     for picture, bound in ((noise, 60), (checker, 25)):
@@ -244,7 +245,8 @@ def test_same_settings_give_the_same_bytes(shipped, small, medium):
 
 
 def test_effort_pays(shipped, small):
-    """At the error of the refined file, effort 1 needs more bytes: its curve runs through that error between the qualities here."""
+    """At the error of the refined file, effort 1 needs more bytes: its curve runs through that error between the
+    qualities here."""
     refined = shipped.encode(small, quality=50, effort=4)
     error = rmse(shipped.decode(refined), small)
     plain = [shipped.encode(small, quality=q) for q in (50, 53, 56)]
@@ -322,7 +324,8 @@ def test_threads_are_put_back(shipped, small, medium):
 
 @pytest.mark.parametrize("tile", [4, 10])
 def test_tiles_leave_no_seams(shipped, small, ladder, monkeypatch, tile):
-    """The picture of a file does not depend on the decoder's tiles; 300x256 pixels are 20x16 positions, one tile of the usual size."""
+    """The picture of a file does not depend on the decoder's tiles; 300x256 pixels are 20x16 positions, one tile of
+    the usual size."""
     for data, _ in (ladder[1], ladder[-2]):
         whole, codes = shipped.decode_array(data), digest(*decoded_codes(shipped, data))
         monkeypatch.setattr(tiles, "TILE", tile)

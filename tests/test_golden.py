@@ -2,9 +2,9 @@
 
     GENERATE_GOLDEN=1 python -m pytest tests/test_golden.py
 
-writes the files of tests/golden anew with the default model. That breaks the promise for the old ones, so it is for models that were never
-released; a new model id gets new files beside the old. With GENERATE_GOLDEN=pictures files and codes stay, and only what they look like is
-written anew: for better weights behind the codes.
+writes the files of tests/golden anew with the default model. That breaks the promise for the old ones, so it is for
+models that were never released; a new model id gets new files beside the old. With GENERATE_GOLDEN=pictures files and
+codes stay, and only what they look like is written anew: for better weights behind the codes.
 """
 
 import json

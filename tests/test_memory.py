@@ -46,7 +46,8 @@ def counted(monkeypatch, owner, name: str) -> list[int]:
 
 
 def test_what_is_empty_costs_what_is_different_in_it(small_codec, monkeypatch):
-    """A forged file of a few bytes that claims a large picture, cut short: the same pixels as by computing all of it, at a fraction of the work."""
+    """A forged file of a few bytes that claims a large picture, cut short: the same pixels as by computing all of it,
+    at a fraction of the work."""
     monkeypatch.setattr(tiles, "TILE", 8)
     monkeypatch.setattr(integer_prior, "TILE", 8)
     header = Header(1536, 1280, 0, small_codec.model.table_hash, 3000)

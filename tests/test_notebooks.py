@@ -1,4 +1,5 @@
-"""The notebooks run from top to bottom in a fresh kernel, and their committed copies hold outputs and nothing of the machine they ran on.
+"""The notebooks run from top to bottom in a fresh kernel, and their committed copies hold outputs and nothing of the
+machine they ran on.
 
 To run them again and keep the outputs: python tests/test_notebooks.py [01 03 ...] (all without names).
 """

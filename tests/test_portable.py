@@ -1,4 +1,5 @@
-"""A file made under any instruction set, number of threads and convolution library decodes to the same codes under every other."""
+"""A file made under any instruction set, number of threads and convolution library decodes to the same codes under
+every other."""
 
 import json
 import os
@@ -30,7 +31,8 @@ def available() -> list[str]:
 
 
 def test_codes_are_the_same_under_every_configuration(tmp_path):
-    """One process for each instruction set; within it all numbers of threads and oneDNN on and off. All pairs of configurations."""
+    """One process for each instruction set; within it all numbers of threads and oneDNN on and off. All pairs of
+    configurations."""
     workers = {}
     # what was set for this process must not set it for the others
     plain = {

@@ -1,13 +1,14 @@
 """Bjontegaard differences between rate-distortion curves.
 
-Bjontegaard (VCEG-M33, 2001) with monotone piecewise cubic interpolation (PCHIP): between two curves of (log rate, PSNR) the
-mean horizontal gap over their common quality range is BD-rate (percent of bytes at equal RMSE; negative: fewer
-bytes than the anchor), the mean vertical gap over their common rate range is BD-RMSE (levels of RMSE at equal rate;
+Bjontegaard (VCEG-M33, 2001) with monotone piecewise cubic interpolation (PCHIP): between two curves of (log rate,
+PSNR) the mean horizontal gap over their common quality range is BD-rate (percent of bytes at equal RMSE; negative:
+fewer bytes than the anchor), the mean vertical gap over their common rate range is BD-RMSE (levels of RMSE at equal
+rate;
 negative: less error). PSNR here is that of the RMSE, so both numbers come from the same two curves.
 
-A difference says little where the curves hardly share a range, so each has its overlap, in percent of the anchor's range;
-below `MIN_OVERLAP` it is marked wherever it is shown. Points that another point of the same curve beats (no more bytes and
-no more error) are left out, so that all curves are monotone; how many, is counted.
+A difference says little where the curves hardly share a range, so each has its overlap, in percent of the anchor's
+range; below `MIN_OVERLAP` it is marked wherever it is shown. Points that another point of the same curve beats (no
+more bytes and no more error) are left out, so that all curves are monotone; how many, is counted.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,7 +42,8 @@ class Curve:
 
 @dataclass(frozen=True)
 class BdResult:
-    """One codec against one anchor. Intervals are 95 % bootstrap intervals of the mean over images; ms_ssim_rate: BD-rate by MS-SSIM in dB, NaN where it was not measured.
+    """One codec against one anchor. Intervals are 95 % bootstrap intervals of the mean over images; ms_ssim_rate:
+    BD-rate by MS-SSIM in dB, NaN where it was not measured.
 
     Overlaps are means over images, 0 where the curves do not meet: overlap_percent of the PSNR range (BD-rate),
     rate_overlap_percent of the log-rate range (BD-RMSE), ms_ssim_overlap_percent of the MS-SSIM range.
@@ -153,7 +155,8 @@ def image_curves(table: pd.DataFrame) -> dict[str, Curve]:
 
 
 def structural(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that have MS-SSIM, with the error whose PSNR is MS-SSIM in dB, -10 log10(1 - MS-SSIM), in place of RMSE."""
+    """The rows that have MS-SSIM, with the error whose PSNR is MS-SSIM in dB, -10 log10(1 - MS-SSIM), in place of
+    RMSE."""
     return (
         table.assign(rmse=255 * np.sqrt(1 - table.ms_ssim)).dropna(subset="rmse")
         if "ms_ssim" in table
@@ -169,7 +172,8 @@ def each(
 
 
 def compare(codec: str, test: pd.DataFrame, anchor_name: str, anchor: pd.DataFrame) -> BdResult:
-    """BD numbers of the rows of one codec against those of another: per image, then mean and interval; and of the mean curves."""
+    """BD numbers of the rows of one codec against those of another: per image, then mean and interval; and of the
+    mean curves."""
     ours, theirs = image_curves(test), image_curves(anchor)
     structure, their_structure = image_curves(structural(test)), image_curves(structural(anchor))
     by_error, by_structure = each(bd_rate, ours, theirs), each(bd_rate, structure, their_structure)
@@ -190,7 +194,8 @@ def compare(codec: str, test: pd.DataFrame, anchor_name: str, anchor: pd.DataFra
 
 
 def warnings(table: pd.DataFrame) -> list[str]:
-    """One sentence for each codec of a Bjontegaard table with too small an overlap or with points that were left out."""
+    """One sentence for each codec of a Bjontegaard table with too small an overlap or with points that were left
+    out."""
     sentences = []
     for row in table.itertuples():
         if np.isfinite(row.bd_rate_percent) and row.overlap_percent < MIN_OVERLAP:

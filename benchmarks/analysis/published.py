@@ -50,7 +50,8 @@ def published_points(dataset: str) -> pd.DataFrame:
 
 
 def _points(dataset: str, system: str, columns: list[str]) -> pd.DataFrame:
-    """Points of a system where all columns are known, by rate. HiFiC is three models (low, middle, high rate) under three names of one prefix.
+    """Points of a system where all columns are known, by rate. HiFiC is three models (low, middle, high rate) under
+    three names of one prefix.
 
     FID of patches of another size than 256 pixels, or of one that is not stated, is another measure and left out.
     """
@@ -72,7 +73,8 @@ def generative_curves(dataset: str, columns: list[str]) -> dict[str, pd.DataFram
 
 
 def drawn_curves(dataset: str, metric: str) -> dict[str, pd.DataFrame]:
-    """Label -> points of the systems that figures show, sorted by rate, where the metric is known; perceptual metrics with more generative codecs."""
+    """Label -> points of the systems that figures show, sorted by rate, where the metric is known; perceptual metrics
+    with more generative codecs."""
     columns = ["bits_per_dim", metric]
     curves = {label: points for label, system in DRAWN.items() if len(points := _points(dataset, system, columns))}
     return curves | (generative_curves(dataset, columns) if metric in PERCEPTUAL else {})

@@ -92,7 +92,8 @@ def counted_sentences(means: pd.DataFrame) -> list[str]:
 
 
 def _mean(metric: str, values: pd.Series) -> dict[str, float]:
-    """The mean of what could be computed; of a metric of a published network with its 95 % bootstrap interval over images.
+    """The mean of what could be computed; of a metric of a published network with its 95 % bootstrap interval over
+    images.
 
     PSNR is infinite for a picture without error: it is left out, unless all are.
     """
@@ -121,7 +122,8 @@ def bd_tables(table: pd.DataFrame, anchors: Sequence[str]) -> pd.DataFrame:
 
 
 def set_table(table: pd.DataFrame, names: Sequence[str], store: FeatureStore) -> pd.DataFrame:
-    """Set metrics per codec and setting, from the stored features, each with its 95 % bootstrap interval over images."""
+    """Set metrics per codec and setting, from the stored features, each with its 95 % bootstrap interval over
+    images."""
     rows = []
     for (codec, tool, setting), group in table.groupby(["codec", "version", "setting"], sort=False):
         digests = sorted(group.image_hash)

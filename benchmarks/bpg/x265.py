@@ -14,7 +14,8 @@ from benchmarks.bpg.errors import BpgError
 _PIXEL_FORMATS = {0: "gray", 1: "yuv420p", 2: "yuv422p", 3: "yuv444p"}  # by chroma_format_idc
 _DECODED_FORMATS = {0: ("gray",), 1: ("yuv420p", "yuvj420p"), 2: ("yuv422p", "yuvj422p"), 3: ("yuv444p", "yuvj444p")}
 
-# What bpgenc's x265 front end sets (level 8 = veryslow, tune ssim); wpp=0 makes the bytes independent of the core count.
+# What bpgenc's x265 front end sets (level 8 = veryslow, tune ssim); wpp=0 makes the bytes independent of the core
+# count.
 _X265 = "keyint=1:info=0:repeat-headers=1:log-level=none:psy-rd=0:psy-rdoq=0:aq-mode=0:wpp=0:frame-threads=1:pools=none"
 
 

@@ -1,7 +1,8 @@
 """Models of CompressAI's zoo, run to real bytes with their own entropy coder.
 
-The checkpoints are read from torch's checkpoint cache (`--weights-cache` moves it) and never downloaded by a benchmark run: a run
-that starts a download in the middle cannot be timed or resumed. The message of `CodecAbsent` says how to get them.
+The checkpoints are read from torch's checkpoint cache (`--weights-cache` moves it) and never downloaded by a
+benchmark run: a run that starts a download in the middle cannot be timed or resumed. The message of `CodecAbsent`
+says how to get them.
 """
 
 import struct

@@ -37,7 +37,8 @@ def _decoders(loaded: Any) -> tuple[str, ...]:
 
 
 class Ours:
-    """Setting = quality, 0 .. 100; `effort` is the encoder's search, 1 .. 9. Never lossless: a curve is of the lossy codec."""
+    """Setting = quality, 0 .. 100; `effort` is the encoder's search, 1 .. 9. Never lossless: a curve is of the lossy
+    codec."""
 
     settings = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
     search = Search(0, 100, 0.5)

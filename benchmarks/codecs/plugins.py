@@ -20,7 +20,8 @@ Maker = Callable[[CodecOptions], BenchCodec]
 
 @cache
 def outside(files: tuple[str, ...]) -> dict[str, Maker]:
-    """Name -> maker of the codecs of installed packages, then of files. Raises BenchmarkError for one that is no plugin."""
+    """Name -> maker of the codecs of installed packages, then of files. Raises BenchmarkError for one that is no
+    plugin."""
     found: dict[str, Maker] = {}
     for point in entry_points(group=GROUP):
         try:

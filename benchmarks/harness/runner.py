@@ -171,7 +171,8 @@ def _run(job: Job) -> dict[str, object] | Failure:
 
 
 def measure_all(jobs: Sequence[Job], plan: Plan, processes: int) -> Generator[dict[str, object] | Failure, None, None]:
-    """Results as they come; with one process nothing is started beside this one. Closed early, it ends the processes."""
+    """Results as they come; with one process nothing is started beside this one. Closed early, it ends the
+    processes."""
     if not jobs:
         return
     if processes == 1:

@@ -1,8 +1,8 @@
 """Per-image metrics on the 8-bit RGB pixels a user gets.
 
 rmse: root mean squared error over all samples, 0..255. psnr: 20 log10(255 / rmse), dB. ms_ssim: pytorch-msssim,
-RGB, data range 255, its five default scales (needs sides over 160). gmsd (Xue et al. 2014), mdsi (Nafchi et al. 2016), vif
-(pixel domain, Sheikh and Bovik 2006), haarpsi (Reisenhofer et al. 2018): piq, on [0, 1]. sqz_dist: see
+RGB, data range 255, its five default scales (needs sides over 160). gmsd (Xue et al. 2014), mdsi (Nafchi et al.
+2016), vif (pixel domain, Sheikh and Bovik 2006), haarpsi (Reisenhofer et al. 2018): piq, on [0, 1]. sqz_dist: see
 `networks`. lpips and others in features of published networks: see `published`.
 """
 

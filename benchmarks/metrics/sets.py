@@ -120,7 +120,8 @@ def _needed(names: Sequence[str]) -> list[str]:
 
 
 def estimate(name: str, original: Sequence[Features], decoded: Sequence[Features]) -> Any:
-    """A set metric from the features of the originals and of the decoded pictures: call it, or its `resampled(draws)`."""
+    """A set metric from the features of the originals and of the decoded pictures: call it, or its
+    `resampled(draws)`."""
     record = _RECORDS[name]
     return record.maker(original, decoded, record.features)
 

@@ -223,7 +223,7 @@ def make(out: Path, packages: Path) -> Any:
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.metrics.weights", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="benchmarks.metrics.weights", description=__doc__.split("\n\n")[0])
     ap.add_argument("--out", type=Path, required=True, metavar="HUB", help="folder to write (a torch hub folder)")
     ap.add_argument(
         "--packages",

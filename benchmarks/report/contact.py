@@ -1,8 +1,10 @@
-"""Contact sheets of the semantic stage: python -m benchmarks.report.contact [--out results/semantic] [--only decoders,steps]
+"""Contact sheets of the semantic stage: python -m benchmarks.report.contact [--out results/semantic] [--only
+decoders,steps]
 
 Photographs that come with scikit-image, crops at full size. decoders: one file, four decoders, three rates, and
 AVIF and BPG in no fewer bytes. product: the picture of the README. realism, steps, guidance:
-one file, with the seed in it. upscaling: made smaller with Pillow's bicubic filter, and enlarged again. Writes OUT/contact_NAME.png.
+one file, with the seed in it. upscaling: made smaller with Pillow's bicubic filter, and enlarged again. Writes
+OUT/contact_NAME.png.
 """
 
 import argparse
@@ -85,7 +87,8 @@ def original(name: str, x: np.ndarray, data: bytes) -> Tile:
 
 
 def rival(name: str, x: np.ndarray, size: int) -> tuple[bytes, np.ndarray]:
-    """The smallest file of at least so many bytes that another codec makes (its smallest, if all are larger), and its picture."""
+    """The smallest file of at least so many bytes that another codec makes (its smallest, if all are larger), and its
+    picture."""
     other = makers()[name](CodecOptions())
     found, setting = b"", other.search.worst
     while len(found) < size and (other.search.best - setting) * other.search.step >= 0:
@@ -110,7 +113,8 @@ def decoders(c: codec.Codec) -> plt.Figure:
 
 
 def product(c: codec.Codec) -> plt.Figure:
-    """What to expect at a tenth of a bit a pixel: other codecs in no fewer bytes, then the two ways to decode one file."""
+    """What to expect at a tenth of a bit a pixel: other codecs in no fewer bytes, then the two ways to decode one
+    file."""
     rows = []
     for name in CROPS:
         x = photograph(name)
@@ -170,7 +174,7 @@ SHEETS: dict[str, Callable[[codec.Codec], plt.Figure]] = {
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.report.contact", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="benchmarks.report.contact", description=__doc__.split("\n\n")[0])
     ap.add_argument("--out", type=Path, default=Path("results/semantic"))
     ap.add_argument("--only", default=",".join(SHEETS), help="names, with commas")
     args = ap.parse_args()

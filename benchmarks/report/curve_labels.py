@@ -1,4 +1,5 @@
-"""Direct labels of curves: in the right margin in order, joined by thin lines, never overlapping; or letters with a key."""
+"""Direct labels of curves: in the right margin in order, joined by thin lines, never overlapping; or letters with a
+key."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,10 +80,11 @@ def draw_letters(
     size: float = 7.0,
     letters: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Mark curves (name, x, y) by letters on them; call after the axis limits are final. Returns name -> letter of those with room.
+    """Mark curves (name, x, y) by letters on them; call after the axis limits are final. Returns name -> letter of
+    those with room.
 
-    A letter stands on the first point of its curve (in the order given) that is inside the axes and leaves room between the letters. Without `letters`
-    those of the curves that have room are in the order of the alphabet.
+    A letter stands on the first point of its curve (in the order given) that is inside the axes and leaves room
+    between the letters. Without `letters` those of the curves that have room are in the order of the alphabet.
     """
     spacing = 1.7 * size * axes.figure.dpi / 72
     taken: list[NDArray[np.float64]] = []
@@ -118,7 +120,8 @@ def draw_list(
 def draw_keys(
     axes: Axes, curves: Sequence[tuple[str, ArrayLike, ArrayLike]], colour: str, upper: bool, size: float = 7.0
 ) -> None:
-    """Letters on curves and what they mean, in the corner where no good curve is: lower right when `upper` (more is better), upper right otherwise."""
+    """Letters on curves and what they mean, in the corner where no good curve is: lower right when `upper` (more is
+    better), upper right otherwise."""
     if letters := draw_letters(axes, curves, colour, size):
         draw_list(axes, letters, colour, (0.985, 0.02 if upper else 0.98), "right", "bottom" if upper else "top", size)
 

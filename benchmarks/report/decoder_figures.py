@@ -1,4 +1,5 @@
-"""Figures of the semantic stage: decoders of the same files, the progressive curve, the knobs. Each takes the folder of results."""
+"""Figures of the semantic stage: decoders of the same files, the progressive curve, the knobs. Each takes the folder
+of results."""
 
 from pathlib import Path
 
@@ -24,7 +25,8 @@ LETTERS = dict(zip(GENERATIVE, "abcdefghijklmnopqrstuvwxyz", strict=False))
 
 
 def shown(table: pd.DataFrame) -> tuple[str, ...]:
-    """The metrics of the panels: those in published networks where the table has them all, else those in SqueezeNet features."""
+    """The metrics of the panels: those in published networks where the table has them all, else those in SqueezeNet
+    features."""
     return PUBLISHED if all(name in table and table[name].notna().any() for name in PUBLISHED) else OWN
 
 
@@ -108,7 +110,8 @@ def perceptual_curves(results: Path) -> plt.Figure:
 
 
 def plane(results: Path) -> plt.Figure:
-    """Distortion-perception plane (Blau and Michaeli 2018): RMSE against perceptual distance, one curve for each decoder over the rates.
+    """Distortion-perception plane (Blau and Michaeli 2018): RMSE against perceptual distance, one curve for each
+    decoder over the rates.
 
     Realism is the path from vq to ldm. Grey: published curves of other codecs, whose RMSE follows from their mean PSNR.
     """
@@ -180,7 +183,8 @@ def plane(results: Path) -> plt.Figure:
 
 
 def progressive(results: Path) -> plt.Figure:
-    """Cumulative rate against RMSE of what can be shown (Ho et al. 2020, figure 5): sections of the stream, then levels of the chain."""
+    """Cumulative rate against RMSE of what can be shown (Ho et al. 2020, figure 5): sections of the stream, then
+    levels of the chain."""
     table = pd.read_csv(results / "semantic" / "progressive.csv")
     mean = table.groupby(["quality", "part", "step"], as_index=False)[["sigma", "bits_per_dim", "rmse"]].mean()
     figure, axes = plt.subplots(figsize=(COLUMN, 2.9), layout="constrained")

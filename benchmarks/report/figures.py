@@ -1,6 +1,8 @@
-"""Every figure and table of the write-up from committed tables: python -m benchmarks.report.figures [--results results] [--out results/figures]
+"""Every figure and table of the write-up from committed tables: python -m benchmarks.report.figures [--results
+results] [--out results/figures]
 
-No networks run. What has no table yet is said in one sentence and left out. Figures are PDF and PNG, tables Markdown and LaTeX.
+No networks run. What has no table yet is said in one sentence and left out. Figures are PDF and PNG, tables Markdown
+and LaTeX.
 """
 
 import argparse
@@ -142,7 +144,8 @@ def ablations(results: Path) -> plt.Figure:
 
 
 def compute(results: Path) -> plt.Figure:
-    """What training bought, run after run: BD-rate on held-out photographs against the first validation of all, and on Kodak against BPG, by what the networks have seen."""
+    """What training bought, run after run: BD-rate on held-out photographs against the first validation of all, and
+    on Kodak against BPG, by what the networks have seen."""
     table = pd.read_csv(results / "training.csv")
     figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.5), layout="constrained")
     for k, (name, rows) in enumerate(table.groupby("run", sort=False)):
@@ -196,7 +199,7 @@ FIGURES: dict[str, Callable[[Path], plt.Figure]] = {
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.report.figures", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="benchmarks.report.figures", description=__doc__.split("\n\n")[0])
     ap.add_argument("--results", type=Path, default=Path("results"))
     ap.add_argument("--out", type=Path, default=Path("results/figures"))
     args = ap.parse_args()

@@ -126,7 +126,8 @@ def _record(path: Path, facts: Mapping[str, Any], before: Mapping[str, Any]) -> 
 
 
 def _with_shares(this_run: Mapping[str, Any], showcase_s: float, outputs_s: float) -> dict[str, Any]:
-    """Seconds of the contact sheet's codecs and of everything else after the measuring; the share of the whole run that neither codecs nor metrics took."""
+    """Seconds of the contact sheet's codecs and of everything else after the measuring; the share of the whole run
+    that neither codecs nor metrics took."""
     harness_s = this_run["start_s"] + this_run["harness_share"] * this_run["measuring_s"] + outputs_s
     total_s = this_run["start_s"] + this_run["measuring_s"] + showcase_s + outputs_s
     return {

@@ -1,6 +1,7 @@
 """Tables of README.md and docs/*.md from committed results: python -m benchmarks.report.readme
 
-Text between <!-- table:NAME --> and <!-- /table --> is replaced. A test keeps the committed pages equal to what this makes.
+Text between <!-- table:NAME --> and <!-- /table --> is replaced. A test keeps the committed pages equal to what this
+makes.
 """
 
 import re
@@ -27,7 +28,8 @@ SHOWN = ("ours-vq", "jpeg", "jpeg2000", "webp", "jxl", "heic", "avif", "bpg-444"
 
 
 def of_these_weights(path: Path) -> pd.DataFrame | None:
-    """A table with a column ``version``; None if it is not there, or if a decoder in it had other weights than the shipped ones."""
+    """A table with a column ``version``; None if it is not there, or if a decoder in it had other weights than the
+    shipped ones."""
     if not path.is_file():
         return None
     table = pd.read_csv(path)
@@ -40,8 +42,8 @@ def of_these_weights(path: Path) -> pd.DataFrame | None:
 
 
 def kodak(results: Path) -> pd.DataFrame:
-    """Measured codecs, then published rivals: our bytes at equal RMSE, BD-rate against BPG 4:4:4, and RMSE at a few rates
-    (interpolated on the mean curve, log rate)."""
+    """Measured codecs, then published rivals: our bytes at equal RMSE, BD-rate against BPG 4:4:4, and RMSE at a few
+    rates (interpolated on the mean curve, log rate)."""
     table = read_table(results / "kodak" / "rd.csv")
     rows = {name: table[table.codec == name] for name in SHOWN}
     ours = rows[SHOWN[0]]

@@ -178,7 +178,8 @@ def without_file(case: Showcase) -> str:
 
 
 def contact_sheet(case: Showcase, path: Path, columns: int = 4) -> None:
-    """One crop per codec at equal bytes, lowest RMSE first, pixels unscaled; codecs without such a file in a line below."""
+    """One crop per codec at equal bytes, lowest RMSE first, pixels unscaled; codecs without such a file in a line
+    below."""
     side, gap, text = case.original.shape[0], 10, 40
     wide = max(side, _TILE)
     tiles = [("original", f"{case.photograph}, crop", case.original)]

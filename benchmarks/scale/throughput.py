@@ -1,7 +1,8 @@
 """Pictures a second of `encode --jobs` and `--engine ray`, and what the engines themselves take.
 
     python -m benchmarks.scale.throughput --out results/scale/throughput.csv
-    python -m benchmarks.scale.throughput --pictures 200 --size 128x128 --turns 1 --out results/scale/throughput_small.csv
+    python -m benchmarks.scale.throughput --pictures 200 --size 128x128 --turns 1 --out
+    results/scale/throughput_small.csv
 
 Each engine encodes a few photographs and then many, turn by turn; the difference is what pictures cost, the rest is the
 start: imports, weights, processes, the cluster. CPU seconds are those of all processes of a run together. They say what

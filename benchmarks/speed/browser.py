@@ -3,10 +3,11 @@
     python -m benchmarks.speed.browser
     python -m benchmarks.speed.browser --repeats 5 --large 0 --out results/browser
 
-Six pictures of 768x512 at six qualities, and one of 12 megapixels, cut from a photograph of an installed package, are encoded. Headless
-Chromium opens the built page (`python -m codec view --build`) and decodes them in WebAssembly, one thread; the package decodes them with
-PyTorch and with onnxruntime, in processes of their own with one thread, in turns with the browser. Codes have to be the same and pixels within one grey level, or nothing is
-written. Written, after each file: OUT.csv, in which rows of other files stay, so that a run can be broken off and gone on with
+Six pictures of 768x512 at six qualities, and one of 12 megapixels, cut from a photograph of an installed package, are
+encoded. Headless Chromium opens the built page (`python -m codec view --build`) and decodes them in WebAssembly, one
+thread; the package decodes them with PyTorch and with onnxruntime, in processes of their own with one thread, in
+turns with the browser. Codes have to be the same and pixels within one grey level, or nothing is written. Written,
+after each file: OUT.csv, in which rows of other files stay, so that a run can be broken off and gone on with
 (--qualities); OUT.json. Exit code 0; 1 if something differs or cannot be measured; 2 for wrong usage.
 """
 

@@ -1,11 +1,12 @@
-"""`python -m codec decode` from start to finish, with torch and with onnxruntime: what one picture costs in a fresh process.
+"""`python -m codec decode` from start to finish, with torch and with onnxruntime: what one picture costs in a fresh
+process.
 
     python -m benchmarks.speed.cold
     python -m benchmarks.speed.cold --threads 1 --repeats 9 --out results/speed_cold
 
-The backends take turns, so that what else the machine does falls on both alike. Written: OUT.csv (medians; ratios: medians of
-the ratios within a turn) and OUT.json (machine, versions, settings). Exit code 0; 1 if something cannot be measured; 2 for
-wrong usage.
+The backends take turns, so that what else the machine does falls on both alike. Written: OUT.csv (medians; ratios:
+medians of the ratios within a turn) and OUT.json (machine, versions, settings). Exit code 0; 1 if something cannot be
+measured; 2 for wrong usage.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     python -m benchmarks.speed.measure
     python -m benchmarks.speed.measure --threads 1 --efforts 1,5,9 --repeats 15 --out results/speed
 
-Every codec and direction is a fresh process that is loaded once and then asked for one run at a time, turn by turn, so that what else the
-machine does falls on all of them alike. Written: OUT.csv (medians, quartiles, ratios: medians of the ratios within a turn) and OUT.json
-(machine, versions, settings). Start-up (imports, weights, first run apart) has its own column. Exit code 0; 1 if something cannot be
-measured; 2 for wrong usage.
+Every codec and direction is a fresh process that is loaded once and then asked for one run at a time, turn by turn,
+so that what else the machine does falls on all of them alike. Written: OUT.csv (medians, quartiles, ratios: medians
+of the ratios within a turn) and OUT.json (machine, versions, settings). Start-up (imports, weights, first run apart)
+has its own column. Exit code 0; 1 if something cannot be measured; 2 for wrong usage.
 """
 
 import argparse
@@ -104,7 +104,8 @@ def jobs(threads: int, efforts: Sequence[int], decoders: Sequence[str], quality:
 
 
 def measure(wanted: Sequence[Job], repeats: int, slow_repeats: int, bar: tqdm) -> list[Worker]:
-    """Start all workers, run them in turns, finish them. Efforts above 1 and semantic decoders take part in the first `slow_repeats` turns only."""
+    """Start all workers, run them in turns, finish them. Efforts above 1 and semantic decoders take part in the first
+    `slow_repeats` turns only."""
     workers: list[Worker] = []
     try:
         for job in wanted:

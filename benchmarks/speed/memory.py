@@ -3,10 +3,10 @@
     python -m benchmarks.speed.memory
     python -m benchmarks.speed.memory --megapixels 12,48 --efforts 1 --out results/memory_large.csv
 
-The picture is a wall of packaged photographs, each in another brightness, so that no two parts are alike. Every size and direction is a
-fresh process of one thread, which loads the codec and then works once. Written: OUT, one row each; beside it OUT with the suffix .json
-(machine, versions). The process is told apart from the picture: loaded_mb is there before it, peak_mb is the most there ever was.
-Exit code 0; 1 if something cannot be measured.
+The picture is a wall of packaged photographs, each in another brightness, so that no two parts are alike. Every size
+and direction is a fresh process of one thread, which loads the codec and then works once. Written: OUT, one row each;
+beside it OUT with the suffix .json (machine, versions). The process is told apart from the picture: loaded_mb is
+there before it, peak_mb is the most there ever was. Exit code 0; 1 if something cannot be measured.
 """
 
 import argparse
@@ -38,7 +38,8 @@ METHOD = {
 
 
 def wall(megapixels: float) -> Image8:
-    """uint8 (H, W, 3) of about so many pixels, 4 wide and 3 high: photographs side by side, each in another brightness."""
+    """uint8 (H, W, 3) of about so many pixels, 4 wide and 3 high: photographs side by side, each in another
+    brightness."""
     width = 4 * round((megapixels * 1e6 / 12) ** 0.5)
     height = width * 3 // 4
     photos = [read_image(path) for path in packaged_images()]

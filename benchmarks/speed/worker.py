@@ -1,8 +1,9 @@
-"""One process of benchmarks/speed/measure.py: one codec, one direction. Started by it as `python -m benchmarks.speed.worker JOB`.
+"""One process of benchmarks/speed/measure.py: one codec, one direction. Started by it as `python -m
+benchmarks.speed.worker JOB`.
 
 JOB is the JSON of a `Job`. Lines on standard input are commands, lines of JSON on standard output the answers:
-"run" -> seconds of one run; "peak" -> peak memory so far, bytes; "end" -> the same and multiply-accumulates. The first line is written when
-the worker is ready, after a first run.
+"run" -> seconds of one run; "peak" -> peak memory so far, bytes; "end" -> the same and multiply-accumulates. The
+first line is written when the worker is ready, after a first run.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ START = time.perf_counter()
 
 @dataclass(frozen=True)
 class Job:
-    """codec: ours, ours-onnx (the decoder without torch), hyperprior, webp or avif; direction: encode or decode; pixels: an .npy file of uint8 H W 3; file: what encode writes and
-    decode reads; quality and effort: where the codec has them (hyperprior: 1..8); decoder: which of ours, when it decodes."""
+    """codec: ours, ours-onnx (the decoder without torch), hyperprior, webp or avif; direction: encode or decode;
+    pixels: an .npy file of uint8 H W 3; file: what encode writes and decode reads; quality and effort: where the
+    codec has them (hyperprior: 1..8); decoder: which of ours, when it decodes."""
 
     codec: str
     direction: str
@@ -38,7 +40,8 @@ class Job:
 
 
 def memory(name: str) -> float:
-    """VmRSS or VmHWM of this process in MB (10**6 bytes). getrusage may tell the peak of the parent, so it is only the fallback."""
+    """VmRSS or VmHWM of this process in MB (10**6 bytes). getrusage may tell the peak of the parent, so it is only
+    the fallback."""
     status = Path("/proc/self/status")
     if status.is_file():
         return (
@@ -67,7 +70,8 @@ def make_light(job: Job) -> tuple[Callable, Callable]:
 
 
 def make_hyperprior(job: Job) -> tuple[Callable, Callable]:
-    """bmshj2018-hyperprior with random weights: bytes out of proportion, time as with trained ones but for the escapes of its coder."""
+    """bmshj2018-hyperprior with random weights: bytes out of proportion, time as with trained ones but for the
+    escapes of its coder."""
     from codec._compat import import_torchvision
 
     import_torchvision()
@@ -108,8 +112,9 @@ def make_pillow(job: Job) -> tuple[Callable, Callable]:
 
 
 def count_macs(run: Callable[[], object]) -> float:
-    """Multiply-accumulates of the torch operators that `run` calls: convolutions, matrix products, and the fused multiply-adds of which the
-    integer prior makes its depthwise convolutions. Other elementwise work is not counted."""
+    """Multiply-accumulates of the torch operators that `run` calls: convolutions, matrix products, and the fused
+    multiply-adds of which the integer prior makes its depthwise convolutions. Other elementwise work is not
+    counted."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -1,7 +1,9 @@
 """Quantisers at equal adaptation: python -m benchmarks.studies.adaptation NAME=DIR NAME=DIR [...] [--results results]
 
-DIR: runs of codec.training.base.adapt from one base with equal settings but for ``quantizer``, each with what its networks learned of it. From their validation.csv it writes
-RESULTS/adaptation.csv: steps, quality level, bits/dim (tokens not included) and RMSE on held-out crops, and the BD-rate of the mean curves of each step against those of the first NAME.
+DIR: runs of codec.training.base.adapt from one base with equal settings but for ``quantizer``, each with what its
+networks learned of it. From their validation.csv it writes RESULTS/adaptation.csv: steps, quality level, bits/dim
+(tokens not included) and RMSE on held-out crops, and the BD-rate of the mean curves of each step against those of the
+first NAME.
 """
 
 import argparse
@@ -45,7 +47,7 @@ def against(table: pd.DataFrame, anchor: str) -> pd.DataFrame:
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.studies.adaptation", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="benchmarks.studies.adaptation", description=__doc__.split("\n\n")[0])
     ap.add_argument("runs", nargs="+", metavar="NAME=DIR")
     ap.add_argument("--results", type=Path, default=Path("results"))
     args = ap.parse_args()

@@ -1,4 +1,5 @@
-"""The decoders of one file side by side: python -m benchmarks.studies.decoders --images DIR --weights-cache HUB --out OUT
+"""The decoders of one file side by side: python -m benchmarks.studies.decoders --images DIR --weights-cache HUB --out
+OUT
 
 Every picture of DIR is coded once at each quality, and every decoder that `codec.load().decoders()` names reads that
 file, so differences to the vq picture are paired. Writes

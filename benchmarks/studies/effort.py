@@ -1,8 +1,9 @@
 """What the encoder's search buys: python -m benchmarks.studies.effort --images DIR [--every N] [--out results]
 
-Writes OUT/effort.csv (bytes, RMSE and processor seconds of encoding for each picture, effort and quality), OUT/effort_bd.csv (BD-rate by RMSE of each effort against effort 1, with 95 % bootstrap
-intervals over pictures; the same against BPG 4:4:4, whose rows on the same pictures are those of OUT/kodak/rd.csv) and OUT/effort.json (pictures, machine, versions). Run again, it measures what
-is missing.
+Writes OUT/effort.csv (bytes, RMSE and processor seconds of encoding for each picture, effort and quality),
+OUT/effort_bd.csv (BD-rate by RMSE of each effort against effort 1, with 95 % bootstrap intervals over pictures; the
+same against BPG 4:4:4, whose rows on the same pictures are those of OUT/kodak/rd.csv) and OUT/effort.json (pictures,
+machine, versions). Run again, it measures what is missing.
 """
 
 import argparse
@@ -27,7 +28,8 @@ ANCHOR = "bpg-444"
 
 
 def summary(rows: pd.DataFrame, others: pd.DataFrame | None) -> pd.DataFrame:
-    """rows of effort.csv and rd.csv of other codecs -> one row for each effort, over the pictures that have all qualities at that effort and at effort 1."""
+    """rows of effort.csv and rd.csv of other codecs -> one row for each effort, over the pictures that have all
+    qualities at that effort and at effort 1."""
     named, found = rows.assign(codec=[f"effort {e}" for e in rows.effort], setting=rows.quality.astype(str)), []
     for effort, part in named.groupby("effort"):
         count = part.groupby("image_hash").size() + named[named.effort == 1].groupby("image_hash").size()
@@ -52,7 +54,7 @@ def summary(rows: pd.DataFrame, others: pd.DataFrame | None) -> pd.DataFrame:
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.studies.effort", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="benchmarks.studies.effort", description=__doc__.split("\n\n")[0])
     ap.add_argument("--images", type=Path, required=True)
     ap.add_argument("--every", type=int, default=1, help="only every so many pictures")
     ap.add_argument("--efforts", default="1,9")

@@ -1,7 +1,8 @@
-"""How strongly the ldm decoder should paint: python -m benchmarks.studies.emphasis --images DIR --weights-cache HUB [--out results]
+"""How strongly the ldm decoder should paint: python -m benchmarks.studies.emphasis --images DIR --weights-cache HUB
+[--out results]
 
-Writes OUT/emphasis.csv: means over pictures for each quality and each factor of what is painted into the vq picture (1: what the network says; codec.restoration.restore.EMPHASIS is the default). To be run on
-held-out photographs.
+Writes OUT/emphasis.csv: means over pictures for each quality and each factor of what is painted into the vq picture
+(1: what the network says; codec.restoration.restore.EMPHASIS is the default). To be run on held-out photographs.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def measure(c: codec.Codec, paths: list[Path], qualities: list[float], options: 
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.studies.emphasis", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="benchmarks.studies.emphasis", description=__doc__.split("\n\n")[0])
     ap.add_argument("--images", type=Path, required=True, help="folder of held-out pictures")
     ap.add_argument(
         "--weights-cache", type=Path, required=True, metavar="HUB", help="folder of benchmarks.metrics.weights"

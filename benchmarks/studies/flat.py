@@ -1,6 +1,8 @@
-"""What becomes of flat, saturated colours, which photographs seldom have: python -m benchmarks.studies.flat [--out results]
+"""What becomes of flat, saturated colours, which photographs seldom have: python -m benchmarks.studies.flat [--out
+results]
 
-Writes OUT/flat.csv: bytes, largest error and RMSE of one flat picture for each colour and quality. Rows of other weights stay, for comparison.
+Writes OUT/flat.csv: bytes, largest error and RMSE of one flat picture for each colour and quality. Rows of other
+weights stay, for comparison.
 """
 
 import argparse

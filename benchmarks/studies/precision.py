@@ -1,7 +1,8 @@
 """What bfloat16 does to pictures: python -m benchmarks.studies.precision --images DIR [--out results]
 
-Writes OUT/precision.csv: for each picture, flat colour, quality and decoder the RMSE and MS-SSIM of one file decoded in float32 and in bfloat16, how far the
-two are apart, how far one and two threads are apart in bfloat16, and what a file encoded in bfloat16 has. Rows that were there stay, and are replaced when measured again.
+Writes OUT/precision.csv: for each picture, flat colour, quality and decoder the RMSE and MS-SSIM of one file decoded
+in float32 and in bfloat16, how far the two are apart, how far one and two threads are apart in bfloat16, and what a
+file encoded in bfloat16 has. Rows that were there stay, and are replaced when measured again.
 """
 
 import argparse

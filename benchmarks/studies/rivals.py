@@ -1,11 +1,13 @@
 """VTM and learned codecs of papers beside this one, on Kodak: python -m benchmarks.studies.rivals [--results results]
 
-Nothing is measured here. From the published curves (benchmarks/published/kodak.csv) and RESULTS/kodak/mean.csv it writes
-RESULTS/kodak/rivals.csv: for each rival the bytes that ours-vq needs more (+) or fewer (-) at equal RMSE; its own BD-rate
-against the measured bpg-444 and jpeg; how much of the anchor's range the curves share; and, where its paper or another gives
-one, a BD-rate against HM, which is of their making and on their terms (benchmarks/published/rates/kodak.csv).
+Nothing is measured here. From the published curves (benchmarks/published/kodak.csv) and RESULTS/kodak/mean.csv it
+writes RESULTS/kodak/rivals.csv: for each rival the bytes that ours-vq needs more (+) or fewer (-) at equal RMSE; its
+own BD-rate against the measured bpg-444 and jpeg; how much of the anchor's range the curves share; and, where its
+paper or another gives one, a BD-rate against HM, which is of their making and on their terms
+(benchmarks/published/rates/kodak.csv).
 
-Published PSNR is a mean of PSNR over pictures, so ours is taken the same way here; RMSE is 255 / 10^(PSNR / 20) of that mean.
+Published PSNR is a mean of PSNR over pictures, so ours is taken the same way here; RMSE is 255 / 10^(PSNR / 20) of
+that mean.
 """
 
 import argparse

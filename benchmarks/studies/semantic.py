@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
     """The options that both have."""
-    ap = argparse.ArgumentParser(prog=f"benchmarks.studies.{name}", description=description.split("\n")[0])
+    ap = argparse.ArgumentParser(prog=f"benchmarks.studies.{name}", description=description.split("\n\n")[0])
     ap.add_argument("--images", type=Path, help="folder of pictures (default: photographs in installed packages)")
     ap.add_argument(
         "--feature-weights", type=Path, required=True, help="SqueezeNet 1.1 weights for sqz_dist and sqz_kid"
@@ -128,7 +128,8 @@ def measured(
 
 
 class Rows:
-    """A CSV table of one version of the decoder; rows of another version, or without a wanted metric, are dropped when it grows."""
+    """A CSV table of one version of the decoder; rows of another version, or without a wanted metric, are dropped
+    when it grows."""
 
     def __init__(self, path: Path, key: Sequence[str], version: str, hub: Path | None = None) -> None:
         self._path, self._key = path, list(key)

@@ -1,14 +1,15 @@
 """The knobs of the semantic decoder, measured: steps, guidance, realism, consistency.
 
-    python -m benchmarks.studies.sweep --feature-weights SQUEEZENET [--images DIR] [--out results/semantic] [--only steps,realism] [--jobs N]
+    python -m benchmarks.studies.sweep --feature-weights SQUEEZENET [--images DIR] [--out results/semantic] [--only
+    steps,realism] [--jobs N]
 
-Writes OUT/sweep.csv, one row for each knob, value, quality and picture, and OUT/sweep_mean.csv, means over pictures with sqz_kid
-of the set. Run again, it measures what is missing; other weights of the decoder begin anew. What a knob is not about stays at its
-default; the seed is the one of the file.
+Writes OUT/sweep.csv, one row for each knob, value, quality and picture, and OUT/sweep_mean.csv, means over pictures
+with sqz_kid of the set. Run again, it measures what is missing; other weights of the decoder begin anew. What a knob
+is not about stays at its default; the seed is the one of the file.
 
 Of the latents whose symbol was sent (scale above 0), two shares, for consistency and for realism 0 (the vq picture):
-codes_back: come out within half a step when the decoded picture is coded again at the same quality with the same tokens.
-Rate-aware decisions and the adaptive prior tip over for small reasons: for the vq picture it is below 1 too.
+codes_back: come out within half a step when the decoded picture is coded again at the same quality with the same
+tokens. Rate-aware decisions and the adaptive prior tip over for small reasons: for the vq picture it is below 1 too.
 in_cell: the analysis of the decoded picture is within `codec.restoration.consistency.CELL` steps of what was sent.
 """
 

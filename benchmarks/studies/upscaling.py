@@ -1,11 +1,13 @@
 """Super-resolution, measured.
 
-    python -m benchmarks.studies.upscaling --feature-weights SQUEEZENET [--images DIR] [--out results/semantic] [--jobs N] [--real-esrgan]
+    python -m benchmarks.studies.upscaling --feature-weights SQUEEZENET [--images DIR] [--out results/semantic]
+    [--jobs N] [--real-esrgan]
 
-Each picture, cropped to multiples of 4, is made smaller with Pillow's bicubic filter and enlarged again: by the codec, bicubically,
-with Lanczos' filter, and four times by Real-ESRGAN if asked. Writes OUT/upscaling.csv, one row for each method, scale and picture, and OUT/upscaling_mean.csv, means
-over pictures with sqz_kid of the set. Run again, it measures what is missing; other weights begin anew. small_rmse: of the enlarged
-picture, made smaller again, against the picture that was enlarged.
+Each picture, cropped to multiples of 4, is made smaller with Pillow's bicubic filter and enlarged again: by the
+codec, bicubically, with Lanczos' filter, and four times by Real-ESRGAN if asked. Writes OUT/upscaling.csv, one row
+for each method, scale and picture, and OUT/upscaling_mean.csv, means over pictures with sqz_kid of the set. Run
+again, it measures what is missing; other weights begin anew. small_rmse: of the enlarged picture, made smaller again,
+against the picture that was enlarged.
 """
 
 import sys

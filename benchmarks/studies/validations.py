@@ -1,8 +1,9 @@
-"""What training time buys: python -m benchmarks.studies.validations --runs RUN ... [--out results/semantic/validations.csv]
+"""What training time buys: python -m benchmarks.studies.validations --runs RUN ... [--out
+results/semantic/validations.csv]
 
 RUN ...: folders of runs of codec.training.restoration.train on the same crops, each begun with the last state of the
-first one's kind. Writes their validations: run, step, seconds, task (place of the quality among the anchors, or x2, x4),
-rmse and lpips of what is restored, and of what it is restored from (rmse_c, lpips_c).
+first one's kind. Writes their validations: run, step, seconds, task (place of the quality among the anchors, or x2,
+x4), rmse and lpips of what is restored, and of what it is restored from (rmse_c, lpips_c).
 """
 
 import argparse
@@ -29,7 +30,7 @@ def rows(run: Path) -> pd.DataFrame:
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.studies.validations", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="benchmarks.studies.validations", description=__doc__.split("\n\n")[0])
     ap.add_argument("--runs", type=Path, nargs="+", required=True)
     ap.add_argument("--out", type=Path, default=Path("results/semantic/validations.csv"))
     args = ap.parse_args()

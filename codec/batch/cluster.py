@@ -1,4 +1,5 @@
-"""Many items on a Ray cluster (the extra `ray`): actors that each keep their own callable. Ray places and replaces them."""
+"""Many items on a Ray cluster (the extra `ray`): actors that each keep their own callable. Ray places and replaces
+them."""
 
 from __future__ import annotations
 

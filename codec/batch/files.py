@@ -1,4 +1,5 @@
-"""Files wherever they lie: on disk, or anywhere fsspec reaches (the extra `remote`). Whole files in, whole files out."""
+"""Files wherever they lie: on disk, or anywhere fsspec reaches (the extra `remote`). Whole files in, whole files
+out."""
 
 from __future__ import annotations
 

@@ -54,7 +54,8 @@ class Report:
 
 @dataclass(frozen=True)
 class Enlargement:
-    """What `upscale` did with one picture. width, height: pixels of the result; scale: times as wide and high as the input."""
+    """What `upscale` did with one picture. width, height: pixels of the result; scale: times as wide and high as the
+    input."""
 
     command: str
     input: str

@@ -97,7 +97,8 @@ class _State(Generic[T, R]):
                 yield from self._lost(sorted(lost, key=lambda one: one[0]))
 
     def _next(self, fresh: Iterator[tuple[int, Attempt[T]]]) -> tuple[int, Attempt[T]] | None:
-        """What to start now, or None to wait. A suspect is alone, and one that is too large for the rest waits for it."""
+        """What to start now, or None to wait. A suspect is alone, and one that is too large for the rest waits for
+        it."""
         running = [attempt for _, attempt in self._running.values()]
         if len(running) >= self._pool.processes or any(attempt.number for attempt in running):
             return None

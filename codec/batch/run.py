@@ -1,4 +1,5 @@
-"""A run over many files: an engine does them, the manifest gets their rows, and the reports come in the order of the files."""
+"""A run over many files: an engine does them, the manifest gets their rows, and the reports come in the order of the
+files."""
 
 from __future__ import annotations
 
@@ -81,7 +82,8 @@ class Left:
 
 
 def left_of(tasks: Sequence[Task], ledger: Ledger, retry: bool) -> Left:
-    """Compare the manifest with what there is: a source that changed, or was done with other settings, is done again."""
+    """Compare the manifest with what there is: a source that changed, or was done with other settings, is done
+    again."""
     left = Left([], 0, [])
     done = 0
     for task in tasks:

@@ -1,4 +1,5 @@
-"""Shards of WebDataset form: tar files whose members a.jpg, a.json, b.jpg ... are samples. Pictures become others, the rest is kept."""
+"""Shards of WebDataset form: tar files whose members a.jpg, a.json, b.jpg ... are samples. Pictures become others,
+the rest is kept."""
 
 from __future__ import annotations
 

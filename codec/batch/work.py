@@ -1,4 +1,5 @@
-"""The one function that does a file. torch is imported only when a picture is really coded, after the input was found sound."""
+"""The one function that does a file. torch is imported only when a picture is really coded, after the input was found
+sound."""
 
 from __future__ import annotations
 

@@ -195,7 +195,8 @@ def parse(
 
     In both cases the sections that are whole are checked and kept, the first one that is not and all after
     it become None; alpha and sections[0] must be whole. A file of full length must be sound in every byte,
-    whatever the flags. A lossless file must be whole: parts of it are no coarser picture. Raises FormatError (not one of our files), UnsupportedError, LimitError, CorruptError.
+    whatever the flags. A lossless file must be whole: parts of it are no coarser picture. Raises FormatError (not one
+    of our files), UnsupportedError, LimitError, CorruptError.
     """
     view = memoryview(data)
     prefix = _read_prefix(bytes(view[:MAX_HEADER_BYTES]))

@@ -1,7 +1,8 @@
 """Entropy coder: a range coder over integer frequency tables. The only file that names the library behind it.
 
-What decides the bytes, and so belongs to the format: tables go to the coder as float64 frequencies / 2**16 with ``perfect=False``,
-bits of escapes as a uniform distribution over 2, words are little-endian uint32, zero bytes at the end are left out.
+What decides the bytes, and so belongs to the format: tables go to the coder as float64 frequencies / 2**16 with
+``perfect=False``, bits of escapes as a uniform distribution over 2, words are little-endian uint32, zero bytes at the
+end are left out.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _BIT = constriction.stream.model.Uniform(2)
 
 
 class TableSet:
-    """Frequency tables by number, made into coder models when first used. A table of one symbol has none: it takes no bits."""
+    """Frequency tables by number, made into coder models when first used. A table of one symbol has none: it takes no
+    bits."""
 
     def __init__(self, tables: tuple[np.ndarray, ...]) -> None:
         self._tables = tables
@@ -29,7 +31,8 @@ class TableSet:
 
     @functools.cached_property
     def intervals(self) -> tuple[np.ndarray, np.ndarray]:
-        """codec.bitstream.reference.cumulative of all tables in one row, uint32, and where each one begins (then the end), int64."""
+        """codec.bitstream.reference.cumulative of all tables in one row, uint32, and where each one begins (then the
+        end), int64."""
         parts = []
         for table in self._tables:
             running = np.concatenate([[0], np.cumsum(table, dtype=np.int64)])
@@ -65,7 +68,8 @@ class Encoder:
 
 
 class Decoder:
-    """Inverse of Encoder. It reads zeros past the end and rarely notices damage (CorruptError): check the bytes before."""
+    """Inverse of Encoder. It reads zeros past the end and rarely notices damage (CorruptError): check the bytes
+    before."""
 
     def __init__(self, data: bytes) -> None:
         padded = data + bytes(-len(data) % 4)

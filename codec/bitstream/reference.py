@@ -1,4 +1,5 @@
-"""Slow decoder of one section's symbols in plain Python: the description of the coder in executable form, and the oracle in tests."""
+"""Slow decoder of one section's symbols in plain Python: the description of the coder in executable form, and the
+oracle in tests."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ _MASK = (1 << 64) - 1
 def cumulative(frequencies: np.ndarray) -> list[int]:
     """Table of positive integers that sum to TOTAL -> left ends of the symbols' intervals in 0..2**24, then 2**24.
 
-    Each symbol gets 1, and what is left of 2**24 is shared in proportion to the frequencies, rounded down on the running sum.
+    Each symbol gets 1, and what is left of 2**24 is shared in proportion to the frequencies, rounded down on the
+    running sum.
     """
     free, out, running = (1 << PRECISION) - len(frequencies), [], 0
     for i, f in enumerate(frequencies):

@@ -1,7 +1,7 @@
 """Frozen integer frequency tables: what a symbol costs is decided here and nowhere else.
 
-Every table is a row of positive integers that sum to 2**16. There are two families: one for the latents, chosen by a scale index and
-a quantiser kind, and one for the tokens, chosen by the classes of the tokens to the left and above.
+Every table is a row of positive integers that sum to 2**16. There are two families: one for the latents, chosen by a
+scale index and a quantiser kind, and one for the tokens, chosen by the classes of the tokens to the left and above.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _LIMITS = np.array([symbol_limit(k // KINDS) for k in range(SCALES * KINDS)], np
 
 
 def excess_bits(table: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
-    """What a symbol of magnitude above MAX_SYMBOL costs more than MAX_SYMBOL: the difference of their escapes; 0 for the others. Table numbers and magnitudes
-    of equal shapes -> float32."""
+    """What a symbol of magnitude above MAX_SYMBOL costs more than MAX_SYMBOL: the difference of their escapes; 0 for
+    the others. Table numbers and magnitudes of equal shapes -> float32."""
     limit = _LIMITS[table]
     more = golomb_bits(np.maximum(magnitude, MAX_SYMBOL) - limit) - golomb_bits(MAX_SYMBOL - limit)
     return np.asarray(more, np.float32)
@@ -48,8 +48,9 @@ def excess_bits(table: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LatentTables:
-    """frequencies[scale * KINDS + kind]: int32 (2 * limit + 1,), symbols -limit..limit; offsets (SCALES * KINDS, 3) int32: what is added
-    to the magnitude of a reconstruction of |symbol| 0, 1, >= 2, in 1/256 step (0 for symbol 0)."""
+    """frequencies[scale * KINDS + kind]: int32 (2 * limit + 1,), symbols -limit..limit; offsets (SCALES * KINDS, 3)
+    int32: what is added to the magnitude of a reconstruction of |symbol| 0, 1, >= 2, in 1/256 step (0 for symbol
+    0)."""
 
     frequencies: tuple[np.ndarray, ...]
     offsets: np.ndarray
@@ -67,8 +68,8 @@ class LatentTables:
         return np.array([len(f) // 2 for f in self.frequencies], np.int32)
 
     def bits(self) -> np.ndarray:
-        """(SCALES * KINDS, 2 * MAX_SYMBOL + 1) float32: cost of symbols -MAX_SYMBOL..MAX_SYMBOL; symbols beyond a limit cost the escape and its
-        bits. Scale 0 costs nothing and takes nothing but 0."""
+        """(SCALES * KINDS, 2 * MAX_SYMBOL + 1) float32: cost of symbols -MAX_SYMBOL..MAX_SYMBOL; symbols beyond a
+        limit cost the escape and its bits. Scale 0 costs nothing and takes nothing but 0."""
         symbol = np.abs(np.arange(-MAX_SYMBOL, MAX_SYMBOL + 1))
         out = np.empty((len(self.frequencies), len(symbol)), np.float32)
         for k, f in enumerate(self.frequencies):
@@ -80,7 +81,8 @@ class LatentTables:
         return out
 
     def slopes(self) -> np.ndarray:
-        """``bits`` for gradients along the tables of a kind: scale 0 takes the costs of scale 1, which are finite, and 2 bits more for symbols other than 0."""
+        """``bits`` for gradients along the tables of a kind: scale 0 takes the costs of scale 1, which are finite,
+        and 2 bits more for symbols other than 0."""
         out = self.bits()
         out[:KINDS] = out[KINDS : 2 * KINDS] + np.where(np.arange(-MAX_SYMBOL, MAX_SYMBOL + 1) == 0, 0, 2)
         return out
@@ -104,8 +106,9 @@ def golomb_bits(excess: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TokenTables:
-    """Codewords are sorted by class. class_of (K,) int32, rising; contexts (C + 1, C + 1, C) int32: frequencies of a token's class given the
-    classes to the left and above (C = none); within: for each class, frequencies of its codewords."""
+    """Codewords are sorted by class. class_of (K,) int32, rising; contexts (C + 1, C + 1, C) int32: frequencies of a
+    token's class given the classes to the left and above (C = none); within: for each class, frequencies of its
+    codewords."""
 
     class_of: np.ndarray
     contexts: np.ndarray

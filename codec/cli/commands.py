@@ -1,4 +1,5 @@
-"""What the commands do: from arguments to settings, tasks and an engine. torch is imported by the worker that needs it."""
+"""What the commands do: from arguments to settings, tasks and an engine. torch is imported by the worker that needs
+it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""Which inner loops run: the compiled ones of codec.coding.kernels where they pay, else NumPy. Symbols and bytes are the same.
+"""Which inner loops run: the compiled ones of codec.coding.kernels where they pay, else NumPy. Symbols and bytes are
+the same.
 
-To import numba takes half a second, to compile takes seconds, once on a machine: the results are kept beside the source, or in the user's cache.
-One small picture is done sooner than that, so a process starts with NumPy and changes over when it has done so much that what it could have saved is
-what the change costs. A large picture counts before it begins.
+To import numba takes half a second, to compile takes seconds, once on a machine: the results are kept beside the
+source, or in the user's cache. One small picture is done sooner than that, so a process starts with NumPy and changes
+over when it has done so much that what it could have saved is what the change costs. A large picture counts before it
+begins.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from codec.errors import CorruptError
 
 IMPORT = 4 << 20  # latents: NumPy takes half a second longer for them than compiled loops
 COMPILE = 48 << 20  # and for these, as long as compiling takes
-#: "never", "always" or "auto" (the default): a setting for tests, and for machines where the cache of compiled code is prepared
+#: "never", "always" or "auto" (the default): a setting for tests, and for machines where the cache of compiled code
+#: is prepared
 VARIABLE = "LDC_COMPILED"
 
 _MASK = (1 << 64) - 1
@@ -35,7 +38,8 @@ class _Loops:
         self._absent = False
 
     def ask(self, loop: str, latents: int) -> ModuleType | None:
-        """loop: name of the kernel that takes the time; latents: how many come now -> codec.coding.kernels, or None for NumPy."""
+        """loop: name of the kernel that takes the time; latents: how many come now -> codec.coding.kernels, or None
+        for NumPy."""
         wish = os.environ.get(VARIABLE, "auto")
         self._latents += latents
         if wish == "never" or self._absent:

@@ -1,5 +1,6 @@
-"""The inner loops of codec.coding.latents and codec.coding.trellis, compiled. They give what the NumPy code there gives, bit for bit, and are tested
-against it; codec.coding.compiled says when they are loaded. One file, because numba's cache looks at the file of a function only.
+"""The inner loops of codec.coding.latents and codec.coding.trellis, compiled. They give what the NumPy code there
+gives, bit for bit, and are tested against it; codec.coding.compiled says when they are loaded. One file, because
+numba's cache looks at the file of a function only.
 
 No fast math: float arithmetic is that of NumPy, in its order and its types.
 """
@@ -92,7 +93,8 @@ def _golomb(state, words):
 
 @_compile
 def decode_pass(state, words, cdf, first, limits, places, scale, following, kind_of, offsets, values):
-    """Decodes the symbols of a pass and adds their residuals to values (n,) int32, which holds the means. -> 0, INVALID or OUTSIDE."""
+    """Decodes the symbols of a pass and adds their residuals to values (n,) int32, which holds the means. -> 0,
+    INVALID or OUTSIDE."""
     steps, width = places.shape
     walk_state, table, order, symbols = (
         np.zeros(width, np.int64),
@@ -264,8 +266,9 @@ def _advance(cost, j, new, second, step, branch):
 
 @_compile
 def assign(r, scale, weight, bits, fixed, limits, places, following, kind_of, kinds, symbols, chosen):
-    """Best walks of a pass; the arrays of codec.coding.trellis.assign, flat, weight (channels,) or (n,), fixed: offsets in steps, float32; symbols int16 and chosen (the kinds) uint8 are
-    written to. ``kinds``: how many there are."""
+    """Best walks of a pass; the arrays of codec.coding.trellis.assign, flat, weight (channels,) or (n,), fixed:
+    offsets in steps, float32; symbols int16 and chosen (the kinds) uint8 are written to. ``kinds``: how many there
+    are."""
     states = len(kind_of)
     half, (steps, width), channels = states // 2, places.shape, len(weight)
     branch = np.empty((2, states), np.int64)

@@ -1,8 +1,8 @@
 """From latents to sections of bytes and back: prior, trellis and entropy coder put together.
 
-Order of symbols in a group's section: pass by pass; within a pass step by step of all walks (codec.coding.trellis; it must be so: a symbol
-chooses the table of the next step of its walk); within a step by rising table number, then by walk. Escapes of a step follow its symbols, by
-walk. A latent of scale 0 is not coded.
+Order of symbols in a group's section: pass by pass; within a pass step by step of all walks (codec.coding.trellis; it
+must be so: a symbol chooses the table of the next step of its walk); within a step by rising table number, then by
+walk. Escapes of a step follow its symbols, by walk. A latent of scale 0 is not coded.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ ROWS = (
 
 @dataclass(frozen=True)
 class Encoded:
-    """Sections (tokens, then one for each group), v_hat (C, h, w) int32 in 1/256 step if it was to be kept, and the ideal code length of each section in bits."""
+    """Sections (tokens, then one for each group), v_hat (C, h, w) int32 in 1/256 step if it was to be kept, and the
+    ideal code length of each section in bits."""
 
     sections: list[bytes]
     v_hat: np.ndarray | None
@@ -41,7 +42,8 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Sent:
-    """What was asked of one pass and answered: residuals r in steps, symbols int16 and table numbers uint8, (P, C) each; places: of the walks."""
+    """What was asked of one pass and answered: residuals r in steps, symbols int16 and table numbers uint8, (P, C)
+    each; places: of the walks."""
 
     asked: Pass
     r: np.ndarray
@@ -52,7 +54,8 @@ class Sent:
 
 @dataclass(frozen=True)
 class Measured:
-    """Ideal code length in bits, and of every latent, (C, h, w) each: v_hat int32 in 1/256 step, symbol int16 and kind uint8."""
+    """Ideal code length in bits, and of every latent, (C, h, w) each: v_hat int32 in 1/256 step, symbol int16 and
+    kind uint8."""
 
     bits: float
     v_hat: np.ndarray
@@ -146,7 +149,8 @@ class LatentCoder:
     def quantise(
         self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray
     ) -> tuple[list[Sent], np.ndarray]:
-        """v (C, h, w) float32 in steps, weight (C,): bits a squared step of error is worth -> what each pass sends, and v_hat (C, h, w) int32."""
+        """v (C, h, w) float32 in steps, weight (C,): bits a squared step of error is worth -> what each pass sends,
+        and v_hat (C, h, w) int32."""
         out: list[Sent] = []
         v_hat = self._quantise(v, tokens, level, weight, out.append, compiled.kernels("assign", v.size))
         assert v_hat is not None
@@ -266,9 +270,11 @@ class LatentCoder:
                 coder.golomb(int(abs(s[k]) - limit[k]))
 
     def decode(self, sections: tuple[bytes | None, ...], h: int, w: int, level: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sections (None: cut off) of a picture of h x w positions of y -> tokens (h/2, w/2), v_hat (C, h, w) int32 in 1/256 step.
+        """Sections (None: cut off) of a picture of h x w positions of y -> tokens (h/2, w/2), v_hat (C, h, w) int32
+        in 1/256 step.
 
-        Latents of sections that are missing are what the prior expects of them. Raises CorruptError for symbols no encoder writes.
+        Latents of sections that are missing are what the prior expects of them. Raises CorruptError for symbols no
+        encoder writes.
         """
         if len(sections) != 1 + len(self.config.groups) or sections[0] is None:
             raise CorruptError("the number of sections is not that of this model")

@@ -33,7 +33,8 @@ class Steps:
 
 
 def pad(rgb: np.ndarray) -> torch.Tensor:
-    """uint8 (H, W, 3) -> (1, 3, H', W') uint8, both sides multiples of SIDE; the border is repeated. A picture of that size is not copied."""
+    """uint8 (H, W, 3) -> (1, 3, H', W') uint8, both sides multiples of SIDE; the border is repeated. A picture of
+    that size is not copied."""
     h, w, _ = rgb.shape
     padded = rgb
     if h % SIDE or w % SIDE or not rgb.flags.writeable:  # torch takes no array that must not be written to
@@ -86,7 +87,7 @@ def decoded(
 
 
 @dataclass(frozen=True)
-class PerceptualModel:
+class Base:
     """Everything --decoder vq needs. ``vqvae`` is in eval mode; its prior is the float copy of the integer one."""
 
     model_id: int

@@ -8,7 +8,8 @@ import torch
 from codec.models.config import VQVAEConfig
 from codec.models.vqvae import VQVAE
 
-#: weight of the rate in the quantiser's decisions at every effort; below 1 because a latent that is zeroed is missed as a context (chosen on validation photographs)
+#: weight of the rate in the quantiser's decisions at every effort; below 1 because a latent that is zeroed is missed
+#: as a context (chosen on validation photographs)
 RATE_SHARE = 0.42
 #: it is larger by up to this part below the second anchor, so that the scale of qualities begins at a smaller size
 THRIFT = 0.7
@@ -31,7 +32,8 @@ def thrift(position: torch.Tensor) -> float:
 
 
 def step_weight(log2_igain: torch.Tensor, lam: float | torch.Tensor, share: float = RATE_SHARE) -> torch.Tensor:
-    """log2_igain (B, C, 1, 1), lam scalar or (B, 1) -> (B, C) float32: bits that a squared step of error is worth to the quantiser.
+    """log2_igain (B, C, 1, 1), lam scalar or (B, 1) -> (B, C) float32: bits that a squared step of error is worth to
+    the quantiser.
 
     lambda / 3 times the squared step on the 0..255 scale, as for an orthonormal synthesis, over ``share``.
     """

@@ -1,4 +1,5 @@
-"""Encoder search: iterative refinement of the latents against the decoder (in the spirit of Campos et al. 2019 and Yang et al. 2020)."""
+"""Encoder search: iterative refinement of the latents against the decoder (in the spirit of Campos et al. 2019 and
+Yang et al. 2020)."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import torch
 
 from codec.bitstream.tables import UNIT
 from codec.coding.latents import Measured
-from codec.coding.model import PerceptualModel
+from codec.coding.model import Base
 from codec.coding.ratecontrol import RATE_SHARE, error_weight, lagrangian, thrift
 from codec.coding.tiles import HALO, spans
 from codec.models.prior import gaussian_bits, octaves, table_bits
@@ -23,12 +24,13 @@ WHOLE = (TILE + 2 * HALO) ** 2  # positions of a picture that is one tile
 
 
 def damping(turn: int, rounds: int) -> float:
-    """Share of the new target in a round: the filter behind g_s answers to all latents around, and full steps overshoot; the walk comes to rest."""
+    """Share of the new target in a round: the filter behind g_s answers to all latents around, and full steps
+    overshoot; the walk comes to rest."""
     return DAMPING * (1 - 0.6 * turn / rounds)
 
 
 def refine(
-    model: PerceptualModel,
+    model: Base,
     x: torch.Tensor,
     v: torch.Tensor,
     tokens: torch.Tensor,
@@ -38,10 +40,12 @@ def refine(
     step: Callable[[float], None],
     weigh: float = RATE_SHARE,
 ) -> torch.Tensor:
-    """Latents whose encoding costs less: v (1, C, h, w) in steps, x (1, 3, H, W) uint8, tokens (1, h/2, w/2), weigh: the share of the rate -> v of the best round.
+    """Latents whose encoding costs less: v (1, C, h, w) in steps, x (1, 3, H, W) uint8, tokens (1, h/2, w/2), weigh:
+    the share of the rate -> v of the best round.
 
-    The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / (3 weigh thrift) * squared error of the decoded picture. Each round
-    moves v so that the model's gradient at v_hat is the true one, v = v_hat - (dJ/dv_hat) / 2w, damped: majorise and minimise.
+    The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / (3 weigh thrift) *
+    squared error of the decoded picture. Each round moves v so that the model's gradient at v_hat is the true one, v
+    = v_hat - (dJ/dv_hat) / 2w, damped: majorise and minimise.
     """
     weight = error_weight(model.vqvae, position, weigh)
     w = torch.from_numpy(weight).to(v.device)[None, :, None, None]
@@ -66,11 +70,12 @@ def _steps(v_hat: np.ndarray, device: torch.device) -> torch.Tensor:
 
 @torch.enable_grad()
 def _gradient(
-    model: PerceptualModel, x: torch.Tensor, sent: Measured, tokens: torch.Tensor, position: torch.Tensor, weigh: float
+    model: Base, x: torch.Tensor, sent: Measured, tokens: torch.Tensor, position: torch.Tensor, weigh: float
 ) -> tuple[float, torch.Tensor]:
-    """Weighted squared error in bits, and the gradient with respect to v_hat (1, C, h, w), in steps, of that error plus the bits of what was sent as a function of
-    its contexts: symbols held fixed, log sigma moves along the tables, mu's rate is that of a Gaussian (what a latent costs itself is the quantiser's business).
-    Tile by tile, so that memory stays bounded."""
+    """Weighted squared error in bits, and the gradient with respect to v_hat (1, C, h, w), in steps, of that error
+    plus the bits of what was sent as a function of its contexts: symbols held fixed, log sigma moves along the
+    tables, mu's rate is that of a Gaussian (what a latent costs itself is the quantiser's business). Tile by tile, so
+    that memory stays bounded."""
     net, slopes = model.vqvae, torch.from_numpy(model.coder.latent.slopes()).to(x.device)
     lam, h, w = lagrangian(net.config, position) / (weigh * thrift(position)), *sent.v_hat.shape[1:]
     igain = torch.exp2(net.interpolate(net.log2_igain, position))

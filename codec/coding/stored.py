@@ -20,7 +20,8 @@ SYNTHESIS = ("g_s.", "log2_igain", "sd")
 
 @dataclass(frozen=True)
 class StoredModel:
-    """integers: int32, prior and tables, without their prefix. floats: names of the other arrays, float16 or float32."""
+    """integers: int32, prior and tables, without their prefix. floats: names of the other arrays, float16 or
+    float32."""
 
     config: VQVAEConfig
     trellis: str
@@ -48,7 +49,8 @@ def smallest(values: np.ndarray) -> np.ndarray:
 
 
 def read_stored(path: Path, floats: tuple[str, ...] = ("",)) -> StoredModel:
-    """floats: beginnings of the names of the other arrays that are wanted; all by default. Raises CodecError for a file that is no model."""
+    """floats: beginnings of the names of the other arrays that are wanted; all by default. Raises CodecError for a
+    file that is no model."""
     try:
         with safe_open(path, "numpy") as f:
             meta, names = f.metadata(), f.keys()

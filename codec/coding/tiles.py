@@ -1,4 +1,5 @@
-"""Transforms of large pictures in overlapping tiles, so that memory stays bounded; seams vanish because the overlap covers the receptive field."""
+"""Transforms of large pictures in overlapping tiles, so that memory stays bounded; seams vanish because the overlap
+covers the receptive field."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ HALO = 8  # positions of context on each inner side; analysis sees less than 7, 
 
 
 def spans(n: int, tile: int | None = None) -> Iterator[tuple[int, int, int, int]]:
-    """n positions -> (start, stop) to keep and (low, high) to compute, along one axis; all even, as tokens need pairs. tile: even, None is TILE."""
+    """n positions -> (start, stop) to keep and (low, high) to compute, along one axis; all even, as tokens need
+    pairs. tile: even, None is TILE."""
     tile = tile or TILE
     for start in range(0, n, tile):
         stop = min(start + tile, n)
@@ -53,7 +55,8 @@ def synthesise(
     step: Callable[[float], None],
     size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """v_hat (1, C, h, w); function(tile, rows and columns of its pixels that are wanted) -> uint8 (those, 3) -> uint8 (H, W, 3).
+    """v_hat (1, C, h, w); function(tile, rows and columns of its pixels that are wanted) -> uint8 (those, 3) -> uint8
+    (H, W, 3).
     size: H, W of the picture, None: all, 16 h and 16 w.
 
     Tiles that are alike are made once.

@@ -1,12 +1,15 @@
-"""Quantisers that are walks through a trellis, with rate-aware assignment: scalar (one state) and trellis-coded (4 to 128 states).
+"""Quantisers that are walks through a trellis, with rate-aware assignment: scalar (one state) and trellis-coded (4 to
+128 states).
 
-Two scalar quantisers share the line: kind 0 reconstructs at q steps, kind 1 at q - sign(q) / 2 steps. Which one is in force follows
-from a state that the parity of each symbol drives: trellis-coded quantisation (Marcellin and Fischer 1990) in the form VVC calls
-dependent quantisation (Schwarz et al. 2019). A walk goes through up to STEPS latents of a pass, from small scales to large ones, and is a vector
-that is quantised as a whole. The encoder finds the walk of least rate-distortion cost (Viterbi); the decoder only follows the states.
+Two scalar quantisers share the line: kind 0 reconstructs at q steps, kind 1 at q - sign(q) / 2 steps. Which one is in
+force follows from a state that the parity of each symbol drives: trellis-coded quantisation (Marcellin and Fischer
+1990) in the form VVC calls dependent quantisation (Schwarz et al. 2019). A walk goes through up to STEPS latents of a
+pass, from small scales to large ones, and is a vector that is quantised as a whole. The encoder finds the walk of
+least rate-distortion cost (Viterbi); the decoder only follows the states.
 
-The order matters: as long as all symbols are 0 a walk stays in state 0, whose kind has its zero where the prior expects the latent. Small scales, where
-nearly all symbols are 0, come while that is so; after the first odd symbol zeros cost more.
+The order matters: as long as all symbols are 0 a walk stays in state 0, whose kind has its zero where the prior
+expects the latent. Small scales, where nearly all symbols are 0, come while that is so; after the first odd symbol
+zeros cost more.
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ CHUNK = 1 << 20  # latents that are sorted at a time, likewise
 
 @dataclass(frozen=True)
 class Trellis:
-    """next[state][parity of the symbol]; kind[state]. State 0 is the start of every walk. Of two states or more, those that lead to state s are s // 2 and
-    s // 2 + states / 2."""
+    """next[state][parity of the symbol]; kind[state]. State 0 is the start of every walk. Of two states or more,
+    those that lead to state s are s // 2 and s // 2 + states / 2."""
 
     name: str
     next: tuple[tuple[int, int], ...]
@@ -57,15 +60,17 @@ def _odd(bits: int) -> int:
 
 
 def convolutional(h0: int, h1: int) -> Trellis:
-    """Trellis of the convolutional code h0(D) kind = h1(D) parity over sequences of kinds and parities (parity check form of Ungerboeck 1982; bit i of a
-    polynomial, here written in octal, is the coefficient of D^i). A state is the last m bits u, newest lowest, of the code's free sequence, parity = h0(D) u and kind = h1(D) u."""
+    """Trellis of the convolutional code h0(D) kind = h1(D) parity over sequences of kinds and parities (parity check
+    form of Ungerboeck 1982; bit i of a polynomial, here written in octal, is the coefficient of D^i). A state is the
+    last m bits u, newest lowest, of the code's free sequence, parity = h0(D) u and kind = h1(D) u."""
     states = 1 << (h0.bit_length() - 1)
     forward = tuple(tuple((2 * s + (p ^ _odd(s & h0 >> 1))) % states for p in (0, 1)) for s in range(states))
     return Trellis(f"tcq{states}", forward, tuple(_odd(s & h1 >> 1) for s in range(states)))
 
 
 SCALAR = Trellis("scalar", ((0, 0),), (0,))
-#: Found by a search for the gain on uniform sources, of which 1.53 dB are possible; tests/coding/test_trellis.py measures it.
+#: Found by a search for the gain on uniform sources, of which 1.53 dB are possible; tests/coding/test_trellis.py
+#: measures it.
 TCQ4, TCQ8, TCQ32, TCQ128 = (convolutional(*h) for h in ((0o5, 0o2), (0o13, 0o4), (0o61, 0o12), (0o237, 0o124)))
 TRELLISES = {t.name: t for t in (SCALAR, TCQ4, TCQ8, TCQ32, TCQ128)}
 
@@ -81,10 +86,11 @@ def reconstruct(symbols: np.ndarray, kind: np.ndarray | int, table: np.ndarray, 
 
 
 def walks(scale: np.ndarray) -> np.ndarray:
-    """scale (P, C) uint8, 0 = not coded -> places (steps, W) int32 of the coded latents in the raveled array, all walks side by side.
+    """scale (P, C) uint8, 0 = not coded -> places (steps, W) int32 of the coded latents in the raveled array, all
+    walks side by side.
 
-    The n coded latents in order of rising scale, equal ones in order of place, fill ceil(n / STEPS) walks step by step: all first steps, then
-    all second steps. The last step may be short: -1 there.
+    The n coded latents in order of rising scale, equal ones in order of place, fill ceil(n / STEPS) walks step by
+    step: all first steps, then all second steps. The last step may be short: -1 there.
     """
     flat = scale.ravel()
     count = np.zeros(SCALES, np.int64)
@@ -120,8 +126,9 @@ def assign(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rate-aware symbols of one pass, int16, and the kinds in force, uint8: (P, C) each.
 
-    r (P, C) float32: residuals in steps; scale (P, C) uint8: scale indices, 0 = not coded; weight (C,) or (P, C) float32: bits that a squared step of
-    error is worth; bits (tables, 2 * MAX_SYMBOL + 1): costs; offsets: of LatentTables; places: ``walks(scale)``, if it is known.
+    r (P, C) float32: residuals in steps; scale (P, C) uint8: scale indices, 0 = not coded; weight (C,) or (P, C)
+    float32: bits that a squared step of error is worth; bits (tables, 2 * MAX_SYMBOL + 1): costs; offsets: of
+    LatentTables; places: ``walks(scale)``, if it is known.
     """
     symbols, kinds = np.zeros(r.shape, np.int16), np.zeros(r.shape, np.uint8)
     if places is None:
@@ -170,7 +177,8 @@ def _branches(
 def _viterbi(
     trellis: Trellis, cost: np.ndarray, choice: np.ndarray, coded: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Best walks through (kinds, 2, S, W) branch costs -> |symbols| and kinds, (S, W) each; in the last step, where not coded, both are 0."""
+    """Best walks through (kinds, 2, S, W) branch costs -> |symbols| and kinds, (S, W) each; in the last step, where
+    not coded, both are 0."""
     states, (steps, width) = len(trellis.next), coded.shape
     if states == 1:
         pick = np.where(cost[0, 1] < cost[0, 0], choice[0, 1], choice[0, 0])

@@ -1,4 +1,5 @@
-"""Unit noise from a counter: a value depends on the seed and its place only, so that any window, machine and device sees the same."""
+"""Unit noise from a counter: a value depends on the seed and its place only, so that any window, machine and device
+sees the same."""
 
 from functools import cache
 
@@ -15,7 +16,8 @@ _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 def philox(
     counter: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], key: tuple[int, int]
 ) -> tuple[np.ndarray, ...]:
-    """Philox4x32-10 (Salmon et al. 2011). counter: four uint64 arrays of 32-bit words that broadcast -> four such arrays."""
+    """Philox4x32-10 (Salmon et al. 2011). counter: four uint64 arrays of 32-bit words that broadcast -> four such
+    arrays."""
     c0, c1, c2, c3 = counter
     for i in range(10):
         k0, k1 = (np.uint64((k + i * w) & 0xFFFFFFFF) for k, w in zip(key, (_W0, _W1), strict=True))
@@ -25,9 +27,11 @@ def philox(
 
 
 def unit_noise(seed: int, stream: int, channels: int, rows: tuple[int, int], columns: tuple[int, int]) -> torch.Tensor:
-    """Window of a seed's (64 bits) and stream's (32 bits) noise plane; rows, columns: (start, stop) -> float32 (channels, h, w).
+    """Window of a seed's (64 bits) and stream's (32 bits) noise plane; rows, columns: (start, stop) -> float32
+    (channels, h, w).
 
-    Philox counter (row, column, channel // 8, stream), key (low, high word of the seed); channel % 8 counts the pieces from the low end.
+    Philox counter (row, column, channel // 8, stream), key (low, high word of the seed); channel % 8 counts the
+    pieces from the low end.
     """
     assert 0 <= seed < 2**64 and 0 <= stream < 2**32
     assert all(0 <= start <= stop <= 2**32 for start, stop in (rows, columns))
@@ -44,7 +48,8 @@ def unit_noise(seed: int, stream: int, channels: int, rows: tuple[int, int], col
 
 @cache
 def quantiles() -> np.ndarray:
-    """float32 (65536,): normal quantiles of (i + 1/2) / 65536, as multiples of 2^-12, which hide the last bits of a maths library."""
+    """float32 (65536,): normal quantiles of (i + 1/2) / 65536, as multiples of 2^-12, which hide the last bits of a
+    maths library."""
     from scipy.special import ndtri  # here, as only those who draw noise need it
 
     table = np.round(ndtri((np.arange(65536) + 0.5) / 65536) * 4096) / 4096

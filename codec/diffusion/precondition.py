@@ -1,4 +1,5 @@
-"""Between network and denoiser: scalings, the weight of the loss and the levels to train at. Data have unit variance per channel."""
+"""Between network and denoiser: scalings, the weight of the loss and the levels to train at. Data have unit variance
+per channel."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ import torch
 class Preconditioned:
     """Denoiser of a network: D = v / (v + sigma^2) x + c_out F, with (F, log v) = network(c_in x, c_noise).
 
-    c_in, c_out, c_noise are those of Karras et al. 2022, table 1, for unit variance. Their c_skip, the Wiener filter of data of variance 1, becomes that of a variance v which
-    the network predicts for every latent: smooth places have little to restore and textures much, and a network narrower than the latent has channels
-    could not say so by adding. Plain x-prediction (Li and He 2025), which has to carry every channel through the network, was worse than the fixed filter at low noise.
+    c_in, c_out, c_noise are those of Karras et al. 2022, table 1, for unit variance. Their c_skip, the Wiener filter
+    of data of variance 1, becomes that of a variance v which the network predicts for every latent: smooth places
+    have little to restore and textures much, and a network narrower than the latent has channels could not say so by
+    adding. Plain x-prediction (Li and He 2025), which has to carry every channel through the network, was worse than
+    the fixed filter at low noise.
 
     network(c_in x (B, C, h, w), c_noise (B,), **conditions) -> F, log v, each (B, C, h, w).
     """
@@ -35,13 +38,15 @@ class Preconditioned:
 
 
 def loss_weight(sigma: torch.Tensor, limit: float) -> torch.Tensor:
-    """(1 + sigma^2) / sigma^2, weight of the squared error (Karras et al. 2022, table 1), clipped as min-SNR (Hang et al. 2023)."""
+    """(1 + sigma^2) / sigma^2, weight of the squared error (Karras et al. 2022, table 1), clipped as min-SNR (Hang et
+    al. 2023)."""
     return ((1 + sigma.square()) / sigma.square()).clamp(max=limit)
 
 
 def draw_sigmas(
     uniforms: torch.Tensor, mean: float, deviation: float, sigma_min: float, sigma_max: float
 ) -> torch.Tensor:
-    """uniforms (B,) in 0..1, stratified if the caller wants -> sigmas (B,) with ln sigma ~ N(mean, deviation^2), clipped into the range."""
+    """uniforms (B,) in 0..1, stratified if the caller wants -> sigmas (B,) with ln sigma ~ N(mean, deviation^2),
+    clipped into the range."""
     normal = torch.special.ndtri(uniforms.double())
     return (mean + deviation * normal).exp().clamp(sigma_min, sigma_max).to(uniforms.dtype)

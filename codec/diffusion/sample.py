@@ -1,7 +1,8 @@
 """Samplers: functions (denoise, x, sigmas, ..., callback) -> x0.
 
-All walk down sigmas (n + 1,), which fall to 0; x starts as sigmas[0] times unit noise. Step i = 1..n leads from sigmas[i - 1] to sigmas[i];
-after it, callback(i, n, denoised) gets the estimate that the step began with. The last step returns its estimate.
+All walk down sigmas (n + 1,), which fall to 0; x starts as sigmas[0] times unit noise. Step i = 1..n leads from
+sigmas[i - 1] to sigmas[i]; after it, callback(i, n, denoised) gets the estimate that the step began with. The last
+step returns its estimate.
 """
 
 import math
@@ -51,7 +52,8 @@ def dpmpp_2m(
 def ancestral(
     denoise: Denoiser, x: torch.Tensor, sigmas: torch.Tensor, noise: Noise, callback: Callback | None = None
 ) -> torch.Tensor:
-    """Draws each level from q(x_s | x_t, x0 = denoised) (Ho et al. 2020, eq. 6 and 7, variance exploding); noise(i) for i = 1..n-1."""
+    """Draws each level from q(x_s | x_t, x0 = denoised) (Ho et al. 2020, eq. 6 and 7, variance exploding); noise(i)
+    for i = 1..n-1."""
     for i, n, t, s in _steps(sigmas):
         denoised = denoise(x, t)
         x = posterior(x, denoised, t, s, noise(i)) if s > 0 else denoised
@@ -61,7 +63,8 @@ def ancestral(
 
 
 def posterior(x: torch.Tensor, x0: torch.Tensor, t: float, s: float, noise: torch.Tensor) -> torch.Tensor:
-    """x at level t -> a draw from q(x_s | x_t, x0) at level 0 < s <= t: mean x0 + s^2/t^2 (x - x0), variance s^2 (1 - s^2/t^2)."""
+    """x at level t -> a draw from q(x_s | x_t, x0) at level 0 < s <= t: mean x0 + s^2/t^2 (x - x0), variance s^2 (1 -
+    s^2/t^2)."""
     ratio = (s / t) ** 2
     return x0 + ratio * (x - x0) + s * math.sqrt(1 - ratio) * noise
 

@@ -14,10 +14,11 @@ def tiled(
     overlap: int,
     callback: Callable[[int, int], None] | None = None,
 ) -> Denoiser:
-    """Denoiser of latents (B, C, h, w) with shape = (h, w), in windows of at most tile positions a side that overlap by at least overlap.
+    """Denoiser of latents (B, C, h, w) with shape = (h, w), in windows of at most tile positions a side that overlap
+    by at least overlap.
 
-    denoise_window(x, sigma, rows=(low, high), columns=(low, high)) gets a window and its place. All numbers are even, as tokens need pairs.
-    callback(done, windows) is called after each window.
+    denoise_window(x, sigma, rows=(low, high), columns=(low, high)) gets a window and its place. All numbers are even,
+    as tokens need pairs. callback(done, windows) is called after each window.
     """
     rows, columns = (list(zip(windows(n, tile, overlap), weights(n, tile, overlap), strict=True)) for n in shape)
 
@@ -37,7 +38,8 @@ def tiled(
 
 
 def windows(n: int, tile: int, overlap: int) -> list[tuple[int, int]]:
-    """Even (start, stop) that cover n positions: one if n <= tile, else as few of length tile as overlap allows, evenly spread."""
+    """Even (start, stop) that cover n positions: one if n <= tile, else as few of length tile as overlap allows,
+    evenly spread."""
     assert n % 2 == tile % 2 == overlap % 2 == 0 and 0 <= overlap < tile
     if n <= tile:
         return [(0, n)]
@@ -47,7 +49,8 @@ def windows(n: int, tile: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def weights(n: int, tile: int, overlap: int) -> Iterator[torch.Tensor]:
-    """The weight along each of the windows, float64: raised cosine ramps of overlap positions at inner ends, scaled to sum to one."""
+    """The weight along each of the windows, float64: raised cosine ramps of overlap positions at inner ends, scaled
+    to sum to one."""
     spans = windows(n, tile, overlap)
     bumps = []
     for start, stop in spans:

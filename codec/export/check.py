@@ -9,7 +9,7 @@ import onnxruntime
 
 from codec.bitstream.container import MAX_LEVEL
 from codec.bitstream.tables import UNIT
-from codec.coding.model import PerceptualModel
+from codec.coding.model import Base
 from codec.errors import CodecError
 
 TOLERANCE = 1  # grey levels
@@ -20,7 +20,7 @@ def session(graph: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
 
-def check_synthesis(graph: bytes, model: PerceptualModel) -> tuple[int, float]:
+def check_synthesis(graph: bytes, model: Base) -> tuple[int, float]:
     """-> largest difference in grey levels, and share of the values that differ, over some sizes and levels.
 
     Raises CodecError for more than TOLERANCE.
@@ -35,7 +35,7 @@ def check_synthesis(graph: bytes, model: PerceptualModel) -> tuple[int, float]:
     return worst, unequal / count
 
 
-def _samples(model: PerceptualModel) -> Iterator[tuple[np.ndarray, int]]:
+def _samples(model: Base) -> Iterator[tuple[np.ndarray, int]]:
     """Latents as the prior expects them, at several sizes and levels."""
     rng = np.random.default_rng(0)
     for (h, w), level in (((2, 2), 0), ((8, 6), 1234), ((4, 18), 3200), ((10, 10), MAX_LEVEL)):

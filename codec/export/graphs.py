@@ -1,7 +1,8 @@
 """Networks as ONNX graphs, traced by PyTorch; the weights are those of the model's file, by name.
 
-A graph depends on the shape of a model only. Its initialisers have the names, types and shapes of the weights file, and are
-widened to float32 in the graph; they are either in the graph (``embed``) or in the weights file beside it (``refer``).
+A graph depends on the shape of a model only. Its initialisers have the names, types and shapes of the weights file,
+and are widened to float32 in the graph; they are either in the graph (``embed``) or in the weights file beside it
+(``refer``).
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _TYPES = {np.dtype(np.float16): TensorProto.FLOAT16, np.dtype(np.float32): Tenso
 
 
 class Picture(torch.nn.Module):
-    """What is left to do when the latents are decoded: v_hat (1, C, h, w) int32 in 1/UNIT step, h and w even; level (1,) int32
-    0..MAX_LEVEL -> rgb (16 h, 16 w, 3) uint8."""
+    """What is left to do when the latents are decoded: v_hat (1, C, h, w) int32 in 1/UNIT step, h and w even; level
+    (1,) int32 0..MAX_LEVEL -> rgb (16 h, 16 w, 3) uint8."""
 
     def __init__(self, net: VQVAE) -> None:
         super().__init__()
@@ -47,8 +48,8 @@ def synthesis(net: VQVAE) -> onnx.ModelProto:
 
 
 def trace(module: torch.nn.Module, inputs: dict[str, torch.Tensor], output: str) -> onnx.ModelProto:
-    """The graph of a module with a network ``net``, whose weights keep their names. inputs: examples, by name and in order; the last
-    two axes of arrays with more than two are free."""
+    """The graph of a module with a network ``net``, whose weights keep their names. inputs: examples, by name and in
+    order; the last two axes of arrays with more than two are free."""
     free = torch.export.Dim.DYNAMIC
     sides = {name: {axis: free for axis in range(x.ndim - 2, x.ndim) if x.ndim > 2} for name, x in inputs.items()}
     with warnings.catch_warnings():
@@ -93,7 +94,8 @@ def _axes(value: onnx.ValueInfoProto) -> Sequence[onnx.TensorShapeProto.Dimensio
 def embed(
     model: onnx.ModelProto, weights: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray] | None = None
 ) -> onnx.ModelProto:
-    """The graph with its weights in it, in the types that the weights file has. rows: for weights in 8 bits, what their rows are multiplied with."""
+    """The graph with its weights in it, in the types that the weights file has. rows: for weights in 8 bits, what
+    their rows are multiplied with."""
     return _bound(model, {name: numpy_helper.from_array(value, name) for name, value in weights.items()}, rows or {})
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 
 from codec import manifest, zoo
-from codec.coding.model import PerceptualModel
+from codec.coding.model import Base
 from codec.coding.sealed import sealed
 from codec.coding.stored import SYNTHESIS, StoredModel, read_stored
 from codec.errors import CodecError
@@ -29,7 +29,7 @@ class _Traced:
     """graph: without weights. data: the same with them, as bytes."""
 
     number: int
-    net: PerceptualModel
+    net: Base
     stored: StoredModel
     graph: onnx.ModelProto
     data: bytes
@@ -45,7 +45,8 @@ def export(
 ) -> None:
     """Writes a model to a folder as graphs, integers and a manifest, and checks them.
 
-    out: the folder. model: "default" or an id. weights: a folder of weights to add. force: overwrite an export that is there.
+    out: the folder. model: "default" or an id. weights: a folder of weights to add. force: overwrite an export that
+    is there.
     say: called with lines about what was done. decoders: semantic ones whose networks are wanted too.
 
     Raises CodecError where the folder cannot be written, and where a graph does not make the picture PyTorch makes.
@@ -77,7 +78,8 @@ def export_graph(
     force: bool = False,
     say: Callable[[str], None] = _nothing,
 ) -> None:
-    """Writes the graph of a model's synthesis without weights, for codec.light, which looks for it beside the weights file.
+    """Writes the graph of a model's synthesis without weights, for codec.light, which looks for it beside the weights
+    file.
 
     Arguments and errors are those of ``export``.
     """

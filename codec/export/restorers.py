@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from codec.bitstream.container import MAX_LEVEL
-from codec.coding.model import PerceptualModel
+from codec.coding.model import Base
 from codec.errors import CodecError
 from codec.export.check import session
 from codec.export.graphs import embed, trace
@@ -50,7 +50,7 @@ class _Paint(torch.nn.Module):
 
 
 @torch.no_grad()
-def restorer_graphs(name: str, file: Path, base: PerceptualModel, say: Callable[[str], None]) -> dict[str, Graph]:
+def restorer_graphs(name: str, file: Path, base: Base, say: Callable[[str], None]) -> dict[str, Graph]:
     """name: of the decoder; file: its weights -> its two graphs, checked against PyTorch. say: called with a line."""
     net, (arrays, rows) = read_restorer(file), stored_restorer(file)
     codewords = base.vqvae.tokens.centroids(base.vqvae.sd)
@@ -97,7 +97,8 @@ def _example(part: str, channels: int, words: int, h: int, w: int) -> dict[str, 
 
 
 def _apart(data: bytes, part: str, module: torch.nn.Module, channels: int, words: int) -> float:
-    """Largest difference between onnxruntime and PyTorch, over two sizes. Raises CodecError for more than half a grey level."""
+    """Largest difference between onnxruntime and PyTorch, over two sizes. Raises CodecError for more than half a grey
+    level."""
     run, worst = session(data), 0.0
     for h, w in ((4, 10), (6, 6)):
         inputs = _example(part, channels, words, h, w)

@@ -1,4 +1,5 @@
-"""A folder with all that a decoder needs that is not written in Python: graphs, integers, and a manifest that lists them."""
+"""A folder with all that a decoder needs that is not written in Python: graphs, integers, and a manifest that lists
+them."""
 
 from __future__ import annotations
 

@@ -45,7 +45,8 @@ def unpack_alpha(data: bytes, width: int, height: int) -> np.ndarray:
 def fill_hidden(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """`rgb` (uint8 H W 3) with other pixels where `alpha` (uint8 H W) is 0: smooth ones, which cost next to nothing.
 
-    They go on from the visible ones around them; where there are none at all, the mean colour is left. `rgb` itself is returned where nothing is hidden.
+    They go on from the visible ones around them; where there are none at all, the mean colour is left. `rgb` itself
+    is returned where nothing is hidden.
     """
     if alpha is None or alpha.all():
         return rgb

@@ -63,7 +63,8 @@ def is_jxl(start: bytes) -> bool:
 
 
 def jxl_size(start: bytes) -> tuple[int, int] | None:
-    """From the start of a JPEG XL file: width and height (or the other way round, where it is turned), None if not there."""
+    """From the start of a JPEG XL file: width and height (or the other way round, where it is turned), None if not
+    there."""
     code = start
     if not start.startswith(b"\xff\x0a"):  # in one box, or in parts that begin with their number
         skip = {b"jxlc": 0, b"jxlp": 4}

@@ -19,7 +19,8 @@ from codec.image.colour import Encoding
 
 @dataclass(frozen=True)
 class Format:
-    """A format, the package that reads it, and how its files are told. register: a function of the module to be called."""
+    """A format, the package that reads it, and how its files are told. register: a function of the module to be
+    called."""
 
     name: str
     package: str

@@ -20,8 +20,8 @@ from codec.image.write import assemble
 
 _RIFF = struct.Struct("<4sI4s4sI")  # what a WebP file has before the data of its only chunk
 _SIGNATURE = 0x2F
-#: A look at bands of so many rows, a sixteenth of the picture but at least LEAST rows, tells of most photographs that it is
-#: not worth the time to code them whole.
+#: A look at bands of so many rows, a sixteenth of the picture but at least LEAST rows, tells of most photographs that
+#: it is not worth the time to code them whole.
 _BAND, _LEAST = 4, 64
 #: How many times too high the looks may be: at bands, which miss what is repeated from row to row, and at the whole.
 _DOUBT, _LESS_DOUBT = 8, 3

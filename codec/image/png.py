@@ -1,4 +1,5 @@
-"""PNG files before Pillow sees them: what is said about colours and transparency, and a file without what it trips over.
+"""PNG files before Pillow sees them: what is said about colours and transparency, and a file without what it trips
+over.
 
 Pillow refuses files for long texts or for a wrong checksum in a text, scales no transparent colour of 1 to 4 bits,
 and does not say what cICP holds.

@@ -104,7 +104,8 @@ def load(image: Any) -> Picture:
 
 
 def pixels_of(file: BinaryIO) -> int:
-    """Pixels that an open file promises, 0 where it says nothing; `load` tells why. The file stands at its start again."""
+    """Pixels that an open file promises, 0 where it says nothing; `load` tells why. The file stands at its start
+    again."""
     file.seek(0)
     try:
         with warnings.catch_warnings():

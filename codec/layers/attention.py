@@ -6,8 +6,9 @@ import torch.nn.functional as F
 
 
 class CrossAttention(nn.Module):
-    """x (B, h, w, C) attends to tokens (B, N, D); heads lose interest with distance (ALiBi, Press et al. 2022, in two dimensions), so that pictures
-    larger than those of training keep their local context. A learned token without a place is always there: with no other, that is all it sees."""
+    """x (B, h, w, C) attends to tokens (B, N, D); heads lose interest with distance (ALiBi, Press et al. 2022, in two
+    dimensions), so that pictures larger than those of training keep their local context. A learned token without a
+    place is always there: with no other, that is all it sees."""
 
     def __init__(self, channels: int, dim: int, heads: int) -> None:
         super().__init__()
@@ -22,7 +23,8 @@ class CrossAttention(nn.Module):
     def forward(
         self, x: torch.Tensor, places: torch.Tensor, tokens: torch.Tensor | None, positions: torch.Tensor | None
     ) -> torch.Tensor:
-        """places (h * w, 2): where each position of x is; tokens (B, N, D) and positions (B, N, 2), NaN for no place, or None both -> (B, h, w, C)."""
+        """places (h * w, 2): where each position of x is; tokens (B, N, D) and positions (B, N, 2), NaN for no place,
+        or None both -> (B, h, w, C)."""
         b, h, w, c = x.shape
         null = self.null.expand(b, -1, -1)
         all_tokens = null if tokens is None else torch.cat([null, tokens], 1)

@@ -1,4 +1,5 @@
-"""The graph of a model's synthesis in onnxruntime. The graph has no weights: they come from the model's file, by name."""
+"""The graph of a model's synthesis in onnxruntime. The graph has no weights: they come from the model's file, by
+name."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ def threads_here() -> int:
 
 
 def synthesis(graph: Path, weights: dict[str, np.ndarray]) -> Callable[[np.ndarray, int], np.ndarray]:
-    """-> function of v_hat (1, C, h, w) int32 and level: uint8 (16 h, 16 w, 3). Raises CodecError for a graph of another model."""
+    """-> function of v_hat (1, C, h, w) int32 and level: uint8 (16 h, 16 w, 3). Raises CodecError for a graph of
+    another model."""
     onnxruntime.set_default_logger_severity(3)  # what it has to say comes as an exception
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads_here()

@@ -11,7 +11,8 @@ Window = tuple[slice, slice]
 
 
 class Alike:
-    """Windows of maps (H, W, C), all over the same places. Two are alike if all their values are equal: nothing is taken for granted."""
+    """Windows of maps (H, W, C), all over the same places. Two are alike if all their values are equal: nothing is
+    taken for granted."""
 
     def __init__(self, maps: Sequence[np.ndarray]) -> None:
         self._maps = maps
@@ -19,7 +20,8 @@ class Alike:
         self._known: dict[Hashable, list[tuple[Window, Any]]] = {}
 
     def find(self, window: Window, kind: Hashable, answer: Any) -> Any:
-        """The answer of an earlier window of the same kind (its shape is part of it) that is alike; if there is none, ``answer`` is kept for later ones -> None."""
+        """The answer of an earlier window of the same kind (its shape is part of it) that is alike; if there is none,
+        ``answer`` is kept for later ones -> None."""
         probe = self._probe[window]
         same = self._known.setdefault((kind, probe.shape, hash(probe.tobytes())), [])
         for earlier, found in same:

@@ -18,11 +18,12 @@ class Group:
 class VQVAEConfig:
     """Shape of the VQ-VAE.
 
-    channels: of y, at 1/16 resolution; groups: their order in the stream; width8, width16: of the nonlinear paths at 1/8
-    and 1/16; enc8 .. dec16: blocks there; prior_width, prior_blocks: of each context network; tokens: size of the
-    codebook; token_channels: leading channels of y that a token describes, over 2x2 positions; anchors: quality levels
-    between which step sizes are interpolated; filter_width, filter_blocks: of the filter in the pixel domain (0 blocks: none); lambda_min, lambda_max: weight of the MSE (0..255 scale) against
-    bits per pixel at the lowest and the highest of them.
+    channels: of y, at 1/16 resolution; groups: their order in the stream; width8, width16: of the nonlinear paths at
+    1/8 and 1/16; enc8 .. dec16: blocks there; prior_width, prior_blocks: of each context network; tokens: size of the
+    codebook; token_channels: leading channels of y that a token describes, over 2x2 positions; anchors: quality
+    levels between which step sizes are interpolated; filter_width, filter_blocks: of the filter in the pixel domain
+    (0 blocks: none); lambda_min, lambda_max: weight of the MSE (0..255 scale) against bits per pixel at the lowest
+    and the highest of them.
     """
 
     channels: int = 384

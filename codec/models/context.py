@@ -10,7 +10,8 @@ import torch.nn as nn
 
 @dataclass(frozen=True)
 class Context:
-    """values (B, N, D); positions (B, N, 2): row and column of each token in units of latent positions, NaN for tokens without a place."""
+    """values (B, N, D); positions (B, N, 2): row and column of each token in units of latent positions, NaN for
+    tokens without a place."""
 
     values: torch.Tensor
     positions: torch.Tensor
@@ -39,7 +40,8 @@ def grid(h: int, w: int, step: float, device: torch.device | None = None) -> tor
 
 
 class GridConditioner(nn.Module):
-    """Vectors on a grid of 2x2 latent positions -> context tokens: hyper tokens of a stream (their codewords), or pieces of a small picture."""
+    """Vectors on a grid of 2x2 latent positions -> context tokens: hyper tokens of a stream (their codewords), or
+    pieces of a small picture."""
 
     def __init__(self, inputs: int, dim: int) -> None:
         super().__init__()

@@ -36,7 +36,8 @@ def rms(x: torch.Tensor) -> torch.Tensor:
 
 
 class ModulatedBlock(nn.Module):
-    """x (B, C, h, w) beside normalisation that the embedding scales and shifts, 3x3 and 1x1 convolutions (adaLN-zero, Peebles and Xie 2023)."""
+    """x (B, C, h, w) beside normalisation that the embedding scales and shifts, 3x3 and 1x1 convolutions (adaLN-zero,
+    Peebles and Xie 2023)."""
 
     def __init__(self, width: int, embedding: int) -> None:
         super().__init__()
@@ -83,8 +84,8 @@ class Denoiser(nn.Module):
         features: torch.Tensor,
         context: Context | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """x (B, latent, h, w) of about unit variance; noise_level (B,): log(sigma) / 4; x_c (B, 3, 16 h, 16 w) in 0..1; features (B, F) -> value and log variance, each
-        (B, latent, h, w), float32."""
+        """x (B, latent, h, w) of about unit variance; noise_level (B,): log(sigma) / 4; x_c (B, 3, 16 h, 16 w) in
+        0..1; features (B, F) -> value and log variance, each (B, latent, h, w), float32."""
         angle = noise_level[:, None] * (torch.pi * 2.0 ** torch.linspace(-2, 3, FOURIER, device=x.device))
         e = self.embed(torch.cat([angle.sin(), angle.cos(), features], 1))
         seen = self.body8(self.see8(F.pixel_unshuffle(F.silu(self.see4(unshuffled(x_c, 4))), 2)))

@@ -1,4 +1,5 @@
-"""Discriminator on frozen features of a picture (projected GAN, Sauer et al. 2021), told which picture it was restored from."""
+"""Discriminator on frozen features of a picture (projected GAN, Sauer et al. 2021), told which picture it was
+restored from."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Networks of integers, exact: the arithmetic of the prior, in NumPy here and in PyTorch in codec.models.exact_torch.
 
-Weights and activations are integers held in float64. Every sum stays far below 2**53, so it is exact whatever the order of its terms,
-the number of threads, the instruction set or the device. Activations have FRACTION fractional bits and are clipped to CLIP, weights have
-WEIGHT_BITS; results are rounded by a shift.
+Weights and activations are integers held in float64. Every sum stays far below 2**53, so it is exact whatever the
+order of its terms, the number of threads, the instruction set or the device. Activations have FRACTION fractional
+bits and are clipped to CLIP, weights have WEIGHT_BITS; results are rounded by a shift.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _CACHE = 1 << 15  # numbers that stay near the processor
 
 
 class Arithmetic(Protocol):
-    """What a network is made of, on arrays of one library; x (H, W, C) or (P, C). What is given is an integer, and may be overwritten."""
+    """What a network is made of, on arrays of one library; x (H, W, C) or (P, C). What is given is an integer, and
+    may be overwritten."""
 
     def load(self, values: np.ndarray) -> Any:
         """float64 array -> the library's."""
@@ -99,7 +100,8 @@ def filtered(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | float = 0.0) 
 class Net:
     """One context network; x (H, W, inputs) -> (H, W, 2 n). An output sees ``reach`` positions to every side.
 
-    The shift behind each layer and its rounding are part of the weights: a power of two and a half, and so as exact as integers; then only the floor is left to take.
+    The shift behind each layer and its rounding are part of the weights: a power of two and a half, and so as exact
+    as integers; then only the floor is left to take.
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], prefix: str, blocks: int, arithmetic: Arithmetic) -> None:

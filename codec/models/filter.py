@@ -1,4 +1,5 @@
-"""Filter in the pixel domain behind g_s: repairs what quantisation does to edges that the fixed grid of the transform does not follow."""
+"""Filter in the pixel domain behind g_s: repairs what quantisation does to edges that the fixed grid of the transform
+does not follow."""
 
 import torch
 import torch.nn as nn
@@ -12,7 +13,8 @@ FACTOR = 4  # the filter works at 1/4 resolution
 
 
 class Filter(nn.Module):
-    """Residual network over the decoded picture, with the features that g_s has of it; the counterpart of the loop filters of HEVC and VVC.
+    """Residual network over the decoded picture, with the features that g_s has of it; the counterpart of the loop
+    filters of HEVC and VVC.
 
     Every layer but one bias map is the same at every place, so that it learns from few pictures.
     """
@@ -31,7 +33,8 @@ class Filter(nn.Module):
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
 
     def forward(self, x: torch.Tensor, features: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        """x (B, 3, H, W) in about -0.5..0.5, H and W multiples of 16; features (B, C, H/8, W/8); level (B, 3, 1, 1) -> correction (B, 3, H, W)."""
+        """x (B, 3, H, W) in about -0.5..0.5, H and W multiples of 16; features (B, C, H/8, W/8); level (B, 3, 1, 1)
+        -> correction (B, 3, H, W)."""
         h = self.stem(F.pixel_unshuffle(x, FACTOR))
         h = added(added(h, self.features(F.pixel_shuffle(features, 8 // FACTOR))), self.level(level))
         h = added(h, self.place.repeat(1, 1, x.shape[2] // GRID, x.shape[3] // GRID))

@@ -1,6 +1,7 @@
 """The prior in exact integer arithmetic: what encoder and decoder both run to choose tables.
 
-The formulas are those of codec.models.prior, which trains the same networks in floating point; codec.models.exact has the networks.
+The formulas are those of codec.models.prior, which trains the same networks in floating point; codec.models.exact has
+the networks.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def squash(v: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass asks for: group number, its place in the file, and for its P positions mu (P, C) int32 in 1/UNIT step and scale (P, C) uint8 indices.
+    """What one pass asks for: group number, its place in the file, and for its P positions mu (P, C) int32 in 1/UNIT
+    step and scale (P, C) uint8 indices.
 
     last: no other pass is to see what is coded in this one.
     """
@@ -70,7 +72,8 @@ class IntegerPrior:
         self.exp2 = arrays["exp2"].astype(np.int64)
 
     def spread(self, level: int) -> np.ndarray:
-        """level 0..MAX_LEVEL -> (C,) int64: log2 of each channel's standard deviation in steps, FRACTION fractional bits."""
+        """level 0..MAX_LEVEL -> (C,) int64: log2 of each channel's standard deviation in steps, FRACTION fractional
+        bits."""
         position = level * (self.config.anchors - 1)
         k = min(position // MAX_LEVEL, self.config.anchors - 2)
         t = position - k * MAX_LEVEL
@@ -79,8 +82,10 @@ class IntegerPrior:
     def run(
         self, tokens: np.ndarray, level: int, code: Callable[[Pass], np.ndarray | None], keep: bool = True
     ) -> np.ndarray | None:
-        """tokens (H/32, W/32) int; code(pass) -> v_hat (P, C) integers in 1/UNIT step for each pass in turn; it may be mu, written over.
-        -> v_hat (C, H/16, W/16) int32, or None if ``keep`` is False: then nothing needs to be answered to the pass that is ``last``."""
+        """tokens (H/32, W/32) int; code(pass) -> v_hat (P, C) integers in 1/UNIT step for each pass in turn; it may
+        be mu, written over.
+        -> v_hat (C, H/16, W/16) int32, or None if ``keep`` is False: then nothing needs to be answered to the pass
+        that is ``last``."""
         h, w, ct = tokens.shape[0] * 2, tokens.shape[1] * 2, self.config.token_channels
         log2_spread = self.spread(level)
         wide = np.clip(log2_spread, -16 * ONE, 16 * ONE)
@@ -128,7 +133,8 @@ class IntegerPrior:
         spread: np.ndarray,
         log2_spread: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """mu and scale of a Pass at the places of mask (H, W) bool, in raster order; tile by tile. features: (H, W, ...) each; base (H, W, C): added to mu.
+        """mu and scale of a Pass at the places of mask (H, W) bool, in raster order; tile by tile. features: (H, W,
+        ...) each; base (H, W, C): added to mu.
 
         A tile that looks as another one does has the same answer: what is empty or flat costs little.
         """

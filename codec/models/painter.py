@@ -1,4 +1,5 @@
-"""First part of the semantic stage: a compact latent s of what a picture lost, its encoder, and the painter that puts it back."""
+"""First part of the semantic stage: a compact latent s of what a picture lost, its encoder, and the painter that puts
+it back."""
 
 from __future__ import annotations
 
@@ -36,9 +37,11 @@ def unshuffled(x: torch.Tensor, factor: int) -> torch.Tensor:
 
 
 def without_weave(x: torch.Tensor) -> torch.Tensor:
-    """x (B, C, H, W), sides multiples of WEAVE -> the same without what repeats every WEAVE pixels over 2 REACH + 1 periods, other than its mean: a comb of notches.
+    """x (B, C, H, W), sides multiples of WEAVE -> the same without what repeats every WEAVE pixels over 2 REACH + 1
+    periods, other than its mean: a comb of notches.
 
-    A network that makes pixels out of channels (pixel shuffle) paints the same dots everywhere where it wants texture and knows none; in a photograph nothing repeats with the grid."""
+    A network that makes pixels out of channels (pixel shuffle) paints the same dots everywhere where it wants texture
+    and knows none; in a photograph nothing repeats with the grid."""
     phases = F.pixel_unshuffle(x, WEAVE)
     mean = F.avg_pool2d(F.pad(phases, (REACH,) * 4, mode="replicate"), 2 * REACH + 1, 1)
     mean = mean.unflatten(1, (x.shape[1], -1))
@@ -46,7 +49,8 @@ def without_weave(x: torch.Tensor) -> torch.Tensor:
 
 
 class ResidualEncoder(nn.Module):
-    """E: x, x_c (B, 3, H, W) in 0..1, sides multiples of 8 -> s (B, latent, H/8, W/8); for training and for the likelihood."""
+    """E: x, x_c (B, 3, H, W) in 0..1, sides multiples of 8 -> s (B, latent, H/8, W/8); for training and for the
+    likelihood."""
 
     def __init__(self, config: PainterConfig) -> None:
         super().__init__()
@@ -60,7 +64,8 @@ class ResidualEncoder(nn.Module):
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
 
     def forward(self, x: torch.Tensor, x_c: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-        """size (B, 1, 1, 1): root mean square of x - x_c to be expected. The linear path begins as the KLT of x - x_c in blocks of 8x8 (codec.training.restoration)."""
+        """size (B, 1, 1, 1): root mean square of x - x_c to be expected. The linear path begins as the KLT of x - x_c
+        in blocks of 8x8 (codec.training.restoration)."""
         h = self.block4(self.stem(torch.cat([unshuffled(x, 4), unshuffled(x_c, 4)], 1)))
         linear = self.linear(F.pixel_unshuffle((x - x_c) / size, STRIDE).contiguous(memory_format=torch.channels_last))
         return linear + self.head(self.body8(self.down(F.pixel_unshuffle(h, 2))))
@@ -93,7 +98,8 @@ class Painter(nn.Module):
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
 
     def forward(self, x_c: torch.Tensor, s: torch.Tensor, features: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-        """x_c (B, 3, H, W) in 0..1, sides multiples of 16, s (B, latent, H/8, W/8), features (B, F), size (B, 1, 1, 1) of x - x_c -> x_hat (B, 3, H, W), not clipped."""
+        """x_c (B, 3, H, W) in 0..1, sides multiples of 16, s (B, latent, H/8, W/8), features (B, F), size (B, 1, 1,
+        1) of x - x_c -> x_hat (B, 3, H, W), not clipped."""
         linear = size * F.pixel_shuffle(self.linear(s), STRIDE).float()
         x_l = x_c + linear
         h4 = self.block4(self.stem(torch.cat([unshuffled(x_c, 4), unshuffled(x_l, 4)], 1)))

@@ -14,7 +14,8 @@ SIGMA_MIN = 0.11
 
 
 def squash(v: torch.Tensor) -> torch.Tensor:
-    """Compresses values in units of the step: slope about 1 up to 2, 1/8 up to 16, 1/128 up to 512 (piecewise linear)."""
+    """Compresses values in units of the step: slope about 1 up to 2, 1/8 up to 16, 1/128 up to 512 (piecewise
+    linear)."""
     return v.clamp(-2, 2) + v.clamp(-16, 16) / 8 + v.clamp(-512, 512) / 128
 
 
@@ -87,8 +88,9 @@ class Prior(nn.Module):
     def forward(
         self, v: torch.Tensor, spread: torch.Tensor, token_values: torch.Tensor, level: torch.Tensor, quantize
     ) -> PriorOutput:
-        """v (B, C, h, w) in steps; spread (B, C, 1, 1): standard deviation of each channel in steps; token_values (B, Ct, h, w)
-        in standard deviations; level (B, 3, 1, 1); quantize(v, mu, log2_sigma, group, mask) -> v_hat of the pass, 0 outside its mask."""
+        """v (B, C, h, w) in steps; spread (B, C, 1, 1): standard deviation of each channel in steps; token_values (B,
+        Ct, h, w) in standard deviations; level (B, 3, 1, 1); quantize(v, mu, log2_sigma, group, mask) -> v_hat of the
+        pass, 0 outside its mask."""
         h, w = v.shape[2:]
         scale, log2_spread = spread.clamp(min=1), spread.log2()
         net, groups, mus, sigmas = iter(self.nets), [], [], []
@@ -124,7 +126,8 @@ def octaves(log2_sigma: torch.Tensor) -> torch.Tensor:
 
 
 def table_bits(slopes: torch.Tensor, octave: torch.Tensor, kind: torch.Tensor, symbol: torch.Tensor) -> torch.Tensor:
-    """Bits of symbols of any integer type as a function of octave, log2 sigma in table steps: linear between the tables of their kinds, constant beyond the last; slopes: of LatentTables."""
+    """Bits of symbols of any integer type as a function of octave, log2 sigma in table steps: linear between the
+    tables of their kinds, constant beyond the last; slopes: of LatentTables."""
     low = octave.detach().floor().clamp(0, SCALES - 2).long()
     table, q = low * KINDS + kind, symbol.long().clamp(-MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL
     return torch.lerp(slopes[table, q], slopes[table + KINDS, q], (octave - low).clamp(0, 1))

@@ -25,8 +25,9 @@ def thumbnail(x: torch.Tensor) -> torch.Tensor:
 class Condition:
     """What is known of a picture whose detail is wanted.
 
-    x_c (B, 3, H, W) in 0..1, sides multiples of 32: the picture without it; task (B,) float: 0 .. anchors - 1 the quality of the stream it was decoded from, anchors + k: it was enlarged by
-    UPSCALES[k]; context: tokens for cross-attention, None for none.
+    x_c (B, 3, H, W) in 0..1, sides multiples of 32: the picture without it; task (B,) float: 0 .. anchors - 1 the
+    quality of the stream it was decoded from, anchors + k: it was enlarged by UPSCALES[k]; context: tokens for
+    cross-attention, None for none.
     """
 
     x_c: torch.Tensor
@@ -39,8 +40,9 @@ class Restorer(nn.Module):
     noise ─ denoiser (one step or more) ─ s ─ painter ─ x_hat
     x_c, task, context ──┴──────────────────────┘
 
-    s is handled in patches of 2x2 positions, (B, 4 * latent, H/16, W/16), divided by ``scale`` (4 * latent,), its standard deviation on training photographs: the form that
-    diffusion and samplers see. residual (anchors + 2,): root mean square of x - x_c at each quality level and each enlargement.
+    s is handled in patches of 2x2 positions, (B, 4 * latent, H/16, W/16), divided by ``scale`` (4 * latent,), its
+    standard deviation on training photographs: the form that diffusion and samplers see. residual (anchors + 2,):
+    root mean square of x - x_c at each quality level and each enlargement.
     """
 
     def __init__(self, painter: PainterConfig, denoiser: DenoiserConfig, anchors: int, codeword: int) -> None:
@@ -86,7 +88,8 @@ class Restorer(nn.Module):
     def forward(
         self, x: torch.Tensor, noise_level: torch.Tensor, condition: Condition
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """x: noisy s over sqrt(1 + sigma^2); noise_level (B,): log(sigma) / 4 -> value and log variance, for codec.diffusion.precondition."""
+        """x: noisy s over sqrt(1 + sigma^2); noise_level (B,): log(sigma) / 4 -> value and log variance, for
+        codec.diffusion.precondition."""
         return self._denoiser(x, noise_level, condition, 0.0)
 
     def generate(self, z: torch.Tensor, condition: Condition) -> torch.Tensor:

@@ -12,9 +12,10 @@ POWER = 0.6  # of the standard deviation that scales a component before distance
 class Tokens(nn.Module):
     """Nearest codeword of the leading channels of the linear latents over 2x2 positions.
 
-    codebook (K, D) with D = 4 * token_channels, in units of sd ** (1 - POWER); ``bits`` (K,) holds the cost of a codeword
-    for entropy-constrained assignment (Chou, Lookabaugh and Gray 1989), 0 until it is set. The codebook is fitted by
-    k-means on training photographs (codec.training.base.start) and stays fixed: it never depends on the quality.
+    codebook (K, D) with D = 4 * token_channels, in units of sd ** (1 - POWER); ``bits`` (K,) holds the cost of a
+    codeword for entropy-constrained assignment (Chou, Lookabaugh and Gray 1989), 0 until it is set. The codebook is
+    fitted by k-means on training photographs (codec.training.base.start) and stays fixed: it never depends on the
+    quality.
     """
 
     def __init__(self, config: VQVAEConfig) -> None:
@@ -42,5 +43,6 @@ class Tokens(nn.Module):
         return self.codebook * scale.repeat_interleave(4)
 
     def values(self, tokens: torch.Tensor, sd: torch.Tensor) -> torch.Tensor:
-        """tokens (B, h/2, w/2) -> what they say of the leading channels, in standard deviations, (B, token_channels, h, w)."""
+        """tokens (B, h/2, w/2) -> what they say of the leading channels, in standard deviations, (B, token_channels,
+        h, w)."""
         return F.pixel_shuffle(self.centroids(sd)[tokens].permute(0, 3, 1, 2), 2)

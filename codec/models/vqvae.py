@@ -59,7 +59,8 @@ class VQVAE(nn.Module):
         return y_linear + extra.float() * self.sd, tokens
 
     def in_steps(self, x: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """x (B, 3, H, W) in 0..1, level (B,) -> v (B, C, h, w): latents in steps; tokens (B, h/2, w/2); gain (B, C, 1, 1)."""
+        """x (B, 3, H, W) in 0..1, level (B,) -> v (B, C, h, w): latents in steps; tokens (B, h/2, w/2); gain (B, C,
+        1, 1)."""
         y, tokens = self.analyse(x, level)
         gain = torch.exp2(self.interpolate(self.log2_gain, level))
         return y * gain, tokens, gain
@@ -69,7 +70,8 @@ class VQVAE(nn.Module):
         return v_hat * torch.exp2(self.interpolate(self.log2_igain, level))
 
     def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor, filtered: bool = True) -> torch.Tensor:
-        """y_hat (B, C, h, w) -> x_hat (B, 3, 16h, 16w) in 0..1, not clipped. filtered: repair what the quantisation of the level does; not for latents that were never quantised."""
+        """y_hat (B, C, h, w) -> x_hat (B, 3, 16h, 16w) in 0..1, not clipped. filtered: repair what the quantisation
+        of the level does; not for latents that were never quantised."""
         powers = level_features(level, self.config.anchors)
         features = self.g_s.features(y_hat / self.sd, powers)
         x = self.g_s.picture(y_hat, features)
@@ -79,8 +81,8 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def pixels(self, y_hat: torch.Tensor, level: torch.Tensor, inner: tuple[slice, slice]) -> torch.Tensor:
-        """``synthesise``, of the pixels in the rows and columns ``inner``: the filter sees what it has to, a strip at a time, which takes
-        less memory and less work."""
+        """``synthesise``, of the pixels in the rows and columns ``inner``: the filter sees what it has to, a strip at
+        a time, which takes less memory and less work."""
         powers = level_features(level, self.config.anchors)
         features = self.g_s.features(y_hat / self.sd, powers)
         x = self.g_s.picture(y_hat, features)
@@ -100,8 +102,8 @@ class VQVAE(nn.Module):
         return out.add_(0.5)
 
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> TrainingOutput:
-        """Training pass: rounding with a straight-through gradient for what decoder and prior see, additive uniform noise for
-        the rate (Balle et al. 2017; Minnen and Singh 2020)."""
+        """Training pass: rounding with a straight-through gradient for what decoder and prior see, additive uniform
+        noise for the rate (Balle et al. 2017; Minnen and Singh 2020)."""
         v, tokens, gain = self.in_steps(x, level)
 
         def quantize(part, mu, log2_sigma, group, mask):

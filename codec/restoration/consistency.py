@@ -17,7 +17,8 @@ ROUNDS = 2  # of moving a picture into its cells: the analysis is not quite line
 
 
 def stream_agreement(net: VQVAE, v_hat: torch.Tensor, level: torch.Tensor) -> Agree:
-    """v_hat (1, C, h, w): what was sent, in steps -> ``agree``: the picture is analysed as the encoder would, and what lies outside its cell is moved to the border."""
+    """v_hat (1, C, h, w): what was sent, in steps -> ``agree``: the picture is analysed as the encoder would, and
+    what lies outside its cell is moved to the border."""
     gain = torch.exp2(net.interpolate(net.log2_gain, level))
 
     def agree(x: torch.Tensor) -> torch.Tensor:
@@ -37,7 +38,8 @@ def shrink(x: torch.Tensor, factor: int) -> torch.Tensor:
 
 
 def back_project(x: torch.Tensor, small: torch.Tensor, factor: int, rounds: int) -> torch.Tensor:
-    """x (1, 3, H, W), small (1, 3, H / factor, W / factor), float in 0..1 -> x whose reduction is nearer to ``small`` (Irani and Peleg 1991)."""
+    """x (1, 3, H, W), small (1, 3, H / factor, W / factor), float in 0..1 -> x whose reduction is nearer to ``small``
+    (Irani and Peleg 1991)."""
     for _ in range(rounds):
         x = (x + F.interpolate(small - shrink(x, factor), scale_factor=factor, mode="bicubic")).clamp(0, 1)
     return x

@@ -23,9 +23,11 @@ from codec.restoration.consistency import Agree
 
 SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
 TILE, OVERLAP = 64, 16  # positions of a window of the denoiser, and of the blend between two
-#: (place of the quality among the anchors, factor of what is painted): a network that is not sure paints too faintly (results/emphasis.csv)
+#: (place of the quality among the anchors, factor of what is painted): a network that is not sure paints too faintly
+#: (results/emphasis.csv)
 EMPHASIS = ((0.0, 0.85), (1.0, 1.0), (2.0, 1.1), (3.0, 1.2), (5.0, 1.4))
-#: positions that the painter makes at once, and what it sees beyond them: more than its receptive field of 10 and the 3 of ``without_weave``
+#: positions that the painter makes at once, and what it sees beyond them: more than its receptive field of 10 and the
+#: 3 of ``without_weave``
 PAINT_TILE, PAINT_HALO = 64, 15
 
 SAMPLERS = ("dpmpp_2m", "heun", "ancestral")
@@ -57,7 +59,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Known:
-    """Of one picture: its condition (B = 1), and ``agree``, which makes a restored picture agree with what is known, or None."""
+    """Of one picture: its condition (B = 1), and ``agree``, which makes a restored picture agree with what is known,
+    or None."""
 
     condition: Condition
     agree: Agree | None
@@ -71,7 +74,8 @@ def conditioned(
     options: Options,
     label: torch.Tensor | None = None,
 ) -> Condition:
-    """x_c (1, 3, H, W) in 0..1; codewords (1, D, H/32, W/32) of the hyper tokens of a stream, None for an enlargement; label (N, D): tokens of the label."""
+    """x_c (1, 3, H, W) in 0..1; codewords (1, D, H/32, W/32) of the hyper tokens of a stream, None for an
+    enlargement; label (N, D): tokens of the label."""
     if options.context is not None:
         context = everywhere(options.context.to(x_c)[None])
     else:
@@ -144,7 +148,8 @@ def cut(condition: Condition, rows: tuple[int, int], columns: tuple[int, int], w
 
 
 def paint(net: Restorer, s: torch.Tensor, condition: Condition, step: Callable[[float], None]) -> torch.Tensor:
-    """s in patches -> x_hat (1, 3, H, W), not clipped; window by window, without seams, as each sees all that matters to it."""
+    """s in patches -> x_hat (1, 3, H, W), not clipped; window by window, without seams, as each sees all that matters
+    to it."""
     h, w = s.shape[2:]
     out = torch.empty_like(condition.x_c)
     for a in range(0, h, PAINT_TILE):
@@ -162,5 +167,6 @@ def paint(net: Restorer, s: torch.Tensor, condition: Condition, step: Callable[[
 
 
 def blend(plain: torch.Tensor, restored: torch.Tensor, realism: float) -> torch.Tensor:
-    """uint8 and float (0..1) pictures -> uint8: (1 - realism) plain + realism restored, the straight line, which is the best path between least error and realism (Freirich et al. 2021)."""
+    """uint8 and float (0..1) pictures -> uint8: (1 - realism) plain + realism restored, the straight line, which is
+    the best path between least error and realism (Freirich et al. 2021)."""
     return torch.lerp(plain.float(), restored * 255, realism).round().to(torch.uint8)

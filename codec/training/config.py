@@ -1,4 +1,5 @@
-"""Configuration of a training run: a dataclass, read from TOML, every field settable on the command line; and the options that all trainings have."""
+"""Configuration of a training run: a dataclass, read from TOML, every field settable on the command line; and the
+options that all trainings have."""
 
 import argparse
 import tomllib
@@ -13,11 +14,14 @@ from codec.models.config import Group, VQVAEConfig
 class TrainConfig:
     """One run of the perceptual stage.
 
-    steps: optimiser steps at most (0: the time alone decides); seconds: of training (0: the steps alone decide); batch: crops per step over all processes; crop: their side in pixels, 0 < crop_late: side
-    in the last part of the run, which starts at ``late`` (share of the run); lr: of Adam; lr_muon: of Muon for the 1x1 convolutions between hidden layers of g_a and g_s (0: Adam for them too); lr_linear: factor for lapped filters and KLT; lr_gain: factor for step
-    sizes; warmup: steps; hold: share of the run after which the rates fall to 0; ema: decay; clip: gradient norm; bf16: autocast of the networks; record: on one card, the step's kernels once, then replayed; start_crops: crops that
-    the start values are computed from; validate, save: steps between; keep: steps between weights that
-    are kept for a curve (a multiple of validate; 0: none).
+    steps: optimiser steps at most (0: the time alone decides); seconds: of training (0: the steps alone decide);
+    batch: crops per step over all processes; crop: their side in pixels, 0 < crop_late: side in the last part of the
+    run, which starts at ``late`` (share of the run); lr: of Adam; lr_muon: of Muon for the 1x1 convolutions between
+    hidden layers of g_a and g_s (0: Adam for them too); lr_linear: factor for lapped filters and KLT; lr_gain: factor
+    for step sizes; warmup: steps; hold: share of the run after which the rates fall to 0; ema: decay; clip: gradient
+    norm; bf16: autocast of the networks; record: on one card, the step's kernels once, then replayed; start_crops:
+    crops that the start values are computed from; validate, save: steps between; keep: steps between weights that are
+    kept for a curve (a multiple of validate; 0: none).
     """
 
     steps: int = 30000
@@ -45,8 +49,9 @@ class TrainConfig:
 
 
 def configure(config: Any, path: Path | None, overrides: list[str]) -> Any:
-    """Dataclass of settings -> the same with those of a TOML file, then NAME=VALUE overrides; a table, as [model], sets fields of the dataclass of its name (groups are [start, stop, passes]). An
-    unknown name raises SystemExit with the names that exist."""
+    """Dataclass of settings -> the same with those of a TOML file, then NAME=VALUE overrides; a table, as [model],
+    sets fields of the dataclass of its name (groups are [start, stop, passes]). An unknown name raises SystemExit
+    with the names that exist."""
     given: dict[str, Any] = tomllib.loads(path.read_text()) if path else {}
     given |= {k: _value(v) for k, v in (s.split("=", 1) for s in overrides)}
     for name, value in given.items():
@@ -69,7 +74,8 @@ def _known(names: set[str], config: Any) -> None:
 
 
 def _like(name: str, held: Any, value: Any) -> Any:
-    """The value as the type of the one it replaces; .5 and 1 are numbers for a field with a point. Raises SystemExit for one that is not of it."""
+    """The value as the type of the one it replaces; .5 and 1 are numbers for a field with a point. Raises SystemExit
+    for one that is not of it."""
     if isinstance(held, float) and not isinstance(value, bool):
         try:
             return float(value)
@@ -90,7 +96,7 @@ def _value(text: str) -> Any:
 
 def options(command: str, description: str) -> argparse.ArgumentParser:
     """Parser with what all trainings have."""
-    ap = argparse.ArgumentParser(prog=f"codec.training.{command}", description=description.split("\n")[0])
+    ap = argparse.ArgumentParser(prog=f"codec.training.{command}", description=description.split("\n\n")[0])
     ap.add_argument(
         "--out", type=Path, required=True, help="folder for checkpoints and logs; a run found there is resumed"
     )

@@ -1,4 +1,5 @@
-"""Recording of a training step for a card, so that it does not wait for Python between its thousands of small kernels."""
+"""Recording of a training step for a card, so that it does not wait for Python between its thousands of small
+kernels."""
 
 from collections.abc import Callable
 
@@ -8,9 +9,11 @@ WARM_UP = 3  # calls before a recording, in which libraries choose their algorit
 
 
 class Recorded:
-    """A function of tensors, recorded as a CUDA graph for the shapes it is called with (again when they change) and replayed; elsewhere it is called as it is.
+    """A function of tensors, recorded as a CUDA graph for the shapes it is called with (again when they change) and
+    replayed; elsewhere it is called as it is.
 
-    What it returns, and the gradients it leaves, are overwritten by the next call. It may draw random numbers, must not look at values, and sets gradients to None before it makes them.
+    What it returns, and the gradients it leaves, are overwritten by the next call. It may draw random numbers, must
+    not look at values, and sets gradients to None before it makes them.
     """
 
     def __init__(self, function: Callable[..., tuple[torch.Tensor, ...]], record: bool) -> None:

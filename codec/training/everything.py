@@ -1,8 +1,10 @@
 """Trains everything, from photographs to a folder of shipped weights, one stage after the other:
 
-    python -m codec.training --data PHOTOS --runs DIR --weights DIR --id N --vgg FILE --alex FILE --heads FILE [--recipe DIR] [--subjects FILE] [--begin FILE]
+    python -m codec.training --data PHOTOS --runs DIR --weights DIR --id N --vgg FILE --alex FILE --heads FILE
+    [--recipe DIR] [--subjects FILE] [--begin FILE]
 
-Every stage is a command of its own with a TOML file of the recipe. Killed and started again, it goes on where it was; started with another recipe or other photographs, it needs other folders.
+Every stage is a command of its own with a TOML file of the recipe. Killed and started again, it goes on where it was;
+started with another recipe or other photographs, it needs other folders.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ END = "part-0.safetensors"  # written when a run of the semantic stage ends
 
 @dataclass(frozen=True)
 class Stage:
-    """command: of codec.training, with its arguments; target: a file that means that the stage is finished if it is newer than its source, None for a command that knows itself."""
+    """command: of codec.training, with its arguments; target: a file that means that the stage is finished if it is
+    newer than its source, None for a command that knows itself."""
 
     command: str
     arguments: tuple[str | Path | int, ...]
@@ -172,7 +175,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
 
 
 def arguments() -> argparse.Namespace:
-    ap = argparse.ArgumentParser(prog="codec.training", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="codec.training", description=__doc__.split("\n\n")[0])
     data_options(ap, "RUNS/cache")
     ap.add_argument(
         "--runs",
@@ -214,7 +217,8 @@ def arguments() -> argparse.Namespace:
 
 
 def check_inputs(args: argparse.Namespace) -> None:
-    """Reads what the last stages need before the first one begins. Raises SystemExit with one sentence for what cannot be read."""
+    """Reads what the last stages need before the first one begins. Raises SystemExit with one sentence for what
+    cannot be read."""
     for trunk, weights in ((VGG16, args.vgg), (ALEXNET, args.alex)):
         Perception(trunk, weights, args.heads)
     names = [name for name, _ in members(args.data)]

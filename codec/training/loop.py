@@ -53,8 +53,8 @@ def warm_hold_fall(done: Done, warmup: int, hold: float) -> float:
 class Stage(ABC):
     """What one kind of training is. The optimisers' groups have their highest rate as "peak".
 
-    Every step has a generator of its own, made of seed, number and process, and torch's is seeded from it: a run that was
-    stopped goes on with the same numbers.
+    Every step has a generator of its own, made of seed, number and process, and torch's is seeded from it: a run that
+    was stopped goes on with the same numbers.
     """
 
     module: nn.Module  # what is trained, averaged and saved
@@ -100,8 +100,8 @@ class Stage(ABC):
 class Loop:
     """A training that begins, or goes on from its folder.
 
-    config: steps (at most; 0: time alone decides), seconds (of training, 0: steps alone decide), ema, seed. After ``run`` the
-    module has the averaged weights.
+    config: steps (at most; 0: time alone decides), seconds (of training, 0: steps alone decide), ema, seed. After
+    ``run`` the module has the averaged weights.
     """
 
     def __init__(self, stage: Stage, run: Run, config: Any, device: torch.device | str) -> None:
@@ -145,7 +145,8 @@ class Loop:
         return max(float(by_time), self.steps / self.config.steps if self.config.steps else 0.0)
 
     def run(self, validate: Every, save: Every, stop_at: int | None = None) -> None:
-        """Runs to the end, or up to ``stop_at`` steps. Raises SystemExit where the loss keeps running away, and after an interrupt, which saves the run."""
+        """Runs to the end, or up to ``stop_at`` steps. Raises SystemExit where the loss keeps running away, and after
+        an interrupt, which saves the run."""
         rank, world = rank_and_world()
         last = min(self.config.steps or sys.maxsize, stop_at or sys.maxsize)
         total, unit = (round(self.config.seconds), "s") if self.config.seconds else (last, "step")
@@ -201,7 +202,8 @@ class Loop:
         return found
 
     def _look(self, row: dict[str, float], least: float, said: float, bar: tqdm) -> tuple[float, float]:
-        """Goes back if the loss ran away, keeps a state to go back to now and then -> the least loss, and when a line was last printed."""
+        """Goes back if the loss ran away, keeps a state to go back to now and then -> the least loss, and when a line
+        was last printed."""
         loss = next(iter(row.values()))
         if bar.disable and self.spent - said >= LINES and rank_and_world()[0] == 0:
             said = self.spent
@@ -244,7 +246,8 @@ def due(every: Every, steps: int, seconds: float, ended: bool) -> bool:
 
 @contextmanager
 def interrupts(wanted: bool) -> Iterator[threading.Event]:
-    """Within it Ctrl-C sets the event instead of raising; the second one raises. Outside the main thread, and if not ``wanted``, nothing changes."""
+    """Within it Ctrl-C sets the event instead of raising; the second one raises. Outside the main thread, and if not
+    ``wanted``, nothing changes."""
     asked = threading.Event()
     if not wanted or threading.current_thread() is not threading.main_thread():
         yield asked

@@ -8,8 +8,8 @@ def rate_distortion(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """x, x_hat (B, 3, H, W) in 0..1, bits (B,), lam (B,) -> (loss, bits per dim (B,), MSE on the 0..255 scale (B,)).
 
-    Per picture bits/pixel + lambda * MSE; the pictures of a batch have other lambdas, and 1/sqrt(lambda) keeps the gradients of
-    low and high rates of one size.
+    Per picture bits/pixel + lambda * MSE; the pictures of a batch have other lambdas, and 1/sqrt(lambda) keeps the
+    gradients of low and high rates of one size.
     """
     bpd = bits / x[0].numel()
     mse = (x_hat - x).square().mean((1, 2, 3)) * 65025

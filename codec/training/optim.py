@@ -32,10 +32,11 @@ class Ema:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose steps are made orthogonal (Jordan et al. 2024), for matrices and 1x1 convolutions: Newton-Schulz iterations of degree 5, matrices of one shape together.
+    """Momentum whose steps are made orthogonal (Jordan et al. 2024), for matrices and 1x1 convolutions: Newton-Schulz
+    iterations of degree 5, matrices of one shape together.
 
-    torch.optim.Muon does the same to matrices in bfloat16, which takes 14 times as long on a CPU without such arithmetic. Several processes share the iterations:
-    each does those of some of the matrices.
+    torch.optim.Muon does the same to matrices in bfloat16, which takes 14 times as long on a CPU without such
+    arithmetic. Several processes share the iterations: each does those of some of the matrices.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:

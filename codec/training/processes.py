@@ -13,9 +13,11 @@ import torch.distributed as dist
 
 @contextlib.contextmanager
 def place(threads: int, alone: str = "") -> Iterator[torch.device]:
-    """Sets the threads and joins the group of torchrun, if there is one; gives the device of this process: a CUDA card where there is one, else the CPU.
+    """Sets the threads and joins the group of torchrun, if there is one; gives the device of this process: a CUDA
+    card where there is one, else the CPU.
 
-    alone: name of a command that has no use for several processes. Raises SystemExit with one sentence under torchrun then, and where there are fewer cards than processes.
+    alone: name of a command that has no use for several processes. Raises SystemExit with one sentence under torchrun
+    then, and where there are fewer cards than processes.
     """
     if alone and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SystemExit(f"{alone} runs in one process")

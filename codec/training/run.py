@@ -91,7 +91,8 @@ class Run:
 
 
 def described(folder: Path) -> dict:
-    """What the manifest says of one run: command, settings, and steps, seconds and loss curve up to its checkpoint (a run that was killed logged more than it kept)."""
+    """What the manifest says of one run: command, settings, and steps, seconds and loss curve up to its checkpoint (a
+    run that was killed logged more than it kept)."""
     state = torch.load(folder / "last.pt", weights_only=True, map_location="cpu")
     kinds = {"quantizer": "base.adapt", "filter": "base.train_filter"}  # by what only such a run's checkpoint has
     command = next((name for key, name in kinds.items() if key in state), "base.train")

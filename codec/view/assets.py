@@ -1,6 +1,8 @@
-"""The files of the page. Those of ``page/`` are written by hand; the model and onnxruntime-web are added to them by ``build``.
+"""The files of the page. Those of ``page/`` are written by hand; the model and onnxruntime-web are added to them by
+``build``.
 
-Nothing that was fetched is kept in the repository: runtime.json names one version of the npm package with the hash of its archive.
+Nothing that was fetched is kept in the repository: runtime.json names one version of the npm package with the hash of
+its archive.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ def require(page: Path = PAGE) -> None:
 
 
 def build(export: Callable[[Path], None], say: Callable[[str], None], page: Path = PAGE) -> None:
-    """Adds the model and onnxruntime-web to the page. export(folder): writes the model there; say: called with lines about what was done.
+    """Adds the model and onnxruntime-web to the page. export(folder): writes the model there; say: called with lines
+    about what was done.
 
     Raises CodecError without npm, for a package that is not the pinned one, and where the folder cannot be written.
     """

@@ -1,7 +1,8 @@
 """A server of a fixed set of files for the browser of this machine.
 
-It listens on 127.0.0.1 only. Every path begins with a random token, so that no other page and no other user can guess an
-address. A path is looked up in a table made beforehand and never made into a file name: there is nothing to traverse.
+It listens on 127.0.0.1 only. Every path begins with a random token, so that no other page and no other user can guess
+an address. A path is looked up in a table made beforehand and never made into a file name: there is nothing to
+traverse.
 """
 
 from __future__ import annotations

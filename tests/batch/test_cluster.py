@@ -1,4 +1,5 @@
-"""A Ray cluster of three nodes on this machine, one of which is killed in the middle: the same files and the same rows."""
+"""A Ray cluster of three nodes on this machine, one of which is killed in the middle: the same files and the same
+rows."""
 
 import sys
 

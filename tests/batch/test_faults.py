@@ -37,7 +37,8 @@ def encode(*args: object) -> int:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[str]:
-    """A folder that holds so many bytes, or files of at most so many where nothing can be mounted; what is said of it."""
+    """A folder that holds so many bytes, or files of at most so many where nothing can be mounted; what is said of
+    it."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0:

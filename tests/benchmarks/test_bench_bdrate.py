@@ -138,7 +138,8 @@ def test_unknown_anchor_is_one_sentence() -> None:
 
 
 def test_the_overlap_is_the_share_of_the_anchors_range() -> None:
-    """By hand: the anchor covers PSNR 30 to 40, the other 38 to 44: 2 of 10 dB. In log rate: 1 to 4 and 2 to 16, half."""
+    """By hand: the anchor covers PSNR 30 to 40, the other 38 to 44: 2 of 10 dB. In log rate: 1 to 4 and 2 to 16,
+    half."""
     anchor = Curve(np.array([1.0, 4.0]), 255 / 10 ** (np.array([30.0, 40.0]) / 20))
     test = Curve(np.array([2.0, 16.0]), 255 / 10 ** (np.array([38.0, 44.0]) / 20))
     assert quality_overlap(anchor, test) == pytest.approx(20) and rate_overlap(anchor, test) == pytest.approx(50)

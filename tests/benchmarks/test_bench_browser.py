@@ -1,4 +1,5 @@
-"""benchmarks/speed/browser.py on small pictures: its rows, and that it writes nothing when a decoder is wrong. No time is compared."""
+"""benchmarks/speed/browser.py on small pictures: its rows, and that it writes nothing when a decoder is wrong. No
+time is compared."""
 
 import numpy as np
 import pandas as pd

@@ -182,7 +182,8 @@ def test_an_unknown_decoder_is_one_sentence(codec: TwoDecoders, folder, tmp_path
 
 
 def test_fid_and_kid_are_there_when_the_features_are(tmp_path) -> None:
-    """Both with intervals, and the differences for the same resampled pictures, which are narrower than those of the values."""
+    """Both with intervals, and the differences for the same resampled pictures, which are narrower than those of the
+    values."""
     store, rows = FeatureStore(tmp_path / ".features"), []
     rng = np.random.default_rng(0)
     own = rng.normal(0, 2, (8, 1, 20))

@@ -1,4 +1,5 @@
-"""What the encoder's search buys: the summary counts pictures that were measured whole, against effort 1 and against BPG."""
+"""What the encoder's search buys: the summary counts pictures that were measured whole, against effort 1 and against
+BPG."""
 
 import numpy as np
 import pandas as pd

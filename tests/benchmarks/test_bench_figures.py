@@ -1,4 +1,5 @@
-"""All figures and tables of the write-up, built in an empty folder: what they show is what the tables hold, and labels stay apart."""
+"""All figures and tables of the write-up, built in an empty folder: what they show is what the tables hold, and
+labels stay apart."""
 
 import json
 import shutil

@@ -134,7 +134,8 @@ def test_a_wrong_weight_file_is_one_sentence(tmp_path: Path, content: bytes | No
 def test_lpips_runs_with_a_trunk_from_the_cache(
     hub: Path, monkeypatch: pytest.MonkeyPatch, photo: np.ndarray, noisy: np.ndarray
 ) -> None:
-    """The real `lpips` package with its own heads; AlexNet's convolutions are random, its big classifier is left away."""
+    """The real `lpips` package with its own heads; AlexNet's convolutions are random, its big classifier is left
+    away."""
     import lpips
 
     torch.manual_seed(0)

@@ -1,4 +1,5 @@
-"""Metrics of published networks beside the libraries: DISTS at full size, EfficientNet, agreement of labels; the records."""
+"""Metrics of published networks beside the libraries: DISTS at full size, EfficientNet, agreement of labels; the
+records."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,7 +96,8 @@ def test_efficientnet_has_the_published_shape() -> None:
 
 
 def test_the_odd_row_of_padding_is_at_the_end() -> None:
-    """As in TensorFlow: the first output of a convolution with stride 2 and kernel 3 sees the pixels 0 to 2, not -1 to 1."""
+    """As in TensorFlow: the first output of a convolution with stride 2 and kernel 3 sees the pixels 0 to 2, not -1
+    to 1."""
     network = EfficientNetLite0().eval()
     with torch.inference_mode():
         network._conv_stem.weight.zero_()[:, :, 0, 0] = 1

@@ -123,7 +123,8 @@ def test_killed_and_run_again_the_table_is_complete_without_doubles(folder: Path
 
 @pytest.mark.slow
 def test_interrupted_from_the_keyboard_it_says_so(folder: Path, tmp_path: Path) -> None:
-    """In the midst of the run: ten rows are there, both workers are held in an encoder, and Ctrl-C goes to all processes as from a terminal."""
+    """In the midst of the run: ten rows are there, both workers are held in an encoder, and Ctrl-C goes to all
+    processes as from a terminal."""
     out, script = tmp_path / "out", Path(__file__).parents[1] / "support" / "waiting_run.py"
     arguments = ["--images", str(folder), "--codecs", "jpeg,webp", "--metrics", "", "--jobs", "2", "--out", str(out)]
     command = [sys.executable, str(script), str(tmp_path), *arguments]

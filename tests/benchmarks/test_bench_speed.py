@@ -1,4 +1,5 @@
-"""benchmarks/speed/measure.py: the protocol between table and workers, the ratios, and its refusals. No time is compared with anything."""
+"""benchmarks/speed/measure.py: the protocol between table and workers, the ratios, and its refusals. No time is
+compared with anything."""
 
 import os
 from types import SimpleNamespace

@@ -1,4 +1,5 @@
-"""Knobs, super-resolution and contact sheets on tiny pictures: the shipped decoder, and a SqueezeNet whose weights mean nothing."""
+"""Knobs, super-resolution and contact sheets on tiny pictures: the shipped decoder, and a SqueezeNet whose weights
+mean nothing."""
 
 import sys
 from pathlib import Path

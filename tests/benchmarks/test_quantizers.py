@@ -105,7 +105,8 @@ def test_granular_gain_of_trellises(trellis, low, high):
 
 @pytest.mark.parametrize("which", [D4, E8])
 def test_lattice_code_lengths_are_those_of_a_complete_code(which):
-    """2^-bits over all points near 0 sums to nearly 1, never more: before and after counting, whatever the scales in a vector."""
+    """2^-bits over all points near 0 sums to nearly 1, never more: before and after counting, whatever the scales in
+    a vector."""
     reach = range(-4, 5) if which is D4 else range(-2, 3)
     k = np.array(list(itertools.product(reach, repeat=which.n)))
     k = k[k.sum(1) % 2 == 0]

@@ -1,4 +1,5 @@
-"""What shells do to a program: streams that are closed, pipes with names, long names, and names that steer a terminal."""
+"""What shells do to a program: streams that are closed, pipes with names, long names, and names that steer a
+terminal."""
 
 import os
 import subprocess

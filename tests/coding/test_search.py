@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from codec.coding import search, tiles
-from codec.coding.model import PerceptualModel
+from codec.coding.model import Base
 from codec.coding.ratecontrol import RATE_SHARE, error_weight, lagrangian, thrift
 from codec.models.prior import gaussian_bits, octaves, table_bits
 from codec.models.transforms import level_features
@@ -25,7 +25,7 @@ def example():
     y, tokens = net.analyse(x.float() / 255, POSITION)
     v, coder = y * torch.exp2(net.interpolate(net.log2_gain, POSITION)), small_coder(net)[0]
     sent = coder.measure(v[0].numpy(), tokens[0].numpy(), LEVEL, error_weight(net, POSITION))
-    return PerceptualModel(0, 0, CONFIG, net, coder), x, sent, tokens
+    return Base(0, 0, CONFIG, net, coder), x, sent, tokens
 
 
 @SHARES

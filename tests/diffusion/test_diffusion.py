@@ -143,7 +143,8 @@ def test_probability_flow_to_second_order(sampler):
 
 
 def impulses(n: int) -> torch.Tensor:
-    """The ancestral sampler's answers (n,) to sigma_max alone and to each unit noise alone: linear denoiser, so variances add."""
+    """The ancestral sampler's answers (n,) to sigma_max alone and to each unit noise alone: linear denoiser, so
+    variances add."""
     x = torch.zeros(n, 1, 1, 1, dtype=torch.float64)
     x[0] = 80.0
 
@@ -353,7 +354,8 @@ def test_bits_are_divergences_of_gaussians():
 
 
 def test_chain_costs_the_information_it_gives():
-    """Unit Gaussian data: prior plus steps tend to I(x0; x_s) = log2(1 + 1/s^2) / 2 bits an element from above, in 1/T."""
+    """Unit Gaussian data: prior plus steps tend to I(x0; x_s) = log2(1 + 1/s^2) / 2 bits an element from above, in
+    1/T."""
     x0 = normal(2, 30_000)
     first, last = 20.0, 0.1
     information = 0.5 * math.log2(1 + last**-2)

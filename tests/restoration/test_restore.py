@@ -159,7 +159,8 @@ def test_perceptual_has_no_noise(small_codec, sent):
 
 
 def test_agreement_brings_latents_nearer_to_what_was_sent():
-    """With transforms that undo each other, the latents of a disturbed picture go back into the cells of what was sent."""
+    """With transforms that undo each other, the latents of a disturbed picture go back into the cells of what was
+    sent."""
     net = small_model().requires_grad_(False)
     basis = torch.linalg.qr(torch.randn(768, CONFIG.channels, generator=torch.Generator().manual_seed(0)))[0].t()
     net.g_a.klt.weight.copy_(basis[:, :, None, None])

@@ -1,6 +1,7 @@
 """Files by which any decoder checks itself: python -m tests.support.conformance [--damaged]
 
-Writes tests/conformance/files and cases.json anew with the default model; docs/conformance.md says what is in them. With
+Writes tests/conformance/files and cases.json anew with the default model; docs/conformance.md says what is in them.
+With
 --damaged only the files that must be refused are made, from the sound ones that are there.
 """
 
@@ -30,7 +31,8 @@ QUALITIES = (0, 7, 21, 36, 50, 64, 79, 93, 100)  # the ends, and one between eac
 
 
 def pictures() -> dict[str, tuple[Image.Image | np.ndarray, dict[str, float]]]:
-    """Name -> picture and options of encode. Photographs are public domain, and come with matplotlib and scikit-image."""
+    """Name -> picture and options of encode. Photographs are public domain, and come with matplotlib and
+    scikit-image."""
     with Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)) as image:
         hopper = ImageOps.fit(image.convert("RGB"), (256, 300))
     astronaut = Image.fromarray(skimage.data.astronaut()).resize((256, 256))
@@ -191,7 +193,7 @@ def main() -> None:
     from codec import load
     from tests.support.codes import decoded_codes, digest
 
-    parser = argparse.ArgumentParser(prog="tests.support.conformance", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="tests.support.conformance", description=__doc__.split("\n\n")[0])
     parser.add_argument("--damaged", action="store_true", help="only those that must be refused")
     if parser.parse_args().damaged:
         listed = json.loads(CASES.read_text())

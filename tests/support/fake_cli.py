@@ -1,4 +1,5 @@
-"""The command line over a codec without a network, also in worker processes: `python tests/support/fake_cli.py encode ...`
+"""The command line over a codec without a network, also in worker processes: `python tests/support/fake_cli.py encode
+...`
 
 What a picture does to the process that encodes it depends on its colour at the top left: RED kills it, as the system
 does when memory runs out; GREEN kills it the first time only; BLUE takes FAKE_SECONDS of the environment.

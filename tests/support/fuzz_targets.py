@@ -82,7 +82,8 @@ def containers() -> list[bytes]:
 
 
 def resealed(data: bytes) -> bytes:
-    """The same bytes under right checksums of header and file. The header is as long as that of the seed with its flags."""
+    """The same bytes under right checksums of header and file. The header is as long as that of the seed with its
+    flags."""
     sizes = {seed[5]: container.read_header(seed).header_bytes for seed in containers()}
     if len(data) <= max(sizes.values()):
         return data

@@ -1,4 +1,5 @@
-"""Runs over many pictures that are checked at any size: small in the tests, full by hand, with a table of what came out.
+"""Runs over many pictures that are checked at any size: small in the tests, full by hand, with a table of what came
+out.
 
 python -m tests.support.long memory --pictures 10000 --out results/scale/checks.csv
 python -m tests.support.long kills --pictures 60 --kills 10 --out results/scale/checks.csv

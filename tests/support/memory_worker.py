@@ -1,6 +1,8 @@
-"""One process of the memory test: `python -m tests.support.memory_worker encode|decode FILE WIDTH HEIGHT`. Prints its peak memory in bytes.
+"""One process of the memory test: `python -m tests.support.memory_worker encode|decode FILE WIDTH HEIGHT`. Prints its
+peak memory in bytes.
 
-FILE is written by encode and read by decode. The picture is a photograph laid out as tiles, each in another brightness, so that no two parts are alike.
+FILE is written by encode and read by decode. The picture is a photograph laid out as tiles, each in another
+brightness, so that no two parts are alike.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ def picture(width: int, height: int) -> np.ndarray:
 
 
 def peak_bytes() -> int:
-    """Largest resident size of this process. Linux's own counter, where there is one: getrusage may tell that of the parent."""
+    """Largest resident size of this process. Linux's own counter, where there is one: getrusage may tell that of the
+    parent."""
     status = Path("/proc/self/status")
     if status.is_file():
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024

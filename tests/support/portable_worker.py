@@ -1,7 +1,9 @@
-"""One process of the portability test: `python -m tests.support.portable_worker FOLDER NAME`, environment chosen by the caller.
+"""One process of the portability test: `python -m tests.support.portable_worker FOLDER NAME`, environment chosen by
+the caller.
 
-Writes a file of every picture for each of its configurations (1 or 2 threads, oneDNN on or off) into FOLDER, with the codes that the
-encoder meant; says "ready"; waits for a line; then decodes all files that lie in FOLDER under each configuration. It ends with one line of
+Writes a file of every picture for each of its configurations (1 or 2 threads, oneDNN on or off) into FOLDER, with the
+codes that the encoder meant; says "ready"; waits for a line; then decodes all files that lie in FOLDER under each
+configuration. It ends with one line of
 JSON: the instruction set that torch uses, and for every configuration and file the digest of the decoded codes.
 """
 

@@ -6,7 +6,7 @@ import torch
 from codec import zoo
 from codec.api import Codec
 from codec.coding.latents import LatentCoder
-from codec.coding.model import PerceptualModel
+from codec.coding.model import Base
 from codec.coding.stored import hash_arrays
 from codec.coding.trellis import TCQ128
 from codec.models import integer_export
@@ -71,7 +71,7 @@ def network(seed: int = 1) -> Restorer:
 def small_codec() -> Codec:
     model = small_model().requires_grad_(False)
     coder, arrays = small_coder(model)
-    c = Codec(PerceptualModel(0, hash_arrays(arrays), CONFIG, model, coder), torch.device("cpu"), 1)
+    c = Codec(Base(0, hash_arrays(arrays), CONFIG, model, coder), torch.device("cpu"), 1)
     c._restorers = {name: network(k) for k, name in enumerate(RESTORERS)}
     c._labels = zoo.Labels(("cats", "dogs"), ClassConditioner(2, 3, 8).requires_grad_(False))
     c._labels.conditioner.tokens[1] += 2.0

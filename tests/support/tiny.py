@@ -40,7 +40,8 @@ RECIPE = {
 
 
 def feature_networks(folder: Path) -> None:
-    """VGG16, AlexNet and the heads of LPIPS with random weights: vgg.safetensors, alex.safetensors, heads.safetensors."""
+    """VGG16, AlexNet and the heads of LPIPS with random weights: vgg.safetensors, alex.safetensors,
+    heads.safetensors."""
     from codec.training.restoration.perception import ALEXNET, VGG16
 
     g, heads = torch.Generator().manual_seed(0), {}

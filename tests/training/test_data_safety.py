@@ -22,6 +22,7 @@ COMMANDS = {
     **{name: f"codec.training.base.{name}" for name in ("train", "adapt", "decoded")},
     **{f"restoration.{name}": f"codec.training.restoration.{name}" for name in ("crops", "train", "labels", "ship")},
     **{name.removesuffix(".measure"): f"benchmarks.studies.{name}" for name in STUDIES},
+    "minutes": "codec.training.base.__main__",
     "ship": "codec.training.shipping.ship",
     "everything": "codec.training.everything",
 }
@@ -45,7 +46,8 @@ def listing(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, photo) -> Path:
-    """What a user has: photographs in a folder "data", and other files beside them, some by names that training uses too."""
+    """What a user has: photographs in a folder "data", and other files beside them, some by names that training uses
+    too."""
     home = tmp_path_factory.mktemp("home")
     (home / "data").mkdir()
     for k in range(3):
@@ -69,7 +71,8 @@ def work(tmp_path_factory) -> Path:
 
 
 def commands(home: Path, work: Path) -> dict[str, list]:
-    """Every training command that takes --data, in an order in which each finds what it needs; a run beside the photographs, as a user would name it."""
+    """Every training command that takes --data, in an order in which each finds what it needs; a run beside the
+    photographs, as a user would name it."""
     out, data = home / "out", ["--data", home / "data"]
 
     def recipe(name: str) -> list:
@@ -82,6 +85,7 @@ def commands(home: Path, work: Path) -> dict[str, list]:
         "ship": [*data, "--adapted", adapted, "--out", out / "w" / "vqvae-1007.safetensors", "--id", 1007, "--crops", 2],
         "restoration.crops": [*data, "--out", out / "crops", "--density", 10, "--validation", 1, "--processes", 1],
         "decoded": [*data, "--out", out / "decoded", "--model", out / "w" / "vqvae-1007.safetensors", "--shards", 1, "--size", 1],
+        "minutes": [*data, "--cache", out / "cache", "--out", out / "lent", "--leave", out / "left", "--minutes", 0.05, *recipe("train"), "--adapt", work / "recipe" / "adapt.toml"],
         "held_out": [*data, "--out", out / "held-out", "--minimum", 64],
         "ablations": [*data, "--runs", out / "ablations", "--out", out / "results", "--only", "nothing"],
         "quantisers": [*data, "--cache", out / "cache", "--out", out / "results", "--base", base, "--crops", 1, "--validation", 1, "--rounds", 0],
@@ -103,9 +107,9 @@ def test_every_command_leaves_the_photographs_and_their_neighbours_as_they_are(h
     monkeypatch.setattr(search_share, "SHARES", ())
     monkeypatch.chdir(work)
     monkeypatch.setattr(
-        everything.subprocess,
+        everything,
         "run",
-        lambda command, check: call(
+        lambda command: call(
             monkeypatch,
             command[2].removeprefix("codec.training.").removeprefix("base.").removeprefix("shipping."),
             command[3:],

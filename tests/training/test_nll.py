@@ -1,4 +1,5 @@
-"""The variational bound: its parts on a small untrained model, and the pixel likelihood against a sum over all values."""
+"""The variational bound: its parts on a small untrained model, and the pixel likelihood against a sum over all
+values."""
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ pytestmark = pytest.mark.slow
 def test_pixel_likelihood_sums_to_one():
     x_hat = np.full((1, 1, 1), 250, np.uint8)
     bits = [nll.pixel_bits(np.full((1, 1, 1), v, np.uint8), x_hat) for v in range(256)]
-    # each value may choose its own scale here, so the sum is at least 1 for every single scale; the 5 bits for the choice make it less
+    # each value may choose its own scale here, so the sum is at least 1 for every single scale; the 5 bits for the
+    # choice make it less
     assert np.sum(2.0 ** -np.array(bits)) <= 1
 
 

@@ -31,7 +31,8 @@ def test_same_walks(name, shape, factor):
 
 
 def test_room_for_all_and_tables_put_in_place_change_nothing():
-    """What is recorded for a card: walks padded to the room that all latents would need, and tables that are overwritten."""
+    """What is recorded for a card: walks padded to the room that all latents would need, and tables that are
+    overwritten."""
     rng = np.random.default_rng(1)
     scale = torch.from_numpy(rng.integers(0, SCALES, (90, 11)) * (rng.random((90, 11)) < 0.4))
     r, weight = torch.randn(90, 11) * 2, torch.rand(90, 11) + 0.5

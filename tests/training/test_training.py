@@ -1,4 +1,5 @@
-"""Training: start values, data, resuming, several processes, the later stages, all with a model of a few thousand weights."""
+"""Training: start values, data, resuming, several processes, the later stages, all with a model of a few thousand
+weights."""
 
 import csv
 import json

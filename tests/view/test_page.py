@@ -1,4 +1,5 @@
-"""Headless Chromium decodes files in the page: codes bit for bit, pixels within one grey level, damage in one sentence."""
+"""Headless Chromium decodes files in the page: codes bit for bit, pixels within one grey level, damage in one
+sentence."""
 
 import base64
 import contextlib

@@ -1,10 +1,14 @@
-"""What matters in the perceptual stage: variants trained with the same arithmetic, and measured on held-out photographs.
+"""What matters in the perceptual stage: variants trained with the same arithmetic, and measured on held-out
+photographs.
 
-    python -m benchmarks.studies.ablations.measure --data DIR --runs DIR [--steps 200] [--out results] [--only VARIANT,...]
+    python -m benchmarks.studies.ablations.measure --data DIR --runs DIR [--steps 200] [--out results] [--only
+    VARIANT,...]
 
-Each variant starts anew and gets as many steps as cost the floating-point operations of so many steps of the reference (convolutions and matrix
-products, counted forward, backward and in the optimiser), with its own schedule over them. Writes OUT/ablation_points.csv, a row for each variant, quality level and validation crop; what is there is not trained again. The intervals and the
-figure are made from it by benchmarks/studies/ablations/report.py. Minutes of training say what is learned first, not what is best in the end.
+Each variant starts anew and gets as many steps as cost the floating-point operations of so many steps of the
+reference (convolutions and matrix products, counted forward, backward and in the optimiser), with its own schedule
+over them. Writes OUT/ablation_points.csv, a row for each variant, quality level and validation crop; what is there is
+not trained again. The intervals and the figure are made from it by benchmarks/studies/ablations/report.py. Minutes of
+training say what is learned first, not what is best in the end.
 """
 
 from __future__ import annotations
@@ -103,7 +107,8 @@ VARIANTS = (
 
 @torch.no_grad()
 def measure(model: VQVAE, crops: torch.Tensor) -> list[tuple[float, int, float, float]]:
-    """-> (level, crop, bits/dim with the tokens at their zero-order code length, RMSE 0..255), rounding and the Gaussian rate estimate."""
+    """-> (level, crop, bits/dim with the tokens at their zero-order code length, RMSE 0..255), rounding and the
+    Gaussian rate estimate."""
     model.eval()
     rows = []
     for level in LEVELS:
@@ -149,7 +154,7 @@ def trained(variant: Variant, config: TrainConfig, steps: int, data: Path, runs:
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.studies.ablations.measure", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="benchmarks.studies.ablations.measure", description=__doc__.split("\n\n")[0])
     data_options(ap, "RUNS/cache")
     ap.add_argument("--runs", type=Path, required=True, help="folder for checkpoints, which are removed at the end")
     ap.add_argument("--out", type=Path, default=Path("results"))

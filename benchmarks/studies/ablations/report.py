@@ -1,9 +1,10 @@
-"""Ablations of the perceptual stage: Bjontegaard differences from the points that benchmarks.studies.ablations.measure measured.
+"""Ablations of the perceptual stage: Bjontegaard differences from the points that
+benchmarks.studies.ablations.measure measured.
 
     python -m benchmarks.studies.ablations.report [--results results]
 
-Reads RESULTS/ablation_points.csv; writes RESULTS/ablations.csv: each variant against the model unchanged, mean over held-out crops with its 95 %
-bootstrap interval. benchmarks/report/figures.py draws it.
+Reads RESULTS/ablation_points.csv; writes RESULTS/ablations.csv: each variant against the model unchanged, mean over
+held-out crops with its 95 % bootstrap interval. benchmarks/report/figures.py draws it.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def table(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.studies.ablations.report", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="benchmarks.studies.ablations.report", description=__doc__.split("\n\n")[0])
     ap.add_argument("--results", type=Path, default=Path("results"))
     args = ap.parse_args()
     path = args.results / "ablation_points.csv"

@@ -1,9 +1,11 @@
-"""What drawings cost before and after the lossless mode, and what its try costs: python -m benchmarks.studies.drawings.measure [--out results] [--repeats 5]
+"""What drawings cost before and after the lossless mode, and what its try costs: python -m
+benchmarks.studies.drawings.measure [--out results] [--repeats 5]
 
-OUT/drawings.csv: for each picture and quality the bytes of a file that may not be lossless (as all were before), with its largest error and RMSE of the pixels
-that are seen, the bytes of the default, whether that is lossless, and beside it lossless WebP (`webp`: Pillow's usual setting, `webp_strong`: its strongest,
-of which ours is `strong`, at effort 2) and an optimised PNG.
-OUT/drawings_try.csv: seconds of the processor for photographs and drawings with and without the try, alternating in one run, and their ratio.
+OUT/drawings.csv: for each picture and quality the bytes of a file that may not be lossless (as all were before), with
+its largest error and RMSE of the pixels that are seen, the bytes of the default, whether that is lossless, and beside
+it lossless WebP (`webp`: Pillow's usual setting, `webp_strong`: its strongest, of which ours is `strong`, at effort
+2) and an optimised PNG. OUT/drawings_try.csv: seconds of the processor for photographs and drawings with and without
+the try, alternating in one run, and their ratio.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Pictures that are drawn, not photographed: text, lines, a window of a program, a plot, pixel art. All are made here, from numbers and the fonts of matplotlib."""
+"""Pictures that are drawn, not photographed: text, lines, a window of a program, a plot, pixel art. All are made
+here, from numbers and the fonts of matplotlib."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Product codebooks with entropy-constrained assignment (Chou, Lookabaugh and Gray 1989).
 
-Coded latents of a pass are sorted into classes of nearly equal scale; in each class, vectors of 4 or 2 latents in units of their sigma are
-coded by one codeword, at the cost of its counted frequency. Codebooks start from k-means on residuals of training photographs and are refined by
-the generalised Lloyd iteration with the cost the quantiser has in use. Plain assignment gets codebooks by k-means (Linde, Buzo and Gray 1980).
-A vector no codeword is near sends an escape and goes to a scalar quantiser, as do classes whose sigma is too large for a codebook.
+Coded latents of a pass are sorted into classes of nearly equal scale; in each class, vectors of 4 or 2 latents in
+units of their sigma are coded by one codeword, at the cost of its counted frequency. Codebooks start from k-means on
+residuals of training photographs and are refined by the generalised Lloyd iteration with the cost the quantiser has
+in use. Plain assignment gets codebooks by k-means (Linde, Buzo and Gray 1980). A vector no codeword is near sends an
+escape and goes to a scalar quantiser, as do classes whose sigma is too large for a codebook.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Codebook:
     bits: np.ndarray
 
     def nearest(self, u: np.ndarray, a: np.ndarray, rate: bool) -> tuple[np.ndarray, np.ndarray]:
-        """u, a (N, n): vectors in sigmas and worth of squared errors there -> index of the best word, and its cost a (u - word)^2 (+ bits if ``rate``)."""
+        """u, a (N, n): vectors in sigmas and worth of squared errors there -> index of the best word, and its cost a
+        (u - word)^2 (+ bits if ``rate``)."""
         best, cost = np.empty(len(u), np.int64), np.empty(len(u), np.float32)
         columns = np.concatenate([-2 * self.words, self.words**2], 1).T
         for rows in range(0, len(u), 4096):
@@ -53,7 +55,8 @@ class Codebook:
         return best, cost
 
     def lloyd(self, u: np.ndarray, a: np.ndarray, rate: bool, escaped: int = 0) -> Codebook:
-        """One iteration: assignment, centroids, frequencies (``escaped``: vectors that took the escape); words that nobody takes go."""
+        """One iteration: assignment, centroids, frequencies (``escaped``: vectors that took the escape); words that
+        nobody takes go."""
         index, _ = self.nearest(u, a, rate)
         count = np.bincount(index, minlength=len(self.words))
         used = np.flatnonzero(count)
@@ -79,7 +82,8 @@ class CodebookQuantizer:
         self.scalar = Trellised(SCALAR, rate_aware, counter, start)
         self.books: dict[int, Codebook] = {}
         self._seen: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {c: [] for c in range(len(DIMENSIONS))}
-        # plain codebooks are as fine as the scalar quantiser: one word for each of its typical vectors; frequencies thin out the rate-aware ones
+        # plain codebooks are as fine as the scalar quantiser: one word for each of its typical vectors; frequencies
+        # thin out the rate-aware ones
         self._size = [
             2 ** (n * entropy(start.frequencies[int((c + 0.5) * WIDTH) * KINDS])) for c, n in enumerate(DIMENSIONS)
         ]
@@ -107,7 +111,8 @@ class CodebookQuantizer:
     def _choose(
         self, c: int, r: np.ndarray, scale: np.ndarray, weight: np.ndarray, u: np.ndarray, a: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(N, n) each -> index of the word of each vector, and whether it escapes instead (all do, as long as there is no codebook)."""
+        """(N, n) each -> index of the word of each vector, and whether it escapes instead (all do, as long as there
+        is no codebook)."""
         if c not in self.books:
             return np.zeros(len(r), np.int64), np.ones(len(r), bool)
         book = self.books[c]

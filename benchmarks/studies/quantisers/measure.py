@@ -1,9 +1,12 @@
-"""Quantisers compared on one model: same transforms, prior and training photographs; tables (and codebooks) of each are fitted to what it sends.
+"""Quantisers compared on one model: same transforms, prior and training photographs; tables (and codebooks) of each
+are fitted to what it sends.
 
-    python -m benchmarks.studies.quantisers.measure --data DIR --cache DIR (--base RUN/last.pt | --model FILE.safetensors) [--out results]
+    python -m benchmarks.studies.quantisers.measure --data DIR --cache DIR (--base RUN/last.pt | --model
+    FILE.safetensors) [--out results]
 
-Writes OUT/quantizers.csv (a row for each quantiser, quality and validation crop) and OUT/quantizers.json; what is there of the other kind of
-weights stays. The figure and the Bjontegaard table are made from these by benchmarks/studies/quantisers/report.py.
+Writes OUT/quantizers.csv (a row for each quantiser, quality and validation crop) and OUT/quantizers.json; what is
+there of the other kind of weights stays. The figure and the Bjontegaard table are made from these by
+benchmarks/studies/quantisers/report.py.
 """
 
 from __future__ import annotations
@@ -76,7 +79,8 @@ def quantizers() -> dict[str, Callable[[], Quantizer]]:
 
 @dataclass(frozen=True)
 class Picture:
-    """One crop at one quality, ready to be quantised: pixels (S, S, 3) uint8, tokens (S/32, S/32), v (C, S/16, S/16) float32 in steps, weight (C,)."""
+    """One crop at one quality, ready to be quantised: pixels (S, S, 3) uint8, tokens (S/32, S/32), v (C, S/16, S/16)
+    float32 in steps, weight (C,)."""
 
     pixels: np.ndarray
     quality: float
@@ -208,7 +212,7 @@ def merge(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.studies.quantisers.measure", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="benchmarks.studies.quantisers.measure", description=__doc__.split("\n\n")[0])
     data_options(ap, default=None)
     weights = ap.add_mutually_exclusive_group(required=True)
     weights.add_argument(

@@ -1,4 +1,5 @@
-"""Figure and Bjontegaard table of the comparison of quantisers, from the table that benchmarks.studies.quantisers.measure measured.
+"""Figure and Bjontegaard table of the comparison of quantisers, from the table that
+benchmarks.studies.quantisers.measure measured.
 
     python -m benchmarks.studies.quantisers.report [--results results]
 
@@ -46,8 +47,8 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def bd(table: pd.DataFrame) -> pd.DataFrame:
-    """All quantisers against both anchors, for each kind of weights: mean over crops with its 95 % interval, and of the mean curves in the lower and
-    the higher half of the anchor's rates; best first."""
+    """All quantisers against both anchors, for each kind of weights: mean over crops with its 95 % interval, and of
+    the mean curves in the lower and the higher half of the anchor's rates; best first."""
     parts = []
     for weights, rows in table.groupby("weights", sort=False):
         curves = {name: mean_curve(part) for name, part in rows.groupby("codec")}
@@ -121,7 +122,7 @@ def _panels(left: Axes, right: Axes, curves: dict[str, Curve]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.studies.quantisers.report", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="benchmarks.studies.quantisers.report", description=__doc__.split("\n\n")[0])
     ap.add_argument("--results", type=Path, default=Path("results"))
     args = ap.parse_args(argv)
     table = read(args.results / "quantizers.csv")

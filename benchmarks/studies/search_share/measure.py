@@ -1,8 +1,10 @@
-"""The weight of the rate in the encoder's search, measured on held-out photographs: python -m benchmarks.studies.search_share.measure --data DIR --cache DIR [--count N] [--out results]
+"""The weight of the rate in the encoder's search, measured on held-out photographs: python -m
+benchmarks.studies.search_share.measure --data DIR --cache DIR [--count N] [--out results]
 
-Crops of 256x256 from the middles of every second held-out photograph, at effort 1 and with the search of effort 9 at several shares: which
-codec.coding.ratecontrol.RATE_SHARE suits the search. Writes OUT/search_share.csv: ideal bits, with those of the tokens and a header, and RMSE of each crop, quality
-and share. Run again, it measures what is missing. benchmarks/studies/search_share/report.py makes the Bjontegaard table.
+Crops of 256x256 from the middles of every second held-out photograph, at effort 1 and with the search of effort 9 at
+several shares: which codec.coding.ratecontrol.RATE_SHARE suits the search. Writes OUT/search_share.csv: ideal bits,
+with those of the tokens and a header, and RMSE of each crop, quality and share. Run again, it measures what is
+missing. benchmarks/studies/search_share/report.py makes the Bjontegaard table.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from tqdm import tqdm
 
 from codec import zoo
 from codec.coding import search as refine
-from codec.coding.model import PerceptualModel
+from codec.coding.model import Base
 from codec.coding.ratecontrol import RATE_SHARE
 from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos
@@ -29,7 +31,7 @@ SIZE, HEADER = 256, 176  # pixels a side, bits
 
 
 @torch.no_grad()
-def measure(model: PerceptualModel, crop: np.ndarray, level: int, share: float | None) -> tuple[float, float]:
+def measure(model: Base, crop: np.ndarray, level: int, share: float | None) -> tuple[float, float]:
     """crop (S, S, 3) uint8; share None: effort 1 -> bits, RMSE of the 8-bit pixels."""
     x = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]
     asked = model.to_steps(x, level, share or RATE_SHARE)

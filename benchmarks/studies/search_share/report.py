@@ -1,6 +1,8 @@
-"""What the weight of the rate in the encoder's search does: python -m benchmarks.studies.search_share.report [--results results]
+"""What the weight of the rate in the encoder's search does: python -m benchmarks.studies.search_share.report
+[--results results]
 
-From RESULTS/search_share.csv (python -m benchmarks.studies.search_share.measure): RESULTS/search_share_bd.csv, BD-rate by RMSE of each share against effort 1, with 95 % bootstrap intervals over crops.
+From RESULTS/search_share.csv (python -m benchmarks.studies.search_share.measure): RESULTS/search_share_bd.csv,
+BD-rate by RMSE of each share against effort 1, with 95 % bootstrap intervals over crops.
 """
 
 import argparse

@@ -1,8 +1,9 @@
 """What compute buys: python -m benchmarks.studies.training_curve.measure --run DIR --images DIR --out FILE [--every N]
 
-Estimated rates and errors of the weights that a training kept (its setting ``keep``), on pictures: one row for each kept step, picture and quality level. The estimate rounds and
-takes Gaussian rates, tokens included: no file is written, and the trellis, its tables and the encoder's decisions are not in it. For the record only: no choice is made by it.
-Rows that are there are not measured again.
+Estimated rates and errors of the weights that a training kept (its setting ``keep``), on pictures: one row for each
+kept step, picture and quality level. The estimate rounds and takes Gaussian rates, tokens included: no file is
+written, and the trellis, its tables and the encoder's decisions are not in it. For the record only: no choice is made
+by it. Rows that are there are not measured again.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def measure(model: VQVAE, pixels: np.ndarray, level: float) -> tuple[float, floa
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.studies.training_curve.measure", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="benchmarks.studies.training_curve.measure", description=__doc__.split("\n\n")[0])
     ap.add_argument("--run", type=Path, required=True, help="folder of codec.training.base.train")
     ap.add_argument("--images", type=Path, required=True)
     ap.add_argument("--every", type=int, default=1, help="only every so many pictures")

@@ -1,9 +1,13 @@
-"""What compute bought: python -m benchmarks.studies.training_curve.report NAME=DIR=POINTS [NAME=DIR=POINTS ...] [--results results]
+"""What compute bought: python -m benchmarks.studies.training_curve.report NAME=DIR=POINTS [NAME=DIR=POINTS ...]
+[--results results]
 
-DIR: folder of codec.training.base.train, each begun from the run before; POINTS: file in RESULTS that benchmarks.studies.training_curve.measure made of its kept weights on Kodak. From their validation.csv, the points
-and RESULTS/kodak/rd.csv it writes RESULTS/training.csv: megapixels of crops that the networks have seen since the first run began, hours (of processors or cards), BD-rate on held-out
-photographs against the first validation of all, and BD-rate on Kodak against BPG with its interval. Both are estimates (rounding, Gaussian rates): no files. With --append the rows of
-runs whose folders are gone stay, and the first one named was begun from the last of them; without the first validation of all, BD-rates on held-out photographs are left out.
+DIR: folder of codec.training.base.train, each begun from the run before; POINTS: file in RESULTS that
+benchmarks.studies.training_curve.measure made of its kept weights on Kodak. From their validation.csv, the points and
+RESULTS/kodak/rd.csv it writes RESULTS/training.csv: megapixels of crops that the networks have seen since the first
+run began, hours (of processors or cards), BD-rate on held-out photographs against the first validation of all, and
+BD-rate on Kodak against BPG with its interval. Both are estimates (rounding, Gaussian rates): no files. With --append
+the rows of runs whose folders are gone stay, and the first one named was begun from the last of them; without the
+first validation of all, BD-rates on held-out photographs are left out.
 """
 
 import argparse
@@ -19,7 +23,8 @@ ANCHOR = "bpg-444"
 
 
 def held_out(validations: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """run, step, seconds, held_out_percent: mean curves against that of the first step of the first run, tokens not included."""
+    """run, step, seconds, held_out_percent: mean curves against that of the first step of the first run, tokens not
+    included."""
     first, found = None, []
     for run, validation in validations.items():
         for step, rows in validation.drop_duplicates(["step", "level"], keep="last").groupby("step"):
@@ -39,7 +44,8 @@ def seen(config: dict, step: int) -> float:
 
 
 def against(points: pd.DataFrame, rd: pd.DataFrame) -> pd.DataFrame:
-    """step, kodak_percent, kodak_low, kodak_high, images: BD-rate of each step against the anchor on the same pictures."""
+    """step, kodak_percent, kodak_low, kodak_high, images: BD-rate of each step against the anchor on the same
+    pictures."""
     found = []
     anchor = rd[rd.codec == ANCHOR]
     for step, rows in points.groupby("step"):
@@ -60,7 +66,7 @@ def against(points: pd.DataFrame, rd: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="benchmarks.studies.training_curve.report", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="benchmarks.studies.training_curve.report", description=__doc__.split("\n\n")[0])
     ap.add_argument("runs", nargs="+", metavar="NAME=DIR=POINTS")
     ap.add_argument("--results", type=Path, default=Path("results"))
     ap.add_argument("--append", action="store_true", help="go on behind the rows of the table")

@@ -1,7 +1,10 @@
-"""The perceptual stage in a given time, for a card that is lent for minutes: python -m codec.training.base --data DIR --out DIR --minutes 11 --leave DIR [--begin FILE] [NAME=VALUE ...]
+"""The perceptual stage in a given time, for a card that is lent for minutes: python -m codec.training.base --data DIR
+--out DIR --minutes 11 --leave DIR [--begin FILE] [NAME=VALUE ...]
 
-Times the variants of a step and takes the fastest, trains at a constant rate, keeps that state, anneals in a copy, adapts the copy to the trellis and validates. A loss that runs away goes back to the last good
-state. --leave gets the weights of each part in half precision, logs and a report, in files of at most 16 MiB: FROM of --begin is held.pt of one of these, to go on from before the anneal, or a weights file.
+Times the variants of a step and takes the fastest, trains at a constant rate, keeps that state, anneals in a copy,
+adapts the copy to the trellis and validates. A loss that runs away goes back to the last good state. --leave gets the
+weights of each part in half precision, logs and a report, in files of at most 16 MiB: FROM of --begin is held.pt of
+one of these, to go on from before the anneal, or a weights file.
 """
 
 from __future__ import annotations
@@ -59,7 +62,8 @@ def variants(device: torch.device) -> list[Variant]:
 
 
 def timed(stage: BaseStage, seconds: float) -> float:
-    """Steps a second, from a few steps without moving the weights; the first ones, which record and choose algorithms, do not count. 0 where one fails or gives no finite loss."""
+    """Steps a second, from a few steps without moving the weights; the first ones, which record and choose
+    algorithms, do not count. 0 where one fails or gives no finite loss."""
     try:
         count, losses, began = 0, [], None
         start = time.perf_counter()
@@ -159,7 +163,7 @@ def train(
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="codec.training.base", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="codec.training.base", description=__doc__.split("\n\n")[0])
     data_options(ap)
     ap.add_argument("--out", type=Path, required=True, help="new folder for the runs")
     ap.add_argument("--minutes", type=float, required=True, help="for all of it, the reading of photographs apart")

@@ -2,10 +2,10 @@
 
     python -m codec.training.base.adapt --data DIR --base RUN/last.pt --out DIR [NAME=VALUE ...]
 
-Under torchrun it runs on several processes. Killed and started again with the same --out, it goes on where it was. The encoder's
-decisions are made inside the loop with the tables of the moment, which are counted from those decisions. Symbols are held fixed in
-the gradients: mu moves the reconstruction, log sigma moves along the tables, mu's rate is that of a Gaussian. The analysis learns straight through
-the quantiser, from the latents that are coded.
+Under torchrun it runs on several processes. Killed and started again with the same --out, it goes on where it was.
+The encoder's decisions are made inside the loop with the tables of the moment, which are counted from those
+decisions. Symbols are held fixed in the gradients: mu moves the reconstruction, log sigma moves along the tables,
+mu's rate is that of a Gaussian. The analysis learns straight through the quantiser, from the latents that are coded.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ COUNTED = 256  # positions of a pass whose symbols are counted
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """steps, seconds, batch, crop, lr, lr_muon, lr_linear, lr_gain, bf16, validate, save, seed: as in TrainConfig; quantizer: a trellis, or e8 or d4 (for comparison: no file can hold these);
+    """steps, seconds, batch, crop, lr, lr_muon, lr_linear, lr_gain, bf16, validate, save, seed: as in TrainConfig;
+    quantizer: a trellis, or e8 or d4 (for comparison: no file can hold these);
     refresh: steps between new tables; ema: decay; drawn: share of crops that are drawn, not photographed."""
 
     steps: int = 4000
@@ -112,8 +113,9 @@ class Sender:
     def quantise(
         self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor, octave: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """r (P, C) residuals in steps, scale, weight (P, C), octave (P, C): log2 sigma in table steps -> reconstructions in steps, and bits, which octave moves along the tables; counts
-        the symbols of some COUNTED positions."""
+        """r (P, C) residuals in steps, scale, weight (P, C), octave (P, C): log2 sigma in table steps ->
+        reconstructions in steps, and bits, which octave moves along the tables; counts the symbols of some COUNTED
+        positions."""
         symbols, kind = self._search.assign(r, scale, weight)
         table = scale * KINDS + kind
         some = slice(None, None, len(r) // COUNTED | 1)
@@ -148,7 +150,8 @@ def make_sender(quantizer: str, device: torch.device | str = "cpu") -> Sender | 
 
 @dataclass(frozen=True)
 class Asked:
-    """Latents of one pass as rows (B P, C): v, mu and log2_sigma in steps, scale: nearest table, weight: bits that a squared step is worth; at (P,): their positions."""
+    """Latents of one pass as rows (B P, C): v, mu and log2_sigma in steps, scale: nearest table, weight: bits that a
+    squared step is worth; at (P,): their positions."""
 
     v: torch.Tensor
     mu: torch.Tensor
@@ -168,14 +171,16 @@ class Asked:
 
 @functools.cache
 def places(groups: tuple[Group, ...], h: int, w: int, device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Positions of every pass in raster order, (P,) each, passes in the order of ``Prior.forward``; held, so that a card need not be asked how many there are."""
+    """Positions of every pass in raster order, (P,) each, passes in the order of ``Prior.forward``; held, so that a
+    card need not be asked how many there are."""
     return tuple(mask.flatten().nonzero()[:, 0].to(device) for g in groups for mask in pass_masks(h, w, g.passes))
 
 
 def ask(
     part: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, at: torch.Tensor, weight: torch.Tensor
 ) -> Asked:
-    """What ``Prior.forward`` hands to its quantiser, positions of its pass, weight (B, C) of all channels -> the rows of the pass."""
+    """What ``Prior.forward`` hands to its quantiser, positions of its pass, weight (B, C) of all channels -> the rows
+    of the pass."""
     v, mu, log2_sigma = (t.flatten(2).index_select(2, at).transpose(1, 2).flatten(0, 1) for t in (part, mu, log2_sigma))
     scale = (octaves(log2_sigma.detach()) + 0.5).floor().clamp(0, SCALES - 1).long()
     return Asked(
@@ -193,7 +198,8 @@ def ask(
 def send(
     model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """x (B, 3, H, W) in 0..1, level (B,) -> what a stream of effort 1 says of each, by the float prior and the tables of the moment: tokens (B, H/32, W/32), y_hat, bits (B,) of the latents."""
+    """x (B, 3, H, W) in 0..1, level (B,) -> what a stream of effort 1 says of each, by the float prior and the tables
+    of the moment: tokens (B, H/32, W/32), y_hat, bits (B,) of the latents."""
     v, tokens, gain = model.in_steps(x, level)
     log2_igain = model.interpolate(model.log2_igain, level)
     spread, rates = model.sd * gain, []
@@ -222,7 +228,8 @@ def adapt_step(
     lam: torch.Tensor,
     bf16: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """-> loss, bits/dim (B,) at the tables of the moment (tokens not included), MSE (B,); adds to the sender's counts."""
+    """-> loss, bits/dim (B,) at the tables of the moment (tokens not included), MSE (B,); adds to the sender's
+    counts."""
     device = x.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         v, tokens, gain = model.in_steps(x, level)
@@ -254,7 +261,8 @@ def adapt_step(
 
 @torch.no_grad()
 def validate(model: VQVAE, sender: Sender | LatticeSender, crops: torch.Tensor) -> list[tuple[float, float, float]]:
-    """-> (level, bits/dim, RMSE 0..255) at LEVELS, means over pictures; tokens not included. The sender's counts are as before."""
+    """-> (level, bits/dim, RMSE 0..255) at LEVELS, means over pictures; tokens not included. The sender's counts are
+    as before."""
     rows, device, held = [], model.sd.device, sender.state()
     for level in LEVELS:
         rate, rmse = [], []

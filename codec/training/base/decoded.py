@@ -1,6 +1,8 @@
-"""Decoded pictures for the filter, computed once: python -m codec.training.base.decoded --data DIR --out DIR [--shards N]
+"""Decoded pictures for the filter, computed once: python -m codec.training.base.decoded --data DIR --out DIR
+[--shards N]
 
-Every shard holds random crops of training photographs and what g_s makes of their streams, at random qualities. Shards that exist are left alone.
+Every shard holds random crops of training photographs and what g_s makes of their streams, at random qualities.
+Shards that exist are left alone.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from tqdm import tqdm
 
 from codec import zoo
 from codec.bitstream.container import MAX_LEVEL
-from codec.coding.model import PerceptualModel
+from codec.coding.model import Base
 from codec.models.transforms import level_features
 from codec.training.data.cache import SHARD_FILES, check_ours, check_outside, data_options
 from codec.training.data.photos import Photos
@@ -24,7 +26,8 @@ from codec.training.data.shards import CROP, VALIDATION, Shard, stream
 
 @dataclass(frozen=True)
 class Decoded(Shard):
-    """N crops of S x S pixels: x (N, 3, S, S) uint8; x_hat (N, 3, S, S) float16 in 0..1 before the filter, features (N, C, S/8, S/8) float16 of g_s, level (N,) float32 (0 .. anchors - 1)."""
+    """N crops of S x S pixels: x (N, 3, S, S) uint8; x_hat (N, 3, S, S) float16 in 0..1 before the filter, features
+    (N, C, S/8, S/8) float16 of g_s, level (N,) float32 (0 .. anchors - 1)."""
 
     x: np.ndarray
     x_hat: np.ndarray
@@ -33,7 +36,7 @@ class Decoded(Shard):
 
 
 @torch.no_grad()
-def describe(model: PerceptualModel, pixels: np.ndarray, level: int) -> Decoded:
+def describe(model: Base, pixels: np.ndarray, level: int) -> Decoded:
     """One crop (S, S, 3) uint8 through the stream of an integer level -> Decoded with N = 1."""
     net, sent = model.vqvae, stream(model, pixels, level)
     features = net.g_s.features(sent.y_hat / net.sd, level_features(sent.position, net.config.anchors))
@@ -43,7 +46,7 @@ def describe(model: PerceptualModel, pixels: np.ndarray, level: int) -> Decoded:
     )
 
 
-def shard(model: PerceptualModel, photos: Photos, seed: tuple[int, ...], count: int) -> Decoded:
+def shard(model: Base, photos: Photos, seed: tuple[int, ...], count: int) -> Decoded:
     """``count`` random crops of training photographs, qualities spread evenly."""
     rng = np.random.default_rng(seed)
     crops = photos.crops(rng, count, CROP)
@@ -52,7 +55,7 @@ def shard(model: PerceptualModel, photos: Photos, seed: tuple[int, ...], count: 
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="codec.training.base.decoded", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="codec.training.base.decoded", description=__doc__.split("\n\n")[0])
     data_options(ap)
     ap.add_argument("--out", type=Path, required=True)
     ap.add_argument("--model", default="default", help="perceptual model: an id or a file")

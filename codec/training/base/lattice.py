@@ -1,10 +1,11 @@
 """Lattice quantisers D4 and E8, with exact rate-aware search and true code lengths.
 
-D_n are the integer vectors of even sum; E8 is D8 and D8 + (1/2, ..., 1/2) (Conway and Sloane 1982). A lattice point is an integer vector k of
-even sum and a coset h: coordinates k + h / 2. Sent are the coset, then for each coordinate the parity of k_i, given the parity of the sum so far (that
-of the last one is known), then k_i given its parity. All costs are additive along a walk through two states, the parity of the sum so
-far, so dynamic programming finds the best point among the best even and the best odd value of each coordinate. With no costs of bits that is
-Conway and Sloane's nearest point.
+D_n are the integer vectors of even sum; E8 is D8 and D8 + (1/2, ..., 1/2) (Conway and Sloane 1982). A lattice point
+is an integer vector k of even sum and a coset h: coordinates k + h / 2. Sent are the coset, then for each coordinate
+the parity of k_i, given the parity of the sum so far (that of the last one is known), then k_i given its parity. All
+costs are additive along a walk through two states, the parity of the sum so far, so dynamic programming finds the
+best point among the best even and the best odd value of each coordinate. With no costs of bits that is Conway and
+Sloane's nearest point.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ MAX_OFFSET = 0.25  # of a step
 
 @dataclass(frozen=True)
 class Lattice:
-    """name, dimension n, number of cosets of D_n; density: lattice units in a step, such that there is one point to a unit of volume."""
+    """name, dimension n, number of cosets of D_n; density: lattice units in a step, such that there is one point to a
+    unit of volume."""
 
     name: str
     n: int
@@ -40,9 +42,10 @@ E8 = Lattice("e8", 8, 2, 1.0)
 
 @dataclass(frozen=True)
 class Costs:
-    """Bits, and what is added to magnitudes. symbol (SCALES, cosets, 2 * LIMIT): of k given its parity; parity (SCALES, cosets, n, 2, 2): of the parity of
-    k at a place given the parity of the sum before; coset (SCALES, cosets): by the scale of the first coordinate; offset (SCALES, cosets, 3): of
-    magnitudes below, up to and above one unit, in lattice units."""
+    """Bits, and what is added to magnitudes. symbol (SCALES, cosets, 2 * LIMIT): of k given its parity; parity
+    (SCALES, cosets, n, 2, 2): of the parity of k at a place given the parity of the sum before; coset (SCALES,
+    cosets): by the scale of the first coordinate; offset (SCALES, cosets, 3): of magnitudes below, up to and above
+    one unit, in lattice units."""
 
     symbol: np.ndarray
     parity: np.ndarray
@@ -75,8 +78,9 @@ def _size(x: np.ndarray) -> np.ndarray:
 def search(
     lattice: Lattice, x: np.ndarray, scale: np.ndarray, weight: np.ndarray, costs: Costs
 ) -> tuple[np.ndarray, np.ndarray]:
-    """x (N, n) in lattice units, scale (N, n), weight (N, n): bits a squared unit is worth -> k (N, n) int32 and coset (N,) of the point of least
-    bits + weight * squared error. For every coordinate and parity the nearest value and the next one towards 0 are looked at."""
+    """x (N, n) in lattice units, scale (N, n), weight (N, n): bits a squared unit is worth -> k (N, n) int32 and
+    coset (N,) of the point of least bits + weight * squared error. For every coordinate and parity the nearest value
+    and the next one towards 0 are looked at."""
     total, found = [], []
     for h in range(lattice.cosets):
         best, pick = _values(x, scale, weight, costs, h)
@@ -106,7 +110,8 @@ def _values(
 
 
 def _even_sum(best: np.ndarray, pick: np.ndarray, parity_bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """best, pick (2, N, n), parity_bits (N, n, 2, 2) -> least cost (N,) of a vector of even sum, and the vector (N, n)."""
+    """best, pick (2, N, n), parity_bits (N, n, 2, 2) -> least cost (N,) of a vector of even sum, and the vector (N,
+    n)."""
     _, count, n = best.shape
     j = np.array([[0.0], [np.inf]], np.float32).repeat(count, 1)  # by the parity of the sum so far
     odd = np.empty((n, 2, count), bool)  # whether the value that leads to a state is odd
@@ -195,7 +200,8 @@ class LatticeCounts:
 
 
 class LatticeQuantizer:
-    """Vectors of coded latents of nearly equal scale are lattice points; fewer than n of a pass are left over, for a scalar quantiser."""
+    """Vectors of coded latents of nearly equal scale are lattice points; fewer than n of a pass are left over, for a
+    scalar quantiser."""
 
     def __init__(self, lattice: Lattice, rate_aware: bool, counter: Callable[[], Counter], start: LatentTables) -> None:
         self.name, self.lattice, self.rate_aware = lattice.name, lattice, rate_aware

@@ -1,8 +1,11 @@
-"""One interface for quantisers of a pass's residuals, for their comparison; and the quantisers that are walks through a trellis.
+"""One interface for quantisers of a pass's residuals, for their comparison; and the quantisers that are walks through
+a trellis.
 
-A quantiser maps residuals (in steps) whose scale the prior has told to residuals of a code, and knows what the code costs under frequency
-tables that are counted from what it sent before. *Rate-aware* assignment minimises bits + weight * squared error; plain assignment takes the nearest
-point of the uniform grid, lattice or trellis. Reconstruction at the centroids (offsets) is counted for both. Code lengths are ideal (-log2 of the probability a decoder would have at that place), as an arithmetic coder reaches them.
+A quantiser maps residuals (in steps) whose scale the prior has told to residuals of a code, and knows what the code
+costs under frequency tables that are counted from what it sent before. *Rate-aware* assignment minimises bits +
+weight * squared error; plain assignment takes the nearest point of the uniform grid, lattice or trellis.
+Reconstruction at the centroids (offsets) is counted for both. Code lengths are ideal (-log2 of the probability a
+decoder would have at that place), as an arithmetic coder reaches them.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ class Quantizer(Protocol):
     rate_aware: bool
 
     def send(self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray) -> Sent:
-        """r (P, C) float32 residuals in steps; scale (P, C) int scale indices, 0: not coded, value 0; weight (C,) bits a squared step is worth."""
+        """r (P, C) float32 residuals in steps; scale (P, C) int scale indices, 0: not coded, value 0; weight (C,)
+        bits a squared step is worth."""
 
     def refit(self) -> None:
         """Makes tables (and codebooks) from what was sent since the last call."""
@@ -96,7 +100,8 @@ class Trellised:
     def send_some(
         self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray, at: np.ndarray, values: np.ndarray
     ) -> float:
-        """Sends the entries ``at`` (k,) of flat r, scale, weight; puts what the decoder has into ``values``; -> bits. For the leftovers of vectors."""
+        """Sends the entries ``at`` (k,) of flat r, scale, weight; puts what the decoder has into ``values``; -> bits.
+        For the leftovers of vectors."""
         sent = self.send(r[at, None], scale[at, None], weight[at, None])
         values[at] = sent.values[:, 0]
         return sent.bits
@@ -110,8 +115,9 @@ def flatten(r: np.ndarray, scale: np.ndarray, weight: np.ndarray) -> tuple[np.nd
 def vectors(scale: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Flat scale indices (M,) -> places of vectors (N, n), and places (k,), k < n, of coded entries in none.
 
-    Coded entries are sorted by falling scale, equal ones by position and channel, and cut into vectors; the decoder knows all scales of a
-    pass and does the same. So the coordinates of a vector have nearly equal sigma, and where possible they are channels of one position.
+    Coded entries are sorted by falling scale, equal ones by position and channel, and cut into vectors; the decoder
+    knows all scales of a pass and does the same. So the coordinates of a vector have nearly equal sigma, and where
+    possible they are channels of one position.
     """
     order = np.argsort(-scale, kind="stable")
     coded = np.count_nonzero(scale > 0)

@@ -16,9 +16,11 @@ TOKEN_BIT_WEIGHT = (
 
 
 def fit_lapped(correlation: np.ndarray, size: int, steps: int = 400) -> torch.Tensor:
-    """(3 * size,) autocovariance of pixel rows -> V (size/2, size/2) that maximises the coding gain of lapped filter + DCT.
+    """(3 * size,) autocovariance of pixel rows -> V (size/2, size/2) that maximises the coding gain of lapped filter
+    + DCT.
 
-    The gain is that of a biorthogonal transform: mean over coefficients of log(variance * norm of the synthesis vector^2).
+    The gain is that of a biorthogonal transform: mean over coefficients of log(variance * norm of the synthesis
+    vector^2).
     """
     n = 2 * size
     cov = torch.tensor(correlation[np.abs(np.subtract.outer(np.arange(n), np.arange(n)))])

@@ -22,7 +22,8 @@ PSEUDO_COUNT = 40.0  # weight of the analytic table against counts
 
 
 def analytic_row(scale: int, kind: int) -> np.ndarray:
-    """(2 * limit + 1,) probabilities: half Gaussian, half Laplacian of the scale's sigma, integrated over the cells between reconstructions."""
+    """(2 * limit + 1,) probabilities: half Gaussian, half Laplacian of the scale's sigma, integrated over the cells
+    between reconstructions."""
     sigma, limit = 2.0 ** (LOG2_SCALE_MIN + scale / PER_OCTAVE), symbol_limit(scale)
     m = np.arange(limit + 1)
     value = m - 0.5 * kind * (m > 0)
@@ -92,7 +93,8 @@ def token_classes(codebook: np.ndarray, rng: np.random.Generator, classes: int =
 
 
 def token_tables(class_of: np.ndarray, pictures: list[np.ndarray]) -> TokenTables:
-    """class_of (K,), rising; token pictures (h, w) -> tables by interpolated counts (class given left and above, left, above, nothing)."""
+    """class_of (K,), rising; token pictures (h, w) -> tables by interpolated counts (class given left and above,
+    left, above, nothing)."""
     n = int(class_of.max()) + 1
     pair, single = np.zeros((n + 1, n + 1, n)), np.zeros(len(class_of))
     for p in pictures:

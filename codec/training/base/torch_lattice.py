@@ -1,6 +1,8 @@
-"""The lattice quantiser on tensors of any device: what codec.training.base.lattice does with NumPy, rate-aware, all vectors at once.
+"""The lattice quantiser on tensors of any device: what codec.training.base.lattice does with NumPy, rate-aware, all
+vectors at once.
 
-For training only, where many pictures are quantised together. Here the coordinates of a vector are the first axis: (n, N).
+For training only, where many pictures are quantised together. Here the coordinates of a vector are the first axis:
+(n, N).
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ MOST_COUNTED = 50_000  # coordinates
 
 
 def vectors(scale: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """As codec.training.base.quantizers.vectors: scale indices of any shape -> places of vectors (N, n), and places (k,), k < n, of coded entries in none."""
+    """As codec.training.base.quantizers.vectors: scale indices of any shape -> places of vectors (N, n), and places
+    (k,), k < n, of coded entries in none."""
     flat = scale.flatten()
     count = int(torch.count_nonzero(flat))
     order = torch.argsort(flat.to(torch.uint8), descending=True, stable=True)[:count]
@@ -77,9 +80,10 @@ class LatticeSender:
     def quantise(
         self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor, octave: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """r, weight (P, C) float32 in steps, scale (P, C) int64, 0: not coded, octave (P, C) float32: log2 sigma in table steps -> residuals as the decoder
-        has them, in steps, and bits, both (P, C) float32 and 0 where not coded. Gradients go from bits to octave alone: along the costs of the two scales
-        next to it, with what was sent held fixed. Entries left over from vectors are rounded, for no bits. Counts some of the vectors."""
+        """r, weight (P, C) float32 in steps, scale (P, C) int64, 0: not coded, octave (P, C) float32: log2 sigma in
+        table steps -> residuals as the decoder has them, in steps, and bits, both (P, C) float32 and 0 where not
+        coded. Gradients go from bits to octave alone: along the costs of the two scales next to it, with what was
+        sent held fixed. Entries left over from vectors are rounded, for no bits. Counts some of the vectors."""
         density = float(np.float32(self.lattice.density))
         at, left = vectors(scale, self.lattice.n)
         at, flat = at.T, r.detach().flatten()
@@ -121,13 +125,14 @@ class LatticeSender:
         return found.gather(0, coset.expand(1, *x.shape))[0].long(), coset
 
     def decoded(self, k: torch.Tensor, coset: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        """k (..., n, N), scale (n, N), coset that broadcasts with them -> coordinates in lattice units, offsets included."""
+        """k (..., n, N), scale (n, N), coset that broadcasts with them -> coordinates in lattice units, offsets
+        included."""
         point = k + 0.5 * coset
         return point + point.sign() * self.offset[scale, coset, point.abs().clamp(max=2).long()]
 
     def bits(self, k: torch.Tensor, coset: torch.Tensor, octave: torch.Tensor) -> torch.Tensor:
-        """k (n, N), coset (N,), octave (n, N) -> code length (n, N), linear between scales; that of the coset, which is told at the scale of the first
-        coordinate, is spread over all of its vector."""
+        """k (n, N), coset (N,), octave (n, N) -> code length (n, N), linear between scales; that of the coset, which
+        is told at the scale of the first coordinate, is spread over all of its vector."""
         low = octave.detach().floor().clamp(0, SCALES - 2).long()
         f, before = (octave - low).clamp(0, 1), (k.cumsum(0) - k) & 1
 

@@ -1,4 +1,5 @@
-"""The trellis search of the encoder on tensors of any device: what codec.coding.trellis does with NumPy, all walks at once.
+"""The trellis search of the encoder on tensors of any device: what codec.coding.trellis does with NumPy, all walks at
+once.
 
 For training only, where many pictures are quantised together; files are made by the NumPy version alone.
 """
@@ -17,7 +18,8 @@ def golomb_bits(excess: torch.Tensor) -> torch.Tensor:
 
 
 def walks(scale: torch.Tensor, room: int) -> torch.Tensor:
-    """As codec.coding.trellis.walks: scale (P, C) -> places (STEPS, room) of the coded latents, -1 where there is none; ``room`` is at least the number of walks."""
+    """As codec.coding.trellis.walks: scale (P, C) -> places (STEPS, room) of the coded latents, -1 where there is
+    none; ``room`` is at least the number of walks."""
     flat = scale.flatten()
     order = torch.argsort(torch.where(flat > 0, flat, SCALES), stable=True)
     count = torch.count_nonzero(flat)
@@ -47,7 +49,8 @@ class TorchTrellis:
         self.half_bits.copy_(bits[:, MAX_SYMBOL:]), self.offsets.copy_(offsets.float() / UNIT)
 
     def assign(self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """r (P, C) float32 residuals in steps, scale (P, C) integer, weight (P, C) float32 -> symbols and kinds (P, C), int64."""
+        """r (P, C) float32 residuals in steps, scale (P, C) integer, weight (P, C) float32 -> symbols and kinds (P,
+        C), int64."""
         number = (
             r.numel() if r.is_cuda else int(torch.count_nonzero(scale))
         )  # on a card there is room for all, so that nothing has to be known of the values
@@ -75,7 +78,8 @@ class TorchTrellis:
     def _branches(
         self, a: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Least cost and its |symbol| for every kind and parity: (S, W) each -> (2 kinds, S, W), rows in the order of ``branch``."""
+        """Least cost and its |symbol| for every kind and parity: (S, W) each -> (2 kinds, S, W), rows in the order of
+        ``branch``."""
         costs, choices = [], []
         for kind in range(self.kinds):
             table = scale * KINDS + kind
@@ -102,7 +106,8 @@ class TorchTrellis:
     def _search(
         self, cost: torch.Tensor, choice: torch.Tensor, coded: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Best walk -> |symbols| and kinds, (S, W) each. Places that are not coded come after those that are, and change nothing."""
+        """Best walk -> |symbols| and kinds, (S, W) each. Places that are not coded come after those that are, and
+        change nothing."""
         steps, width = coded.shape
         states = len(self.kind)
         if states == 1:

@@ -1,7 +1,9 @@
-"""Trains the perceptual stage: python -m codec.training.base.train --data DIR --out DIR [--config FILE] [NAME=VALUE ...]
+"""Trains the perceptual stage: python -m codec.training.base.train --data DIR --out DIR [--config FILE] [NAME=VALUE
+...]
 
-Under torchrun it runs on several processes (DDP). Killed and started again with the same --out, it goes on where it was,
-on a CPU with the same numbers as if it had not been killed: every step draws its crops and noise from a seed of its own.
+Under torchrun it runs on several processes (DDP). Killed and started again with the same --out, it goes on where it
+was, on a CPU with the same numbers as if it had not been killed: every step draws its crops and noise from a seed of
+its own.
 """
 
 import dataclasses
@@ -47,7 +49,8 @@ class Rates(Protocol):
 
 
 def optimisers(model: VQVAE, config: Rates) -> list[torch.optim.Optimizer]:
-    """Adam in three groups: networks, linear part (which must hardly move), step sizes; and Muon for the 1x1 convolutions between hidden layers of g_a and g_s, if it has a rate."""
+    """Adam in three groups: networks, linear part (which must hardly move), step sizes; and Muon for the 1x1
+    convolutions between hidden layers of g_a and g_s, if it has a rate."""
     linear, gains, hidden, rest = [], [], [], []
     for name, p in model.named_parameters():
         if not p.requires_grad:
@@ -92,7 +95,8 @@ def load_begin(path: Path) -> VQVAE:
 
 
 def begin_with(given: VQVAE, model: VQVAE, photos: Photos, config: TrainConfig) -> None:
-    """Start values from another model of the same shape; step sizes of its range of qualities become those of this one's, by lambda."""
+    """Start values from another model of the same shape; step sizes of its range of qualities become those of this
+    one's, by lambda."""
     model.load_state_dict(given.state_dict())
     old, new = (np.log(c.lambdas()) for c in (given.config, model.config))
     level = np.interp(new, old, np.arange(len(old))) + (new - new.clip(old[0], old[-1])) / (old[1] - old[0])
@@ -102,7 +106,8 @@ def begin_with(given: VQVAE, model: VQVAE, photos: Photos, config: TrainConfig) 
 
 
 def load_base(path: Path) -> tuple[VQVAE, dict]:
-    """Checkpoint of a run, or what ``codec.training.base`` left -> model with averaged weights, and the state it came from."""
+    """Checkpoint of a run, or what ``codec.training.base`` left -> model with averaged weights, and the state it came
+    from."""
     state = torch.load(path, weights_only=True, map_location="cpu")
     if "ema" not in state:
         return load_kept(path)

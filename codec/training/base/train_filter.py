@@ -1,6 +1,8 @@
-"""Trains the filter behind g_s: python -m codec.training.base.train_filter --decoded DIR --out DIR [--weights FILE] [NAME=VALUE ...]
+"""Trains the filter behind g_s: python -m codec.training.base.train_filter --decoded DIR --out DIR [--weights FILE]
+[NAME=VALUE ...]
 
-Everything else stays as it is, and so do all files: only their pictures are better. Killed and started again with the same --out, it goes on where it was.
+Everything else stays as it is, and so do all files: only their pictures are better. Killed and started again with the
+same --out, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ from codec.training.shipping.ship import record_filter
 
 @dataclass(frozen=True)
 class FilterConfig:
-    """steps, seconds, as in TrainConfig; batch, crop (pixels, a multiple of 16), lr: of Muon for 1x1 convolutions of the blocks, lr_rest: of Adam for the rest; warmup, ema, clip, seed: of the optimiser; width, blocks: of the network; validate, save: steps between."""
+    """steps, seconds, as in TrainConfig; batch, crop (pixels, a multiple of 16), lr: of Muon for 1x1 convolutions of
+    the blocks, lr_rest: of Adam for the rest; warmup, ema, clip, seed: of the optimiser; width, blocks: of the
+    network; validate, save: steps between."""
 
     steps: int = 12000
     seconds: float = 0.0
@@ -90,7 +94,8 @@ def errors(net: Filter, batch: Decoded, anchors: int) -> tuple[torch.Tensor, tor
 
 
 def usual(store: Store, anchors: int) -> np.ndarray:
-    """Polynomial of the level that gives the logarithm of the usual squared error: what errors are measured by, so that all rates count."""
+    """Polynomial of the level that gives the logarithm of the usual squared error: what errors are measured by, so
+    that all rates count."""
     v = store.validation
     mse = np.square(v.x_hat.astype(np.float32) - v.x / np.float32(255)).mean((1, 2, 3))
     return np.polyfit(v.level, np.log(mse), min(3, len(np.unique(v.level)) - 1))

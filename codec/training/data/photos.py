@@ -37,8 +37,9 @@ class Entry:
 
 
 def members(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Files of every ``*.tar`` in a folder, or else pictures of the folder itself, sorted: name, and a function that reads
-    the bytes, to be called before the next one is asked for. Sample shards (``mini``) are left out beside others."""
+    """Files of every ``*.tar`` in a folder, or else pictures of the folder itself, sorted: name, and a function that
+    reads the bytes, to be called before the next one is asked for. Sample shards (``mini``) are left out beside
+    others."""
     shards = sorted(source.glob("*.tar"))
     for shard in [s for s in shards if "mini" not in s.name] or shards:
         with tarfile.open(shard) as tar:
@@ -115,7 +116,8 @@ class Photos:
         return self._bytes[e.offset : e.offset + e.height * e.width * 3].reshape(e.height, e.width, 3)
 
     def places(self, rng: np.random.Generator, count: int, size: int) -> list[tuple[Entry, int, int, bool]]:
-        """Random crops of the training split: picture (by area), row, column, mirrored. Raises SystemExit where none is large enough."""
+        """Random crops of the training split: picture (by area), row, column, mirrored. Raises SystemExit where none
+        is large enough."""
         if all(min(e.height, e.width) < size for e in self.train):
             raise SystemExit(f"no photograph for training has {size} pixels a side")
         if not hasattr(self, "_area"):
@@ -132,7 +134,8 @@ class Photos:
         return out
 
     def crops(self, rng: np.random.Generator, count: int, size: int) -> np.ndarray:
-        """(count, size, size, 3) uint8: random pictures of the training split by area, random places, random mirror images. Raises SystemExit where none is large enough."""
+        """(count, size, size, 3) uint8: random pictures of the training split by area, random places, random mirror
+        images. Raises SystemExit where none is large enough."""
         return self.cut(self.places(rng, count, size), size)
 
     def cut(self, places: list[tuple[Entry, int, int, bool]], size: int) -> np.ndarray:
@@ -144,7 +147,8 @@ class Photos:
         return out
 
     def batch(self, rng: np.random.Generator, count: int, size: int, device: torch.device) -> torch.Tensor:
-        """``crops`` as (count, 3, size, size) in 0..1 on the device. A card holds all photographs from the first call on, and cuts there."""
+        """``crops`` as (count, 3, size, size) in 0..1 on the device. A card holds all photographs from the first call
+        on, and cuts there."""
         if device.type != "cuda":
             return to_tensor(self.crops(rng, count, size)).to(device)
         if not hasattr(self, "_card"):
@@ -166,7 +170,8 @@ class Photos:
 
 
 def drawn(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
-    """(count, size, size, 3) uint8: what cameras seldom see, one flat colour or two with an edge or a ramp between them; most are saturated."""
+    """(count, size, size, 3) uint8: what cameras seldom see, one flat colour or two with an edge or a ramp between
+    them; most are saturated."""
     out, (i, j) = np.empty((count, size, size, 3), np.uint8), np.mgrid[:size, :size] - size / 2
     for k in range(count):
         a, b = np.where(rng.random((2, 3)) < 0.6, 255 * rng.integers(2, size=(2, 3)), rng.uniform(0, 255, (2, 3)))
@@ -193,7 +198,8 @@ def to_device(t: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def cut(photos: torch.Tensor, places: list[tuple[Entry, int, int, bool]], size: int) -> torch.Tensor:
-    """Crops of pictures that lie one behind the other in ``photos`` (uint8, on any device) -> (B, 3, size, size) in 0..1 there, channels last."""
+    """Crops of pictures that lie one behind the other in ``photos`` (uint8, on any device) -> (B, 3, size, size) in
+    0..1 there, channels last."""
     table = [
         (e.offset + 3 * (i * e.width + j + mirrored * (size - 1)), 3 * e.width, -3 if mirrored else 3)
         for e, i, j, mirrored in places

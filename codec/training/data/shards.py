@@ -1,4 +1,5 @@
-"""Shards of training data that are computed once: arrays of N crops in a safetensors file, and what the stream of a crop leaves of it."""
+"""Shards of training data that are computed once: arrays of N crops in a safetensors file, and what the stream of a
+crop leaves of it."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from codec.coding.model import PerceptualModel
+from codec.coding.model import Base
 
 CROP = 384
 VALIDATION = "validation.safetensors"
@@ -35,7 +36,8 @@ class Shard:
 
 @dataclass(frozen=True)
 class Streamed:
-    """Of one crop: position (1,) of its level among the anchors, tokens (1, h/2, w/2), ideal bits of the latents, y_hat (1, C, h, w)."""
+    """Of one crop: position (1,) of its level among the anchors, tokens (1, h/2, w/2), ideal bits of the latents,
+    y_hat (1, C, h, w)."""
 
     position: torch.Tensor
     tokens: torch.Tensor
@@ -49,7 +51,7 @@ def to_float(pixels: np.ndarray) -> torch.Tensor:
 
 
 @torch.no_grad()
-def stream(model: PerceptualModel, pixels: np.ndarray, level: int) -> Streamed:
+def stream(model: Base, pixels: np.ndarray, level: int) -> Streamed:
     """Pixels (H, W, 3) uint8, integer level -> what the stream of effort 1 says."""
     asked = model.to_steps(to_float(pixels), level)
     sent = model.coder.measure(asked.v[0].numpy(), asked.tokens[0].numpy(), level, asked.weight)

@@ -18,7 +18,8 @@ GRID = 32  # pixels: windows begin at multiples of it, as hyper tokens do
 
 
 def enlarge(x: torch.Tensor, factor: int) -> torch.Tensor:
-    """x (B, 3, H, W) in 0..1, made smaller and enlarged again, both bicubic and in 8 bits, as ``codec upscale`` gets it."""
+    """x (B, 3, H, W) in 0..1, made smaller and enlarged again, both bicubic and in 8 bits, as ``codec upscale`` gets
+    it."""
 
     def rounded(t: torch.Tensor) -> torch.Tensor:
         return t.clamp(0, 1).mul(255).round().div(255)
@@ -29,7 +30,8 @@ def enlarge(x: torch.Tensor, factor: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """x (B, 3, n, n) in 0..1 and what is known of it, without its context; tokens (B, n/32, n/32) int64 of the streams; enlarged (B,) bool."""
+    """x (B, 3, n, n) in 0..1 and what is known of it, without its context; tokens (B, n/32, n/32) int64 of the
+    streams; enlarged (B,) bool."""
 
     x: torch.Tensor
     x_c: torch.Tensor
@@ -38,7 +40,8 @@ class Batch:
     enlarged: torch.Tensor
 
     def condition(self, net: Restorer, centroids: torch.Tensor, kept: torch.Tensor | None = None) -> Condition:
-        """centroids (K, D): codewords of the hyper tokens; kept (B,) float: 0 for crops whose tokens are moved out of sight."""
+        """centroids (K, D): codewords of the hyper tokens; kept (B,) float: 0 for crops whose tokens are moved out of
+        sight."""
         stream = net.hyper(centroids[self.tokens].permute(0, 3, 1, 2))
         picture = net.picture(thumbnail(self.x_c))
         values, positions = torch.where(self.enlarged[:, None, None], picture.values, stream.values), stream.positions

@@ -1,6 +1,7 @@
 """Crops for the semantic stage, made once: python -m codec.training.restoration.crops --data DIR [DIR ...] --out DIR
 
-A shard holds crops of photographs, their streams' pictures and hyper tokens at random qualities. Photographs that are held out (``recipe/held_out.txt``, by name) make the validation shard only.
+A shard holds crops of photographs, their streams' pictures and hyper tokens at random qualities. Photographs that are
+held out (``recipe/held_out.txt``, by name) make the validation shard only.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ VALIDATION_LEVELS = (0.35, 1.2, 2.0, 3.0, 5.0)  # positions among the anchors
 
 @dataclass(frozen=True)
 class Crops(Shard):
-    """N crops: x and x_c (N, S, S, 3) uint8, level (N,) float32: position of the stream among the anchors, tokens (N, S/32, S/32) int16,
-    photo (N,) int32: number of the photograph, in the order in which they are read."""
+    """N crops: x and x_c (N, S, S, 3) uint8, level (N,) float32: position of the stream among the anchors, tokens (N,
+    S/32, S/32) int16, photo (N,) int32: number of the photograph, in the order in which they are read."""
 
     x: np.ndarray
     x_c: np.ndarray
@@ -65,7 +66,8 @@ def opened(data: bytes) -> Image.Image | None:
 
 
 def cut(job: tuple[int, bytes, float, int]) -> list[tuple[int, np.ndarray]]:
-    """(number, bytes, crops for a megapixel, seed) -> the number with each crop (CROP, CROP, 3) of the picture; one in three is of the picture made smaller; mirrored half the time."""
+    """(number, bytes, crops for a megapixel, seed) -> the number with each crop (CROP, CROP, 3) of the picture; one
+    in three is of the picture made smaller; mirrored half the time."""
     number, data, density, seed = job
     rng, picture, out = np.random.default_rng((seed, number)), opened(data), []
     if picture is None:
@@ -117,7 +119,7 @@ def levels(rng: np.random.Generator, count: int, anchors: int) -> np.ndarray:
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="codec.training.restoration.crops", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="codec.training.restoration.crops", description=__doc__.split("\n\n")[0])
     ap.add_argument(
         "--data",
         type=Path,

@@ -1,7 +1,9 @@
-"""Trains class labels of the ldm decoder: python -m codec.training.restoration.labels --data DIR ... --crops DIR --weights FILE --out DIR --vgg FILE --heads FILE [NAME=VALUE ...]
+"""Trains class labels of the ldm decoder: python -m codec.training.restoration.labels --data DIR ... --crops DIR
+--weights FILE --out DIR --vgg FILE --heads FILE [NAME=VALUE ...]
 
-The network stays as it is; what is learned is a few context tokens for each label, found through the frozen network (as words are in textual inversion, Gal et al. 2022). --data are the folders that the
-crops were made from, in the same order: they say which photograph is which.
+The network stays as it is; what is learned is a few context tokens for each label, found through the frozen network
+(as words are in textual inversion, Gal et al. 2022). --data are the folders that the crops were made from, in the
+same order: they say which photograph is which.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ class LabelConfig:
 
 
 def subjects(path: Path, names: list[str]) -> tuple[tuple[str, ...], torch.Tensor]:
-    """CSV with a photograph (the end of its path is its name) and its subject in each row -> names of the labels in alphabetical order, and the label (N,) int64 of each name, -1 for none."""
+    """CSV with a photograph (the end of its path is its name) and its subject in each row -> names of the labels in
+    alphabetical order, and the label (N,) int64 of each name, -1 for none."""
     with open(path, newline="") as f:
         subject = {Path(row["photograph"]).name: row["subject"] for row in csv.DictReader(f)}
     labels = tuple(sorted(set(subject.values())))
@@ -161,7 +164,7 @@ class LabelStage(Stage):
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="codec.training.restoration.labels", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="codec.training.restoration.labels", description=__doc__.split("\n\n")[0])
     ap.add_argument(
         "--data",
         type=Path,

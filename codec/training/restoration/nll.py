@@ -1,11 +1,15 @@
-"""Variational bound of the semantic decoder in bits/dim: python -m codec.training.restoration.nll --images DIR --out DIR [--quality 22 ...]
+"""Variational bound of the semantic decoder in bits/dim: python -m codec.training.restoration.nll --images DIR --out
+DIR [--quality 22 ...]
 
-The stream is one code of the picture (its bytes are counted as they are), the chain of the diffusion model given the stream a second, the pixels given the clean latents a third:
+The stream is one code of the picture (its bytes are counted as they are), the chain of the diffusion model given the
+stream a second, the pixels given the clean latents a third:
 
-    -log2 p(x) <= bits(stream) + KL(q(s_T) || p) + sum_t KL(q(s_u | s_t, s) || p(s_u | s_t)) - log2 p(x | P(s + noise at sigma_min))
+    -log2 p(x) <= bits(stream) + KL(q(s_T) || p) + sum_t KL(q(s_u | s_t, s) || p(s_u | s_t)) - log2 p(x | P(s + noise
+    at sigma_min))
 
-(Ho et al. 2020, eq. 5; Kingma et al. 2021, eq. 13.) nll.csv has the three parts for each picture; progressive.csv the progressive lossy coding curve (Ho et al. 2020, figure 5): what a
-receiver can show after each section of the stream (part "perceptual"), then after each level of the chain ("semantic").
+(Ho et al. 2020, eq. 5; Kingma et al. 2021, eq. 13.) nll.csv has the three parts for each picture; progressive.csv the
+progressive lossy coding curve (Ho et al. 2020, figure 5): what a receiver can show after each section of the stream
+(part "perceptual"), then after each level of the chain ("semantic").
 """
 
 from __future__ import annotations
@@ -35,7 +39,8 @@ LEVELS = 25
 
 @dataclass(frozen=True)
 class Point:
-    """image, quality, part (perceptual or semantic), step (section or level), sigma (of the level, else 0), bits_per_dim from the beginning, rmse of what can be shown."""
+    """image, quality, part (perceptual or semantic), step (section or level), sigma (of the level, else 0),
+    bits_per_dim from the beginning, rmse of what can be shown."""
 
     image: str
     quality: float
@@ -48,7 +53,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Bound:
-    """Bits/dim of a picture: of the stream, of the latents given it, of the pixels given those; their sum bounds its negative log likelihood."""
+    """Bits/dim of a picture: of the stream, of the latents given it, of the pixels given those; their sum bounds its
+    negative log likelihood."""
 
     image: str
     quality: float
@@ -59,7 +65,8 @@ class Bound:
 
 
 def pixel_bits(x: np.ndarray, x_hat: np.ndarray) -> float:
-    """uint8 pictures -> bits of x under a logistic around x_hat, integrated over the cell of each value; the tails belong to 0 and 255."""
+    """uint8 pictures -> bits of x under a logistic around x_hat, integrated over the cell of each value; the tails
+    belong to 0 and 255."""
     error, count = np.unique(np.stack([x.astype(np.int16) - x_hat, x], -1).reshape(-1, 2), axis=0, return_counts=True)
     d, value = error[:, 0].astype(np.float64), error[:, 1]
     costs = []
@@ -125,7 +132,7 @@ def write(path: Path, rows: list) -> None:
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="codec.training.restoration.nll", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="codec.training.restoration.nll", description=__doc__.split("\n\n")[0])
     ap.add_argument("--images", type=Path, required=True)
     ap.add_argument("--out", type=Path, required=True, help="folder for nll.csv and progressive.csv")
     ap.add_argument("--quality", type=float, nargs="+", default=[22.0])

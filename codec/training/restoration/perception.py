@@ -1,4 +1,5 @@
-"""Frozen feature networks: LPIPS (Zhang et al. 2018) on VGG16, for losses, and on AlexNet, for the validation of a run. Their weights are the user's."""
+"""Frozen feature networks: LPIPS (Zhang et al. 2018) on VGG16, for losses, and on AlexNet, for the validation of a
+run. Their weights are the user's."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from safetensors.torch import load_file
 
 @dataclass(frozen=True)
 class Trunk:
-    """name: of the heads; layers: (channels, kernel, stride) of a convolution with its rectifier, or (0, kernel, 2) of a pooling; seen: numbers of the modules whose output is compared;
-    channels, strides: of these."""
+    """name: of the heads; layers: (channels, kernel, stride) of a convolution with its rectifier, or (0, kernel, 2)
+    of a pooling; seen: numbers of the modules whose output is compared; channels, strides: of these."""
 
     name: str
     layers: tuple[tuple[int, int, int], ...]
@@ -42,8 +43,9 @@ ALEXNET = Trunk(
 
 
 class Perception(nn.Module):
-    """weights: safetensors file with the names of torchvision's ``features``, with or without that prefix; heads: one with ``vgg.lin0.weight`` .. ``alex.lin4.weight``. Raises SystemExit with
-    one sentence for files that are not these."""
+    """weights: safetensors file with the names of torchvision's ``features``, with or without that prefix; heads: one
+    with ``vgg.lin0.weight`` .. ``alex.lin4.weight``. Raises SystemExit with one sentence for files that are not
+    these."""
 
     def __init__(self, trunk: Trunk, weights: Path, heads: Path) -> None:
         super().__init__()

@@ -1,7 +1,9 @@
-"""Networks of the semantic stage into a folder of weights: python -m codec.training.restoration.ship --runs RUN ... --out DIR/NAME-ID.safetensors
+"""Networks of the semantic stage into a folder of weights: python -m codec.training.restoration.ship --runs RUN ...
+--out DIR/NAME-ID.safetensors
 
-RUN ...: the folders of one network's trainings in order, each begun from the one before; the averaged weights of the last one are written, and the record of all goes into manifest.json beside
-the file. NAME is ldm, gan, perceptual or label (a run of codec.training.restoration.labels), ID the number of the perceptual model.
+RUN ...: the folders of one network's trainings in order, each begun from the one before; the averaged weights of the
+last one are written, and the record of all goes into manifest.json beside the file. NAME is ldm, gan, perceptual or
+label (a run of codec.training.restoration.labels), ID the number of the perceptual model.
 """
 
 from __future__ import annotations
@@ -74,7 +76,7 @@ def stage(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="codec.training.restoration.ship", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="codec.training.restoration.ship", description=__doc__.split("\n\n")[0])
     ap.add_argument("--runs", type=Path, nargs="+", required=True)
     ap.add_argument("--out", type=Path, required=True)
     ap.add_argument("--photographs", default="", metavar="TEXT", help="what it was trained on, for the record")

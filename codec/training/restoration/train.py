@@ -1,10 +1,14 @@
-"""Trains the semantic stage: python -m codec.training.restoration.train STAGE --crops DIR --out DIR --vgg FILE --alex FILE --heads FILE [--begin DIR] [NAME=VALUE ...]
+"""Trains the semantic stage: python -m codec.training.restoration.train STAGE --crops DIR --out DIR --vgg FILE --alex
+FILE --heads FILE [--begin DIR] [NAME=VALUE ...]
 
-STAGE: autoencoder (encoder and painter), ldm, perceptual or gan; the last three begin (--begin) with the folder of another run. Each runs for a given time and goes on where it was when it is started again.
+STAGE: autoencoder (encoder and painter), ldm, perceptual or gan; the last three begin (--begin) with the folder of
+another run. Each runs for a given time and goes on where it was when it is started again.
 
-The loss of a picture is its squared error over that of the picture it is restored from, LPIPS on VGG16 and, from a part of the run on, the hinge loss of a projected discriminator. ``ldm`` learns two things
-with one network: the denoiser of s at every noise level (weighted ELBO) and, with a mark that says so, the step from noise to s at once, whose picture the loss above judges. ``gan`` is the second part alone,
-``perceptual`` the same without noise and discriminator.
+The loss of a picture is its squared error over that of the picture it is restored from, LPIPS on VGG16 and, from a
+part of the run on, the hinge loss of a projected discriminator. ``ldm`` learns two things with one network: the
+denoiser of s at every noise level (weighted ELBO) and, with a mark that says so, the step from noise to s at once,
+whose picture the loss above judges. ``gan`` is the second part alone, ``perceptual`` the same without noise and
+discriminator.
 """
 
 from __future__ import annotations
@@ -159,7 +163,8 @@ class RestorationStage(Stage):
 
     @torch.no_grad()
     def start(self, crops: int = 320) -> None:
-        """Size of the residual for each task; linear paths of encoder and painter: the KLT of the residual in blocks of 8x8, in standard deviations."""
+        """Size of the residual for each task; linear paths of encoder and painter: the KLT of the residual in blocks
+        of 8x8, in standard deviations."""
         size, rng, net = 3 * STRIDE * STRIDE, np.random.default_rng(8), self.net
         tasks, squares, blocks = [], [], []
         for _ in range(crops // 16):
@@ -216,7 +221,8 @@ class RestorationStage(Stage):
         return dict(zip(FOUND, found, strict=True))
 
     def _draw(self, rng: np.random.Generator, ramp: float) -> list[torch.Tensor]:
-        """What chance decides for each crop: whether its context is seen, sigma of the denoiser, whether s comes from the encoder; then the weight of the verdict."""
+        """What chance decides for each crop: whether its context is seen, sigma of the denoiser, whether s comes from
+        the encoder; then the weight of the verdict."""
         c = self.config
         uniforms = (rng.permutation(c.batch) + rng.random()) / c.batch
         sigma = draw_sigmas(torch.from_numpy(uniforms), c.sigma_mean, c.sigma_deviation, c.sigma_min, c.sigma_max)
@@ -235,7 +241,8 @@ class RestorationStage(Stage):
         anchored: torch.Tensor,
         weight: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        """A batch, what was drawn for it and the verdict's weight () -> the values named by FOUND; leaves gradients of the networks and, once it learns, of the discriminator."""
+        """A batch, what was drawn for it and the verdict's weight () -> the values named by FOUND; leaves gradients
+        of the networks and, once it learns, of the discriminator."""
         c, batch = self.config, Batch(x, x_c, task, tokens, enlarged)
         zero = x.new_zeros(())
         elbo = verdict = judged = extra = zero
@@ -300,7 +307,8 @@ class RestorationStage(Stage):
 
     @torch.no_grad()
     def validate(self) -> Iterator[dict[str, float]]:
-        """RMSE (0..255) and LPIPS on AlexNet of held-out crops, by the level of their streams and for enlargements; with "_c", of what they are restored from."""
+        """RMSE (0..255) and LPIPS on AlexNet of held-out crops, by the level of their streams and for enlargements;
+        with "_c", of what they are restored from."""
         rows: dict[str, list[list[float]]] = {}
         for factor, first in itertools.product((1, *UPSCALES), range(0, len(self.held_out), 8)):
             batch = self.held_out.whole(first, first + 8, factor)
@@ -392,7 +400,7 @@ def load_parts(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="codec.training.restoration.train", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="codec.training.restoration.train", description=__doc__.split("\n\n")[0])
     ap.add_argument("stage", choices=STAGES)
     ap.add_argument("--crops", type=Path, required=True, help="folder made by codec.training.restoration.crops")
     ap.add_argument("--out", type=Path, required=True, help="folder of the run; one found there is resumed")

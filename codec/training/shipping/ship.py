@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from codec.bitstream.container import MAX_LEVEL
 from codec.coding.latents import LatentCoder
-from codec.coding.model import PerceptualModel, to_steps
+from codec.coding.model import Base, to_steps
 from codec.coding.trellis import TRELLISES, Trellis
 from codec.models import integer_export
 from codec.models.vqvae import VQVAE
@@ -66,7 +66,8 @@ def count(
     rounds: int,
     seed: int,
 ) -> tuple[dict[str, np.ndarray], LatentCoder]:
-    """Encodes crops of training photographs at random qualities, ``rounds`` times with better tables -> all integer arrays."""
+    """Encodes crops of training photographs at random qualities, ``rounds`` times with better tables -> all integer
+    arrays."""
     latent, token = analytic_tables(), token_tables(classes, pictures)
     for turn in range(rounds):
         coder, counts = LatentCoder(model.config, trellis, integers, latent, token), Counts()
@@ -82,9 +83,7 @@ def count(
     return {**integers, **latent.flat(), **token.flat()}, coder
 
 
-def ship(
-    adapted: Path, data: Path, cache: Path, out: Path, crops: int = 200, rounds: int = 3, seed: int = 0
-) -> PerceptualModel:
+def ship(adapted: Path, data: Path, cache: Path, out: Path, crops: int = 200, rounds: int = 3, seed: int = 0) -> Base:
     """Checkpoint of codec.training.base.adapt -> weights file; returns the model as it is read back."""
     model, state = load_base(adapted)
     model.eval()
@@ -100,7 +99,7 @@ def ship(
 
 
 def main() -> None:
-    ap = argparse.ArgumentParser(prog="codec.training.shipping.ship", description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(prog="codec.training.shipping.ship", description=__doc__.split("\n\n")[0])
     data_options(ap, "cache in the folder of --adapted")
     ap.add_argument(
         "--adapted",
@@ -149,7 +148,8 @@ def record_filter(weights: Path, model_id: int, folder: Path) -> None:
 
 
 def record(args: argparse.Namespace, photographs: str) -> None:
-    """Writes manifest.json beside the weights: file, hash, what it was trained on, and of each stage its recipe, steps, hardware and loss curve."""
+    """Writes manifest.json beside the weights: file, hash, what it was trained on, and of each stage its recipe,
+    steps, hardware and loss curve."""
     if args.report:
         stages = json.loads(args.report.read_text())["stages"]
     else:
