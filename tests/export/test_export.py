@@ -150,7 +150,7 @@ def test_a_graph_beside_the_weights_is_used(exported, weights, tmp_path):
     assert main(line) == 0
     found, data = load_codec(asked, ID), encoded(weights)
     assert isinstance(found, light.LightCodec) and found.model_id == ID
-    asked.backend = "torch"
+    asked = replace(asked, backend="torch")
     ours, expected = (np.asarray(one.decode(data), int) for one in (found, load_codec(asked, ID)))
     assert np.abs(ours - expected).max() <= 1 and len(np.unique(ours)) > 5
     assert main(line) == 1  # it is there already
