@@ -31,6 +31,7 @@ def encode(
     quality: float = 50.0,
     target_bpp: float | None = None,
     target_bytes: int | None = None,
+    target_psnr: float | None = None,
     effort: int = 1,
     seed: int = 0,
     keep_hidden: bool = False,
@@ -43,6 +44,8 @@ def encode(
     quality: 0 (small) .. 100 (good), in steps of 1/64; not used with a target.
     target_bpp: the best quality that needs at most so many bits per pixel.
     target_bytes: the best quality in at most so many bytes.
+    target_psnr: the smallest file whose 8-bit RGB pixels, decoded by `vq`, reach so many dB, 0 .. 100; lossless where
+        no quality does.
     effort: 1 (one pass) .. 9 (minutes): searches for a better picture at the same quality. At 9 the picture is
         clearly better, and the file about a tenth larger at the same quality number.
     seed: of the noise of decoders that make detail; kept in the file.
@@ -51,14 +54,15 @@ def encode(
         target; mostly drawings, seldom photographs. False: never.
     progress: called with 0..1.
 
-    Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for
-    options out of range.
+    Raises PictureError for a picture that cannot be read, RateError when no quality is small or good enough,
+    CodecError for options out of range.
     """
     return _codec(_default_model()).encode(
         image,
         quality=quality,
         target_bpp=target_bpp,
         target_bytes=target_bytes,
+        target_psnr=target_psnr,
         effort=effort,
         seed=seed,
         keep_hidden=keep_hidden,

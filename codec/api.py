@@ -86,6 +86,7 @@ class Codec:
         quality: float = 50.0,
         target_bpp: float | None = None,
         target_bytes: int | None = None,
+        target_psnr: float | None = None,
         effort: int = 1,
         seed: int = 0,
         keep_hidden: bool = False,
@@ -98,6 +99,9 @@ class Codec:
         quality: 0 (small) .. 100 (good), in steps of 1/64; not used with a target.
         target_bpp: the best quality that needs at most so many bits per pixel.
         target_bytes: the best quality in at most so many bytes.
+        target_psnr: the smallest file whose 8-bit RGB pixels, decoded by `vq`, reach so many dB, 0 .. 100; lossless
+        where
+            no quality does.
         effort: 1 (one pass) .. 9 (minutes): searches for a better picture at the same quality. At 9 the picture is
             clearly better, and the file about a tenth larger at the same quality number.
         seed: of the noise of decoders that make detail; kept in the file.
@@ -106,13 +110,14 @@ class Codec:
             target; mostly drawings, seldom photographs. False: never.
         progress: called with 0..1.
 
-        Raises PictureError for a picture that cannot be read, RateError when no quality is small enough, CodecError for
-        options out of range.
+        Raises PictureError for a picture that cannot be read, RateError when no quality is small or good enough,
+        CodecError for options out of range.
         """
         options = EncodeOptions(
             quality=quality,
             target_bpp=target_bpp,
             target_bytes=target_bytes,
+            target_psnr=target_psnr,
             effort=effort,
             seed=seed,
             keep_hidden=keep_hidden,
@@ -130,7 +135,12 @@ class Codec:
         if options.lossless is None and target is not None and (found := within(target)) is not None:
             step(1.0)
             return found
-        data = self._lossy(picture, options, target, step)
+        try:
+            data = self._lossy(picture, options, target, step)
+        except _OutOfReach:
+            if options.lossless is False:
+                raise
+            return exact.encode(picture, effort=options.effort, keep_hidden=options.keep_hidden)
         if options.lossless is None and target is None and (found := within(len(data))) is not None:
             return found
         return data
@@ -141,7 +151,8 @@ class Codec:
         """Bytes of a file made by the networks; target: the most of them, None: at the quality that was asked for."""
         alpha = b"" if picture.alpha is None else pack_alpha(picture.alpha)
         with self._settings():
-            x = pad(picture.rgb if options.keep_hidden else fill_hidden(picture.rgb, picture.alpha)).to(self._device)
+            coded = picture.rgb if options.keep_hidden else fill_hidden(picture.rgb, picture.alpha)
+            x = pad(coded).to(self._device)
 
             def at(level: int, effort: int, step: Callable[[float], None]) -> bytes:
                 header = Header(
@@ -155,6 +166,13 @@ class Codec:
                 )
                 return pack(header, self._sections(x, level, effort, step), alpha)
 
+            if options.target_psnr is not None:
+                wanted = 255**2 / 10 ** (options.target_psnr / 10)
+
+                def reached(data: bytes) -> bool:
+                    return _squared_error(coded, self.decode_array(data)) <= wanted
+
+                return _smallest_reaching(reached, at, options.effort, step)
             if target is None:
                 return at(level_of(options.quality), options.effort, step)
             return _largest_below(target, at, options.effort, step)
@@ -459,6 +477,40 @@ def _largest_below(
         if len(data) <= target:
             return data
     return best
+
+
+class _OutOfReach(RateError):
+    """No quality is good enough."""
+
+
+def _smallest_reaching(
+    reached: Callable[[bytes], bool],
+    at: Callable[[int, int, Callable[[float], None]], bytes],
+    effort: int,
+    step: Callable[[float], None],
+) -> bytes:
+    """Bisection over levels for the lowest one that is good enough; probes are made at effort 1, the last one at
+    ``effort``, whose picture is no worse."""
+    best = at(MAX_LEVEL, 1, _ignore)
+    if not reached(best):
+        raise _OutOfReach("the best quality does not reach the PSNR that is wanted")
+    low, high, turn = -1, MAX_LEVEL, 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        data = at(middle, 1, _ignore)
+        if reached(data):
+            high, best = middle, data
+        else:
+            low = middle
+        turn += 1
+        step(min(1.0, turn / 14))
+    return best if effort == 1 else at(high, effort, step)
+
+
+def _squared_error(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean over all values of two uint8 pictures (H, W, 3), some rows at a time."""
+    total = sum(float(np.square(x.astype(np.float32) - y).sum(dtype=np.float64)) for x, y in zip(a, b, strict=True))
+    return total / a.size
 
 
 def load(

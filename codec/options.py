@@ -28,6 +28,7 @@ class EncodeOptions:
     quality: float = 50.0  # 0 (small) .. 100 (good), in steps of 1/64; not used with a target
     target_bpp: float | None = None  # the best quality that needs at most so many bits per pixel
     target_bytes: int | None = None  # the best quality in at most so many bytes
+    target_psnr: float | None = None  # the smallest file whose pixels reach so many dB
     effort: int = 1  # 1 (one pass) .. 9 (searches for a better picture at the same quality, minutes)
     seed: int = 0  # of a decoder's noise, 0 .. 2**32-1; kept in the file
     keep_hidden: bool = False  # code the pixels under alpha 0 as they are, in place of smooth ones
@@ -38,8 +39,10 @@ class EncodeOptions:
         _inside("effort", self.effort, 1, 9)
         _whole("effort", self.effort)
         _seed(self.seed)
-        if self.target_bpp is not None and self.target_bytes is not None:
-            raise CodecError("give a target in bytes or in bits per pixel, not both")
+        if sum(t is not None for t in (self.target_bpp, self.target_bytes, self.target_psnr)) > 1:
+            raise CodecError("give one target: bytes, bits per pixel or PSNR")
+        if self.target_psnr is not None and not 0 < _number("the target in dB", self.target_psnr) <= 100:
+            raise CodecError(f"the target of {self.target_psnr:g} dB is outside 0..100")
         for name, value in (("bpp", self.target_bpp), ("bytes", self.target_bytes)):
             if value is not None and not _number(f"the target in {name}", value) > 0:
                 raise CodecError(f"the target of {value:g} {name} is not positive")
@@ -49,7 +52,7 @@ class EncodeOptions:
             raise CodecError(f"lossless is not True, False or None: {self.lossless!r:.100}")
         if self.lossless:
             asked = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
-            for name in ("quality", "target_bpp", "target_bytes", "seed"):
+            for name in ("quality", "target_bpp", "target_bytes", "target_psnr", "seed"):
                 if name in asked:
                     raise CodecError(f"{name} has no effect with lossless")
 

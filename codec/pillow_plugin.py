@@ -18,7 +18,7 @@ import codec
 from codec.bitstream import container
 
 FORMAT = "LDC"
-_SAVE_OPTIONS = ("quality", "target_bpp", "target_bytes", "effort", "seed", "keep_hidden", "lossless")
+_SAVE_OPTIONS = ("quality", "target_bpp", "target_bytes", "target_psnr", "effort", "seed", "keep_hidden", "lossless")
 
 
 class LdcImageFile(ImageFile.ImageFile):

@@ -140,6 +140,20 @@ def test_target_bpp_is_never_exceeded(shipped, small):
     assert 0.9 * 0.2 < len(shipped.encode(small, target_bpp=0.2)) * 8 / (256 * 300) <= 0.2
 
 
+def test_target_psnr_is_reached_by_the_smallest_file(shipped, small):
+    x = np.asarray(small, float)
+
+    def psnr(data: bytes) -> float:
+        return 10 * np.log10(255**2 / np.square(shipped.decode_array(data) - x).mean())
+
+    data = shipped.encode(small, target_psnr=30.0)
+    level = read_header(data).header.level
+    assert psnr(data) >= 30.0 > psnr(shipped.encode(small, quality=(level - 64) / 64))
+    assert read_header(shipped.encode(small, target_psnr=99.0)).header.lossless  # no quality reaches it
+    with pytest.raises(RateError, match="does not reach the PSNR"):
+        shipped.encode(small, target_psnr=99.0, lossless=False)
+
+
 def test_target_above_the_largest_file_gives_the_largest(shipped, small, ladder):
     assert shipped.encode(small, target_bytes=10**7, lossless=False) == ladder[-1][0]
 
@@ -163,6 +177,9 @@ def test_target_that_cannot_be_reached(shipped, small):
         {"target_bpp": -1.0},
         {"target_bpp": float("nan")},
         {"target_bytes": 900, "target_bpp": 1.0},
+        {"target_bytes": 900, "target_psnr": 30},
+        {"target_psnr": 0},
+        {"target_psnr": float("nan")},
     ],
     ids=str,
 )

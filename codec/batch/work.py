@@ -364,7 +364,7 @@ def _check_same(settings: Settings, options: EncodeOptions, target: str) -> None
         return
     wrong = header.seed != options.seed
     wrong |= header.model_id != manifest.read(settings.weights).number_of(settings.model)
-    if options.target_bpp is None and options.target_bytes is None:
+    if options.target_bpp is None and options.target_bytes is None and options.target_psnr is None:
         wrong |= header.level != container.level_of(options.quality)
     if wrong:
         raise OutputError(f"the output '{files.shown(target)}' was made with other settings (-f overwrites it)")

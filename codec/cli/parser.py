@@ -62,6 +62,12 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         help="best quality that needs at most X bits per pixel",
     )
     rate.add_argument("--target-bytes", type=_whole(1), metavar="N", help="best quality in at most N bytes")
+    rate.add_argument(
+        "--target-psnr",
+        type=_number(0, 100, above=True),
+        metavar="X",
+        help="smallest file whose pixels reach a PSNR of X dB; lossless where no quality does",
+    )
     parser.add_argument(
         "--effort",
         type=_whole(1, 9),

@@ -93,6 +93,7 @@ def test_options_reach_the_codec(photo, fake, tmp_path):
         "quality": 12.5,
         "target_bpp": None,
         "target_bytes": None,
+        "target_psnr": None,
         "effort": 9,
         "seed": 2**32 - 1,
         "keep_hidden": False,
@@ -103,6 +104,7 @@ def test_options_reach_the_codec(photo, fake, tmp_path):
     assert (fake.loads[-1].device, fake.loads[-1].threads) == ("auto", 2)
     assert run("encode", photo, "-f", "--target-bytes", "100000") == 0
     assert fake.calls[-1]["target_bytes"] == 100000
+    assert run("encode", photo, "-f", "--target-psnr", "31.5") == 0 and fake.calls[-1]["target_psnr"] == 31.5
 
 
 def test_target_that_cannot_be_reached(photo, fake, capfd):
@@ -124,6 +126,8 @@ def test_target_that_cannot_be_reached(photo, fake, capfd):
         ["encode", "a.png", "-q", "high"],
         ["encode", "a.png", "--target-bpp", "0"],
         ["encode", "a.png", "--target-bytes", "0"],
+        ["encode", "a.png", "--target-psnr", "101"],
+        ["encode", "a.png", "--target-psnr", "30", "-q", "50"],
         ["encode", "a.png", "--target-bytes", "1.5"],
         ["encode", "a.png", "--effort", "0"],
         ["encode", "a.png", "--effort", "10"],
