@@ -479,6 +479,16 @@ def _largest_below(
     return best
 
 
+def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """MS-SSIM (Wang et al. 2003) of two uint8 pictures (H, W, 3) of at least 161 pixels a side, as pytorch-msssim has
+    it: five scales, data range 255, mean over colours."""
+    from pytorch_msssim import ms_ssim as found
+
+    with sealed(), torch.inference_mode():
+        x, y = (torch.from_numpy(t.astype(np.float32)).permute(2, 0, 1)[None] for t in (a, b))
+        return float(found(x, y, data_range=255))
+
+
 class _OutOfReach(RateError):
     """No quality is good enough."""
 

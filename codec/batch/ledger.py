@@ -32,13 +32,15 @@ COLUMNS = (
     "bits_per_dim",
     "quality",
     "rmse",
+    "psnr",
+    "ms_ssim",
     "seconds",
     "status",
     "error",
 )
 DONE, FAILED = "done", "failed"
 _WHOLE = ("size", "output_bytes", "width", "height")
-_REAL = ("bits_per_dim", "quality", "rmse", "seconds")
+_REAL = ("bits_per_dim", "quality", "rmse", "psnr", "ms_ssim", "seconds")
 JOURNAL = ".journal"
 
 
@@ -155,7 +157,8 @@ class Ledger:
             row |= {"width": outcome.width, "height": outcome.height}
         if isinstance(outcome, Report):
             row |= {"bits_per_dim": f"{outcome.bits_per_dim:.8g}", "quality": f"{outcome.quality:.8g}"}
-            row["rmse"] = "" if outcome.rmse is None else f"{outcome.rmse:.7g}"
+            for name in ("rmse", "psnr", "ms_ssim"):
+                row[name] = "" if (value := getattr(outcome, name)) is None else f"{value:.7g}"
         if isinstance(outcome, Skipped):
             row["error"] = outcome.skipped
         return [row[name] for name in COLUMNS]

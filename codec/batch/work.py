@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from codec import _start, manifest
 from codec.batch import files, shards
 from codec.batch.engine import Attempt
+from codec.batch.fidelity import Fidelity, measured
 from codec.batch.files import STANDARD, OutputError
 from codec.batch.outcome import Done, Enlargement, Failure, Needs, Report, Skipped, StartError, explain
 from codec.batch.plan import Task
@@ -245,13 +246,13 @@ class Worker:
             data = codec.encode(picture, **asdict(options), progress=step)
         seconds = time.perf_counter() - start
         header = container.read_header(data).header
-        rmse = None
+        fidelity = Fidelity()
         if settings.verify:
             decoder: Any = lossless if header.lossless else codec
             decoded = decoder.decode_array(data)
-            rmse = _rmse(_coded(picture, header.lossless, options.keep_hidden), decoded)
+            fidelity = measured(_coded(picture, header.lossless, options.keep_hidden), decoded)
         sizes = _Sizes(content.size, len(data), compressed=len(data))
-        return Made(data, _report("encode", header, sizes, seconds, rmse, picture.notes))
+        return Made(data, _report("encode", header, sizes, seconds, fidelity, picture.notes))
 
     def _decode(self, content: _Content, settings: Settings, step: Callable[[float], None], target: Path) -> Made:
         from codec.image import lossless, write
@@ -271,7 +272,7 @@ class Worker:
         saved = write.to_bytes(image, write.format_of(target))
         used = content.size if options.max_bytes is None else min(content.size, options.max_bytes)
         sizes = _Sizes(used, len(saved.data), compressed=used)
-        return Made(saved.data, _report("decode", header, sizes, seconds, None, (*notes, *saved.notes)))
+        return Made(saved.data, _report("decode", header, sizes, seconds, Fidelity(), (*notes, *saved.notes)))
 
     def _upscale(self, content: _Content, settings: Settings, step: Callable[[float], None], target: Path) -> Made:
         from codec.image import write
@@ -420,7 +421,7 @@ def _report(
     header: container.Header,
     sizes: _Sizes,
     seconds: float,
-    rmse: float | None,
+    fidelity: Fidelity,
     notes: tuple[str, ...],
 ) -> Report:
     bits_per_pixel = 8 * sizes.compressed / (header.width * header.height)
@@ -437,7 +438,9 @@ def _report(
         quality=container.quality_of(header.level),
         lossless=header.lossless,
         seconds=seconds,
-        rmse=rmse,
+        rmse=fidelity.rmse,
+        psnr=fidelity.psnr,
+        ms_ssim=fidelity.ms_ssim,
         notes=notes,
     )
 
@@ -470,9 +473,3 @@ def _asked(options: DecodeOptions) -> dict[str, Any]:
 
 def _ignore(done: float) -> None:
     pass
-
-
-def _rmse(a: np.ndarray, b: np.ndarray) -> float:
-    """Root mean square error of two uint8 pictures of shape H W C, a few rows at a time to save memory."""
-    total = sum(float(((x.astype("f4") - y) ** 2).sum()) for x, y in zip(a, b, strict=True))
-    return float((total / a.size) ** 0.5)

@@ -94,7 +94,7 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         help="every pixel as it is; default: where that file is no larger than the other one, or fits the target; "
         "--no-lossless: never",
     )
-    parser.add_argument("--verify", action="store_true", help="decode the result again and tell its RMSE")
+    parser.add_argument("--verify", action="store_true", help="decode the result again and tell RMSE, PSNR and MS-SSIM")
     _add_common(parser)
     _add_model(parser)
     _add_compute(parser)

@@ -40,6 +40,7 @@ def test_asked_for_it_needs_no_model(drawing, no_model, capfd):
     assert run("encode", drawing, "--lossless", "--verify", "--json") == 0
     report = json.loads(capfd.readouterr().out)
     assert (report["lossless"], report["quality"], report["rmse"]) == (True, 100.0, 0.0)
+    assert report["psnr"] is None and report["ms_ssim"] is None  # exact, and too small for five scales
     assert run("info", ldc) == 0
     assert "lossless        True\n" in capfd.readouterr().out
     assert run("info", ldc, "--json") == 0
