@@ -11,7 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[2])
+IMPORTED = __name__ == "tests.support.fake_cli"  # by a test, for the colours: then nothing is replaced
+if not IMPORTED:
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import codec.cli.commands
 from codec.batch import work
@@ -41,9 +43,9 @@ class Mortal(FakeCodec):
         return super().encode(image, progress=progress, **options)
 
 
-# here, so that worker processes, which import this file, have them too
-codec.cli.commands.PRELOAD = ()
-work.load_codec = lambda settings, model: Mortal()
+if not IMPORTED:  # worker processes, which import this file as __mp_main__, have them too
+    codec.cli.commands.PRELOAD = ()
+    work.load_codec = lambda settings, model: Mortal()
 
 if __name__ == "__main__":
     sys.exit(main())
