@@ -100,8 +100,7 @@ class Codec:
         target_bpp: the best quality that needs at most so many bits per pixel.
         target_bytes: the best quality in at most so many bytes.
         target_psnr: the smallest file whose 8-bit RGB pixels, decoded by `vq`, reach so many dB, 0 .. 100; lossless
-        where
-            no quality does.
+            where no quality does.
         effort: 1 (one pass) .. 9 (minutes): searches for a better picture at the same quality. At 9 the picture is
             clearly better, and the file about a tenth larger at the same quality number.
         seed: of the noise of decoders that make detail; kept in the file.

@@ -4,10 +4,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import parent_process
@@ -22,6 +21,7 @@ from benchmarks.metrics.pictures import MetricOptions, Scorer
 from benchmarks.metrics.sets import FeatureExtractor, FeatureStore
 from codec.batch.cluster import Cluster
 from codec.batch.engine import Attempt, Died
+from codec.batch.pool import interrupt_later, one_thread_each
 from codec.errors import CodecError
 
 
@@ -179,8 +179,8 @@ def measure_all(jobs: Sequence[Job], plan: Plan, processes: int) -> Generator[di
         yield from map((plan.worker or Worker)(plan), jobs)
         return
     try:
-        with _OneThreadEach(), quick_pool(processes, "spawn", _start, (plan,)) as pool:
-            with _interrupt_later():
+        with one_thread_each(), quick_pool(processes, "spawn", _start, (plan,)) as pool:
+            with interrupt_later():
                 futures = [pool.submit(_run, job) for job in jobs]
             for future in as_completed(futures):
                 yield future.result()
@@ -212,31 +212,3 @@ def measure_on_ray(
             yield Failure(jobs[number], "its process died again and again") if died else result
     except CodecError as error:
         raise BenchmarkError(str(error)) from error
-
-
-@contextmanager
-def _interrupt_later() -> Iterator[None]:
-    """Ctrl-C takes effect after the block; processes started within never get it, not even before `_start` runs."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _OneThreadEach:
-    """Environment for the workers: numeric libraries start no threads of their own."""
-
-    def __enter__(self) -> None:
-        self._old: Mapping[str, str | None] = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS",)}
-        os.environ["OMP_NUM_THREADS"] = "1"
-
-    def __exit__(self, *exception: object) -> None:
-        for name, value in self._old.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

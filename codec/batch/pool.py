@@ -128,7 +128,7 @@ class _State(Generic[T, R]):
             start = (self._pool.make, self._stop)
             self._executor = ProcessPoolExecutor(self._pool.processes, self._context, _start, start)
         try:
-            with _one_thread_each(), _interrupt_later():
+            with one_thread_each(), interrupt_later():
                 self._running[self._executor.submit(_do, attempt)] = (number, attempt)
         except BrokenProcessPool:  # a worker died while it had nothing to do
             self._back.append((number, attempt))
@@ -202,7 +202,7 @@ def _check_stopped(done: float) -> None:
 
 
 @contextmanager
-def _interrupt_later() -> Iterator[None]:
+def interrupt_later() -> Iterator[None]:
     """Ctrl-C takes effect after the block; processes started within never get it, not even before `_start` runs."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -215,7 +215,7 @@ def _interrupt_later() -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Environment for the workers: numeric libraries start no threads of their own."""
     old: Mapping[str, str | None] = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS",)}
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -17,18 +17,9 @@ from codec import cli
 from codec.batch import files, run
 from codec.batch.files import SourceError
 from tests.support import long
-from tests.support.fake_codec import FakeCodec
 from tests.support.many import draw, made, names
 
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch):
-    """The command line over a codec without a network, in this process."""
-    fake = FakeCodec()
-    fake.model_id = 5
-    monkeypatch.setattr("codec.batch.work.load_codec", lambda settings, model: fake)
-    monkeypatch.setattr("codec.cli.commands.cores", lambda: 1)
-    return fake
+pytestmark = pytest.mark.usefixtures("fake")
 
 
 def encode(*args: object) -> int:

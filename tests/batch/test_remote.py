@@ -22,14 +22,7 @@ from tests.support.store import BUCKET, Server, served
 pytest.importorskip("s3fs", reason="the extra remote is not installed")
 
 
-@pytest.fixture(autouse=True)
-def fake(monkeypatch):
-    """The command line over a codec without a network, in this process."""
-    fake = FakeCodec()
-    fake.model_id = 5
-    monkeypatch.setattr("codec.batch.work.load_codec", lambda settings, model: fake)
-    monkeypatch.setattr("codec.cli.commands.cores", lambda: 1)
-    return fake
+pytestmark = pytest.mark.usefixtures("fake")
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from codec.view import assets
 from codec.view.server import ADDRESS, POLICY, Server
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+#: its runtime comes from npm, which not everybody who runs the tests has; `.ci/run` builds it
+NEEDS_PAGE = pytest.mark.skipif(not assets.built(), reason="the page is not built (python -m codec view --build)")
 
 
 @pytest.fixture
@@ -142,7 +144,7 @@ def test_export(tmp_path):
     assets.export_page(tmp_path / "out", {}, force=True, page=page)
 
 
-@pytest.mark.skipif(not assets.built(), reason="the page is not built")
+@NEEDS_PAGE
 def test_exported_page_is_whole_and_small(tmp_path, capsys):
     assert main(["view", "--export", str(tmp_path), str(GOLDEN / "model5-pixel.ldc")]) == 0
     said = capsys.readouterr()
@@ -191,10 +193,9 @@ def test_a_wrong_package_is_refused(tmp_path, monkeypatch):
         assets.fetch_runtime(tmp_path / "runtime", tmp_path / "work")
 
 
+@NEEDS_PAGE
 def test_interrupt_ends_the_server(tmp_path):
     """As a user would: the command prints the address, Ctrl-C ends it."""
-    if not assets.built():
-        pytest.skip("the page is not built")
     command = [sys.executable, "-m", "codec", "view", "--no-open", str(GOLDEN / "model5-pixel.ldc")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         address = process.stdout.readline().strip()

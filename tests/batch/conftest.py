@@ -1,0 +1,15 @@
+"""What the tests of many files share."""
+
+import pytest
+
+from tests.support.fake_codec import FakeCodec
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """The command line over a codec without a network, in this process."""
+    fake = FakeCodec()
+    fake.model_id = 5
+    monkeypatch.setattr("codec.batch.work.load_codec", lambda settings, model: fake)
+    monkeypatch.setattr("codec.cli.commands.cores", lambda: 1)
+    return fake
