@@ -89,10 +89,10 @@ def load_codec(settings: Settings, model: str | int) -> Codec | LightCodec:
     weights = manifest.read(settings.weights)
     number = weights.number_of(model)
     backend = settings.backend or ("onnx" if not needs_torch(settings) and has_onnxruntime() else None)
-    if backend != "torch":
-        from codec import light
+    if backend == "onnx":
+        from codec import light  # which imports onnxruntime
 
-        if backend == "onnx" and (settings.backend or light.graph_of(weights, number)):
+        if settings.backend or light.graph_of(weights, number):
             return light.load(model, settings.weights)
     if importlib.util.find_spec("torch") is None:
         raise CodecError("torch is not installed, and without it there is only decode of vq (extra 'light')")
