@@ -240,7 +240,7 @@ def _pyarrow() -> Any:
         import pyarrow.csv
         import pyarrow.parquet
     except ImportError:
-        raise UsageError("a manifest in .parquet needs pyarrow (pip install 'ldc-codec[remote]'); take .csv") from None
+        raise UsageError("a manifest in .parquet needs pyarrow (pip install 'ldc-codec[parquet]'); take .csv") from None
     return pyarrow
 
 
