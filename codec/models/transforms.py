@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from codec.layers.block import Block, added
 from codec.layers.lapped import Lapped
 from codec.models.config import PATCH, VQVAEConfig
-from codec.models.filter import Filter
+from codec.models.renderer import filter_of
 
 
 def level_features(level: torch.Tensor, anchors: int) -> torch.Tensor:
@@ -59,7 +59,7 @@ class Synthesis(nn.Module):
         self.body8 = nn.Sequential(*[Block(w8) for _ in range(config.dec8)])
         self.head = nn.Conv2d(w8, 192, 1)
         self.lapped8 = Lapped(8)
-        self.filter = Filter(config.filter_width, config.filter_blocks, w8) if config.filter_blocks else None
+        self.filter = filter_of(config)
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
 
     def linear(self, y_hat: torch.Tensor) -> torch.Tensor:

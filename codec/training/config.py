@@ -19,9 +19,10 @@ class TrainConfig:
     run, which starts at ``late`` (share of the run); lr: of Adam; lr_muon: of Muon for the 1x1 convolutions between
     hidden layers of g_a and g_s (0: Adam for them too); lr_linear: factor for lapped filters and KLT; lr_gain: factor
     for step sizes; warmup: steps; hold: share of the run after which the rates fall to 0; ema: decay; clip: gradient
-    norm; bf16: autocast of the networks; record: on one card, the step's kernels once, then replayed; start_crops:
-    crops that the start values are computed from; validate, save: steps between; keep: steps between weights that are
-    kept for a curve (a multiple of validate; 0: none).
+    norm; bf16: autocast of the networks; record: what of a step is recorded once and replayed, on one card: "step",
+    "gradients" or "nothing"; fuse: chains of pointwise operations are compiled into one; start_crops: crops that the
+    start values are computed from; validate, save: steps between; keep: steps between weights that are kept for a
+    curve (a multiple of validate; 0: none).
     """
 
     steps: int = 30000
@@ -39,7 +40,8 @@ class TrainConfig:
     ema: float = 0.999
     clip: float = 1.0
     bf16: bool = True
-    record: bool = True
+    record: str = "step"
+    fuse: bool = False
     seed: int = 0
     start_crops: int = 1500
     validate: int = 1000

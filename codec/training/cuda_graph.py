@@ -1,7 +1,7 @@
 """Recording of a training step for a card, so that it does not wait for Python between its thousands of small
 kernels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -16,8 +16,14 @@ class Recorded:
     not look at values, and sets gradients to None before it makes them.
     """
 
-    def __init__(self, function: Callable[..., tuple[torch.Tensor, ...]], record: bool) -> None:
-        self.function, self.record = function, record
+    def __init__(
+        self,
+        function: Callable[..., tuple[torch.Tensor, ...]],
+        record: bool,
+        moved: Callable[[], Iterable[torch.Tensor]] = tuple,
+    ) -> None:
+        """moved: what the function changes; calls before a recording leave it as it was, or 0 where they made it."""
+        self.function, self.record, self.moved = function, record, moved
         self._graph: torch.cuda.CUDAGraph | None = None
         self._given: list[torch.Tensor] = []
         self._found: tuple[torch.Tensor, ...] = ()
@@ -32,14 +38,28 @@ class Recorded:
         self._graph.replay()
         return self._found
 
+    def forget(self) -> None:
+        """The next call records again."""
+        self._graph = None
+
     def _make(self, given: tuple[torch.Tensor, ...]) -> None:
         self._graph, self._found, self._given = None, (), [t.clone() for t in given]
+        held = [(t, t.detach().clone()) for t in self.moved()]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):
                 self.function(*self._given)
         torch.cuda.current_stream().wait_stream(side)
+        put_back(held, self.moved())
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._found = self.function(*self._given)
+
+
+@torch.no_grad()
+def put_back(held: list[tuple[torch.Tensor, torch.Tensor]], now: Iterable[torch.Tensor]) -> None:
+    """Sets tensors to the values that were held; those that are new to 0, as optimisers begin."""
+    values = {id(t): value for t, value in held}
+    for t in now:
+        t.copy_(values[id(t)]) if id(t) in values else t.zero_()

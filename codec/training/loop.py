@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from codec.training.moving import Mover
 from codec.training.optim import Ema
 from codec.training.processes import Clock, average, rank_and_world
 from codec.training.run import Run
@@ -61,6 +62,8 @@ class Stage(ABC):
     optimisers: list[torch.optim.Optimizer]
     clip: tuple[list[nn.Parameter], float] | None = None  # whose gradients are clipped, and their largest norm
     facts: dict[str, Any] = {}  # noqa: RUF012  for the checkpoint: what is needed to read it
+    moves = False  # whether ``step`` calls ``mover`` too, which the loop gives it, so that all of it can be recorded
+    mover: Mover
     away = 10.0  # a loss of more than so many times the least means that the run diverges
 
     @abstractmethod
@@ -96,6 +99,9 @@ class Stage(ABC):
     def restore(self, state: dict[str, Any]) -> None:  # noqa: B027  a hook
         """Takes it back."""
 
+    def forget(self) -> None:  # noqa: B027  a hook
+        """Called when tensors that were moved have been replaced by others: a recording of the step is void."""
+
 
 class Loop:
     """A training that begins, or goes on from its folder.
@@ -108,6 +114,7 @@ class Loop:
         self.stage, self.notes, self.config, self.device = stage, run, config, torch.device(device)
         self.steps, self.spent, self.damping, self._returns = 0, 0.0, 1.0, 0
         self.ema = Ema(stage.module, config.ema)
+        self.mover = stage.mover = Mover(stage.optimisers, stage.clip, self.ema)
         self._rows = 0
         state = run.load()
         if state is not None:
@@ -125,8 +132,8 @@ class Loop:
     def _take(self, state: dict[str, Any]) -> None:
         stage, self.damping = self.stage, state.get("damping", 1.0)
         stage.module.load_state_dict(state["model"])
-        for opt, saved in zip(stage.optimisers, state["optimisers"], strict=True):
-            opt.load_state_dict(copy.deepcopy(saved))
+        self.mover.load(copy.deepcopy(state["optimisers"]))
+        stage.forget()
         with torch.no_grad():
             for mean, saved in zip(self.ema.mean, state["ema"], strict=True):
                 mean.copy_(saved)
@@ -156,7 +163,7 @@ class Loop:
         bar = tqdm(total=total, unit=unit, disable=None if rank == 0 else True)
         with bar, interrupts(world == 1) as asked:
             while share < 1 and self.steps < last and not asked.is_set():
-                found = self._step(Done(self.steps, share), rank)
+                found = self.step(Done(self.steps, share), rank)
                 seen.append(torch.stack([value.detach().float().mean() for value in found.values()]))
                 self.steps += 1
                 if self.device.type == "cpu":
@@ -186,18 +193,14 @@ class Loop:
             raise SystemExit(f"stopped after step {self.steps}; the same command goes on from there")
         self.ema.swap()
 
-    def _step(self, done: Done, rank: int) -> dict[str, torch.Tensor]:
+    def step(self, done: Done, rank: int = 0) -> dict[str, torch.Tensor]:
+        """One step of the run -> what the log shows the means of."""
         stage, rng = self.stage, np.random.default_rng((self.config.seed, done.steps, rank))
         torch.manual_seed(int(rng.integers(2**62)))
-        rate = stage.rate(done) * self.damping
-        for group in (g for opt in stage.optimisers for g in opt.param_groups):
-            group["lr"] = group["peak"] * rate
+        self.mover.set(stage.rate(done) * self.damping, done.steps)
         found = stage.step(done, rng)
-        if stage.clip is not None:
-            found = {**found, "grad_norm": torch.nn.utils.clip_grad_norm_(*stage.clip)}
-        for opt in stage.moving():
-            opt.step()
-        self.ema.update(done.steps)
+        if not stage.moves:
+            found = {**found, **self.mover(stage.moving())}
         stage.after(done.steps + 1)
         return found
 

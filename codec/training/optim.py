@@ -16,11 +16,17 @@ class Ema:
         self.decay = decay
         self.live = list(module.parameters())
         self.mean = [p.detach().clone() for p in self.live]
+        self._share = torch.zeros((), device=self.live[0].device)
+
+    def at(self, steps: int) -> None:
+        """For the update after ``steps`` others: the first ones count for more."""
+        self._share.fill_(1 - min(self.decay, (1 + steps) / (10 + steps)))
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.mean, self.live, 1 - decay)
+    def update(self) -> None:
+        moved = torch._foreach_sub(self.live, self.mean)
+        torch._foreach_mul_(moved, self._share)
+        torch._foreach_add_(self.mean, moved)
 
     @torch.no_grad()
     def swap(self) -> None:
@@ -39,7 +45,7 @@ class Muon(torch.optim.Optimizer):
     arithmetic. Several processes share the iterations: each does those of some of the matrices.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+    def __init__(self, params: Iterable[nn.Parameter], lr: float | torch.Tensor, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
@@ -69,7 +75,8 @@ class Muon(torch.optim.Optimizer):
                 flat = torch.cat([u.flatten() for u in steps])
                 dist.all_reduce(flat)
                 steps = [f.view(u.shape) for f, u in zip(flat.split([u.numel() for u in steps]), steps, strict=True)]
-            torch._foreach_mul_(steps, [-group["lr"] * max(1.0, u.shape[0] / u[0].numel()) ** 0.5 for u in steps])
+            torch._foreach_mul_(steps, [-(max(1.0, u.shape[0] / u[0].numel()) ** 0.5) for u in steps])
+            torch._foreach_mul_(steps, group["lr"])
             torch._foreach_add_(live, steps)
 
 

@@ -53,12 +53,12 @@ def test_it_trains_anneals_adapts_and_leaves_what_the_next_run_needs(tmp_path, w
 
 
 class Fake:
-    """A stage whose step fails, or loses its numbers."""
+    """A run whose step fails, or loses its numbers."""
 
     def __init__(self, loss):
         self.loss = loss
 
-    def step(self, done, rng):
+    def step(self, done):
         if self.loss is None:
             raise RuntimeError("no kernel for this")
         return {"loss": torch.tensor(self.loss)}
@@ -67,10 +67,9 @@ class Fake:
 def test_variants_that_fail_are_not_taken(capsys, monkeypatch):
     assert minutes.timed(Fake(None), 0.01) == 0 and "no kernel" in capsys.readouterr().err
     assert minutes.timed(Fake(float("nan")), 0.01) == 0 and minutes.timed(Fake(1.0), 0.01) > 0
-    monkeypatch.setattr(minutes, "timed", lambda stage, seconds: 3.0 if not stage.variant.bf16 else 0.0)
-    monkeypatch.setattr(
-        minutes, "BaseStage", lambda model, photos, config, device, run: type("S", (), {"variant": config})
-    )
+    monkeypatch.setattr(minutes, "timed", lambda loop, seconds: 0.0 if loop.bf16 else 3.0)
+    monkeypatch.setattr(minutes, "BaseStage", lambda model, photos, config, device, run: config)
+    monkeypatch.setattr(minutes, "Loop", lambda stage, run, config, device: config)
     model = torch.nn.Linear(1, 1)
     model.sd = torch.zeros(1)
     config, rates = minutes.fastest(model, None, configure(TrainConfig(), None, []), None, 1.0)

@@ -10,9 +10,9 @@ one of these, to go on from before the anneal, or a weights file.
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import dataclasses
-import itertools
 import json
 import sys
 import time
@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from codec.models.vqvae import VQVAE
@@ -30,6 +29,7 @@ from codec.training.base.train import BaseStage, begin_with, load_begin, start_v
 from codec.training.config import TrainConfig, configure
 from codec.training.data.cache import check_ours, check_outside, data_options
 from codec.training.data.photos import Photos
+from codec.training.fused import fuse
 from codec.training.loop import Done, Every, Loop
 from codec.training.processes import place
 from codec.training.run import Run, described
@@ -48,34 +48,45 @@ class Variant:
     """A way to make the same step."""
 
     bf16: bool
-    record: bool
+    record: str
+    fuse: bool
 
     def of(self, config: TrainConfig) -> TrainConfig:
-        return dataclasses.replace(config, bf16=self.bf16, record=self.record)
+        return dataclasses.replace(config, bf16=self.bf16, record=self.record, fuse=self.fuse)
+
+    def __str__(self) -> str:
+        recorded = "" if self.record == "nothing" else f", {self.record} recorded"
+        return ("bf16" if self.bf16 else "float32") + recorded + (", fused" if self.fuse else "")
 
 
 def variants(device: torch.device) -> list[Variant]:
-    """The likely fastest first."""
+    """What is tried, the safest last."""
+    if device.type != "cuda":
+        return [Variant(True, "nothing", False), Variant(False, "nothing", False)]
     return [
-        Variant(b, r) for r, b in itertools.product((True, False) if device.type == "cuda" else (False,), (True, False))
+        Variant(True, "step", True),
+        Variant(True, "step", False),
+        Variant(True, "gradients", False),
+        Variant(True, "nothing", False),
+        Variant(False, "nothing", False),
     ]
 
 
-def timed(stage: BaseStage, seconds: float) -> float:
-    """Steps a second, from a few steps without moving the weights; the first ones, which record and choose
-    algorithms, do not count. 0 where one fails or gives no finite loss."""
+def timed(loop: Loop, seconds: float) -> float:
+    """Steps a second, of a few steps; the first ones, which record, compile and choose algorithms, do not count. 0
+    where one fails or gives no finite loss."""
     try:
         count, losses, began = 0, [], None
         start = time.perf_counter()
         while began is None or time.perf_counter() - began < seconds:
-            losses.append(stage.step(Done(count, 0.0), np.random.default_rng(count))["loss"])
+            losses.append(loop.step(Done(count, 0.0))["loss"].clone())
             count += 1
             if count % 4 == 0 and not torch.isfinite(torch.stack(losses).mean()):
                 return 0.0  # also waits for the device
             if began is None and (count >= 8 or time.perf_counter() - start > 4 * seconds):
                 began, first = time.perf_counter(), count
         return (count - first) / (time.perf_counter() - began)
-    except RuntimeError as error:
+    except Exception as error:  # whatever a compiler or a driver may find: the other variants are there for it
         print(f"a variant of the step fails: {str(error).splitlines()[0]}", file=sys.stderr)
         return 0.0
 
@@ -83,17 +94,19 @@ def timed(stage: BaseStage, seconds: float) -> float:
 def fastest(
     model: VQVAE, photos: Photos, config: TrainConfig, run: Run, seconds: float
 ) -> tuple[TrainConfig, dict[str, float]]:
-    """Tries every variant -> the settings of the fastest, and steps a second of each."""
+    """Tries every variant -> the settings of the fastest, and steps a second of each. The weights stay as they are."""
     device, rates = model.sd.device, {}
+    held = copy.deepcopy(model.state_dict())
     for variant in variants(device):
-        stage = BaseStage(model, photos, variant.of(config), device, run)
-        rates[variant] = timed(stage, seconds / len(variants(device)))
+        settings = variant.of(config)
+        loop = Loop(BaseStage(model, photos, settings, device, run), run, settings, device)
+        rates[variant] = timed(loop, seconds / len(variants(device)))
         model.zero_grad(set_to_none=True)
+        model.load_state_dict(held)
     best = max(rates, key=rates.__getitem__)
     if not rates[best]:
         raise SystemExit("no variant of the training step works here")
-    names = {f"{'bf16' if v.bf16 else 'float32'}{', recorded' if v.record else ''}": r for v, r in rates.items()}
-    return best.of(config), names
+    return best.of(config), {str(variant): rate for variant, rate in rates.items()}
 
 
 def leave(folder: Path, name: str, model: VQVAE, facts: dict[str, Any]) -> None:
@@ -141,15 +154,16 @@ def train(
         stage = BaseStage(model, photos, part, device, Run(runs[name], part, True, device))
         if state is not None:  # the anneal goes on from the live weights
             model.load_state_dict(state["model"])
-            for opt, saved in zip(stage.optimisers, state["optimisers"], strict=True):
-                opt.load_state_dict(saved)
         loop = Loop(stage, stage.run, part, device)
+        if state is not None:
+            loop.mover.load(state["optimisers"])
         every = Every(seconds=part.seconds / 3)
         loop.run(every, every)
         state = stage.run.load()
         seen = loop.steps * part.batch * part.crop**2 / 1e6
         report["megapixels_a_second"][name] = round(seen / loop.spent, 2)
         leave(left, {"hold": "held", "anneal": "annealed"}[name], model, {"step": loop.steps, "seconds": loop.spent})
+    fuse(model, False)  # the adaptation has crops of another size
     adapting = dataclasses.replace(adapting, steps=0, seconds=SHARES["adapt"] * remaining, validate=0, save=0)
     sender = adapt(adapting, model, photos, runs["adapt"])
     leave(left, "adapted", model, {"quantizer": adapting.quantizer, "sender": sender.state()})

@@ -287,22 +287,27 @@ class AdaptStage(Stage):
         # the prior knows the steps, and the tokens the linear part
         for p in (model.log2_gain, *model.g_a.lapped.parameters(), *model.g_a.klt.parameters()):
             p.requires_grad_(False)
-        self.optimisers = optimisers(model, config)
+        possible = self._device.type == "cuda" and self._world == 1 and isinstance(sender, Sender)
+        self.moves = possible
+        self.optimisers = optimisers(model, config, self.moves)
         self.clip = list(model.parameters()), 1.0
         self.facts = {"config": dataclasses.asdict(model.config), "quantizer": config.quantizer}
-        record = self._device.type == "cuda" and self._world == 1 and isinstance(sender, Sender)
-        self._gradients = Recorded(self._backward, record)
+        self._recorded = Recorded(self._all, possible, lambda: self.mover.tensors() if self.moves else ())
         self._held_out = to_tensor(photos.validation_crops(32, 256))
 
     def rate(self, done: Done) -> float:
         return min(1.0, (done.steps + 1) / self._config.warmup) * (1 - done.share)
 
-    def _backward(self, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Leaves gradients -> loss, bits/dim and MSE (B,)."""
+    def forget(self) -> None:
+        self._recorded.forget()
+
+    def _all(self, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """As in BaseStage."""
         self.module.zero_grad(set_to_none=True)
         loss, bpd, mse = adapt_step(self.module, self.sender, x, level, lam, self._config.bf16)
         loss.backward()
-        return loss.detach(), bpd.detach(), mse.detach()
+        norm = self.mover().values() if self.moves else ()
+        return loss.detach(), bpd.detach(), mse.detach(), *norm
 
     def step(self, done: Done, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         config, count = self._config, max(1, self._config.batch // self._world)
@@ -310,9 +315,9 @@ class AdaptStage(Stage):
         if number := int(config.drawn * count + rng.random()):
             x[:number] = to_tensor(drawn(rng, number, config.crop)).to(self._device)
         level, lam = (to_device(t, self._device) for t in draw_levels(rng, count, self.module.config))
-        loss, bpd, mse = self._gradients(x, level, lam)
+        loss, bpd, mse, *norm = self._recorded(x, level, lam)
         average(p.grad for p in self.module.parameters() if p.grad is not None)
-        return {"loss": loss, "bits_per_dim": bpd, "rmse": mse.sqrt()}
+        return {"loss": loss, "bits_per_dim": bpd, "rmse": mse.sqrt()} | ({"grad_norm": norm[0]} if norm else {})
 
     def logged(self, steps: int) -> bool:
         return steps % self._config.refresh == 0 or steps in (10, 30)

@@ -23,6 +23,7 @@ from codec.training.config import TrainConfig, configure, options
 from codec.training.cuda_graph import Recorded
 from codec.training.data.cache import check_run, data_options
 from codec.training.data.photos import Photos, to_device, to_tensor
+from codec.training.fused import fuse, unfused
 from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.losses import rate_distortion
 from codec.training.optim import Muon
@@ -30,6 +31,7 @@ from codec.training.processes import place, rank_and_world
 from codec.training.run import Run
 from codec.zoo import read_model
 
+RECORDINGS = ("step", "gradients", "nothing")
 LEVELS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)  # of the validation
 
 
@@ -48,9 +50,13 @@ class Rates(Protocol):
     lr_gain: float
 
 
-def optimisers(model: VQVAE, config: Rates) -> list[torch.optim.Optimizer]:
+def optimisers(model: VQVAE, config: Rates, recorded: bool = False) -> list[torch.optim.Optimizer]:
     """Adam in three groups: networks, linear part (which must hardly move), step sizes; and Muon for the 1x1
-    convolutions between hidden layers of g_a and g_s, if it has a rate."""
+    convolutions between hidden layers of g_a and g_s, if it has a rate. recorded: their steps are, on a card."""
+
+    def held(rate: float) -> float | torch.Tensor:
+        return torch.tensor(rate, device=model.sd.device) if recorded else rate
+
     linear, gains, hidden, rest = [], [], [], []
     for name, p in model.named_parameters():
         if not p.requires_grad:
@@ -72,12 +78,17 @@ def optimisers(model: VQVAE, config: Rates) -> list[torch.optim.Optimizer]:
         ).append(p)
     groups = [(rest, 1.0), (linear, config.lr_linear), (gains, config.lr_gain)]
     found: list[torch.optim.Optimizer] = [
-        torch.optim.Adam([{"params": p, "lr": config.lr * f} for p, f in groups], betas=(0.9, 0.98), fused=True)
+        torch.optim.Adam(
+            [{"params": p, "lr": held(config.lr * f)} for p, f in groups],
+            betas=(0.9, 0.98),
+            fused=True,
+            capturable=recorded,
+        )
     ]
     if hidden:
-        found.append(Muon(hidden, config.lr_muon))
+        found.append(Muon(hidden, held(config.lr_muon)))
     for group in (g for opt in found for g in opt.param_groups):
-        group["peak"] = group["lr"]
+        group["peak"] = float(group["lr"])
     return found
 
 
@@ -151,17 +162,28 @@ def start_values(model: VQVAE, photos: Photos, config: TrainConfig) -> None:
     start.codebook(model, photos, config.seed, config.start_crops * 8 // 3)
 
 
+def recordings(wanted: str, device: torch.device) -> tuple[bool, bool]:
+    """What of a step is recorded: "step", "gradients" or "nothing"; only on one card -> whether the moves are, and
+    whether anything is. Raises SystemExit for another word."""
+    if wanted not in RECORDINGS:
+        raise SystemExit(f"record is one of {', '.join(RECORDINGS)}, not {wanted!r}")
+    possible = device.type == "cuda" and rank_and_world()[1] == 1
+    return possible and wanted == "step", possible and wanted != "nothing"
+
+
 class BaseStage(Stage):
     """Transforms, step sizes and prior, at qualities that are spread evenly."""
 
     def __init__(self, model: VQVAE, photos: Photos, config: TrainConfig, device: torch.device, run: Run) -> None:
         self._world, self.module, self._config, self.run = rank_and_world()[1], model, config, run
         self._photos, self._device = photos, device
-        self.optimisers = optimisers(model, config)
+        self.moves, recorded = recordings(config.record, device)
+        self.optimisers = optimisers(model, config, self.moves)
         self.clip = list(model.parameters()), config.clip
         self.facts = {"config": dataclasses.asdict(config.model)}
+        fuse(model, config.fuse)
         self._wrapped = DistributedDataParallel(model) if self._world > 1 else model
-        self._gradients = Recorded(self._backward, record=config.record and device.type == "cuda" and self._world == 1)
+        self._recorded = Recorded(self._all, recorded, lambda: self.mover.tensors() if self.moves else ())
         self._crops = to_tensor(photos.validation_crops(32, 256))
 
     def rate(self, done: Done) -> float:
@@ -171,14 +193,19 @@ class BaseStage(Stage):
         if self._config.keep and steps % self._config.keep == 0:
             self.run.keep(self.module, steps, seconds)
 
-    def _backward(self, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Leaves gradients -> loss, bits/dim and MSE (B,)."""
+    def forget(self) -> None:
+        self._recorded.forget()
+
+    def _all(self, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Leaves gradients, or moves the weights -> loss, bits/dim and MSE (B,), norm of the gradients if they moved
+        something."""
         self.module.zero_grad(set_to_none=True)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self._config.bf16):
             out = self._wrapped(x, level)
         loss, bpd, mse = rate_distortion(x, out.x_hat, out.bits, lam)
         loss.backward()
-        return loss.detach(), bpd.detach(), mse.detach()
+        norm = self.mover().values() if self.moves else ()
+        return loss.detach(), bpd.detach(), mse.detach(), *norm
 
     def step(self, done: Done, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         config = self._config
@@ -187,11 +214,13 @@ class BaseStage(Stage):
         count = max(1, config.batch * config.crop**2 // size**2) if late else config.batch
         count = max(1, count // self._world)
         drawn = draw_batch(self._photos, rng, count, size, self._device, config.model)
-        loss, bpd, mse = self._gradients(*drawn)
-        return {"loss": loss, "bits_per_dim": bpd, "rmse": mse.sqrt()}
+        loss, bpd, mse, *norm = self._recorded(*drawn)
+        return {"loss": loss, "bits_per_dim": bpd, "rmse": mse.sqrt()} | ({"grad_norm": norm[0]} if norm else {})
 
     def validate(self) -> Iterator[dict[str, float]]:
-        for level, rate, rmse in validate(self.module, self._crops, LEVELS):
+        with unfused(self.module):
+            rows = validate(self.module, self._crops, LEVELS)
+        for level, rate, rmse in rows:
             yield {"level": level, "bits_per_dim": rate, "rmse": rmse}
 
 

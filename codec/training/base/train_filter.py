@@ -18,7 +18,9 @@ import torch
 from safetensors import safe_open
 
 from codec import manifest, zoo
-from codec.models.filter import GRID, Filter
+from codec.models.config import VQVAEConfig
+from codec.models.filter import GRID, PixelFilter
+from codec.models.renderer import filter_of
 from codec.models.transforms import level_features
 from codec.training.base.decoded import Decoded
 from codec.training.config import configure, options
@@ -33,8 +35,8 @@ from codec.training.shipping.ship import record_filter
 @dataclass(frozen=True)
 class FilterConfig:
     """steps, seconds, as in TrainConfig; batch, crop (pixels, a multiple of 16), lr: of Muon for 1x1 convolutions of
-    the blocks, lr_rest: of Adam for the rest; warmup, ema, clip, seed: of the optimiser; width, blocks: of the
-    network; validate, save: steps between."""
+    the blocks, lr_rest: of Adam for the rest; warmup, ema, clip, seed: of the optimiser; width, blocks, inner,
+    layers: of the network, as filter_width to filter_layers of VQVAEConfig; validate, save: steps between."""
 
     steps: int = 12000
     seconds: float = 0.0
@@ -48,6 +50,8 @@ class FilterConfig:
     seed: int = 0
     width: int = 64
     blocks: int = 6
+    inner: int = 0
+    layers: int = 2
     validate: int = 1000
     save: int = 500
 
@@ -81,7 +85,7 @@ class Store:
         return Decoded.join(pieces)
 
 
-def errors(net: Filter, batch: Decoded, anchors: int) -> tuple[torch.Tensor, torch.Tensor]:
+def errors(net: PixelFilter, batch: Decoded, anchors: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared error (B,) of each crop with the filter, and without; pixels in 0..1, not clipped."""
     device = net.place.device
     x, x_hat, features = (
@@ -102,7 +106,7 @@ def usual(store: Store, anchors: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def validate(net: Filter, store: Store, anchors: int) -> dict[str, float]:
+def validate(net: PixelFilter, store: Store, anchors: int) -> dict[str, float]:
     """Mean change of the squared error, in percent: over all held-out crops, and for each of the levels they have."""
     net.eval()
     v = store.validation
@@ -120,10 +124,13 @@ def validate(net: Filter, store: Store, anchors: int) -> dict[str, float]:
 class FilterStage(Stage):
     """The filter behind g_s, by the squared error it leaves."""
 
-    def __init__(self, config: FilterConfig, net: Filter, store: Store, anchors: int) -> None:
+    def __init__(self, config: FilterConfig, net: PixelFilter, store: Store, anchors: int) -> None:
         self._config, self.module, self._store, self._anchors = config, net, store, anchors
         self._curve = usual(store, anchors)
-        matrices = [p for name, p in net.body.named_parameters() if p.ndim == 4 and p.shape[2:] == (1, 1)]
+        hidden = ("body.", "layers.")
+        matrices = [
+            p for name, p in net.named_parameters() if name.startswith(hidden) and p.ndim == 4 and p.shape[2:] == (1, 1)
+        ]
         rest = [p for p in net.parameters() if not any(p is m for m in matrices)]
         adam = torch.optim.Adam(rest, lr=config.lr_rest, betas=(0.9, 0.99), fused=True)
         self.optimisers = [Muon(matrices, config.lr), adam]
@@ -157,10 +164,19 @@ def train(
     out: Path,
     stop_at: int | None = None,
     device: torch.device | str = "cpu",
-) -> Filter:
+) -> PixelFilter:
     """Runs or resumes a training; returns the filter with averaged weights, on ``device``."""
     torch.manual_seed(config.seed)
-    net = Filter(config.width, config.blocks, store.features).to(device, memory_format=torch.channels_last)
+    shape = VQVAEConfig(
+        width8=store.features,
+        filter_width=config.width,
+        filter_blocks=config.blocks,
+        filter_inner=config.inner,
+        filter_layers=config.layers,
+    )
+    net = filter_of(shape)
+    assert net is not None
+    net.to(device, memory_format=torch.channels_last)
     loop = Loop(FilterStage(config, net, store, anchors), Run(out, config, True, device), config, device)
     loop.run(Every(config.validate), Every(config.save), stop_at)
     return net
