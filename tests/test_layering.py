@@ -48,6 +48,7 @@ ALLOWED = {
         "zoo",
         "manifest",
         "models",
+        "layers.block",
         "layers.lapped",
         "diffusion",
         "bitstream",
