@@ -25,7 +25,7 @@ from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
 from codec.models.exact import FRACTION, WEIGHT_BITS
 from codec.models.exact_torch import Torch
-from codec.models.filter import PixelFilter
+from codec.models.filter import Filter
 from codec.models.painter import PainterConfig
 from codec.models.restorer import Restorer
 from codec.models.vqvae import VQVAE
@@ -77,14 +77,14 @@ def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") ->
     return Base(model_id, stored.table_hash, stored.config, model, coder)
 
 
-def write_filter(source: Path, out: Path, net: PixelFilter) -> None:
+def write_filter(source: Path, out: Path, net: Filter) -> None:
     """Stores the model of ``source`` with another filter behind g_s; everything else, and so every file, stays as it
     is."""
     with safe_open(source, "numpy") as f:
         meta, arrays = f.metadata(), {k: f.get_tensor(k) for k in f.keys() if not k.startswith(_FILTER)}
     for name, value in net.state_dict().items():
         arrays[_FILTER + name] = value.detach().cpu().contiguous().numpy().astype(np.float16)
-    config = {**json.loads(meta["config"]), **net.settings}
+    config = {**json.loads(meta["config"]), "filter_width": net.stem.out_channels, "filter_blocks": len(net.body)}
     save_file(arrays, out.with_suffix(".new"), {**meta, "config": json.dumps(config)})
     os.replace(out.with_suffix(".new"), out)
 

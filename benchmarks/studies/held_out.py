@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from codec.training.data.cache import check_outside
+from codec.training.data.held_out import held_out, listed
 from codec.training.data.photos import members
-from codec.training.restoration.crops import HELD_OUT, split
 
 
 def main() -> None:
@@ -28,8 +28,7 @@ def main() -> None:
     ap.add_argument("--minimum", type=int, default=448, help="smaller photographs are left out")
     args = ap.parse_args()
     check_outside(args.out, args.data)
-    listed = set(HELD_OUT.read_text().split())
-    kept = split([name for name, _ in members(args.data)], listed)
+    kept = held_out([name for name, _ in members(args.data)], listed())
     args.out.mkdir(parents=True, exist_ok=True)
     written = 0
     for name, read in members(args.data):

@@ -22,9 +22,8 @@ class VQVAEConfig:
     1/8 and 1/16; enc8 .. dec16: blocks there; prior_width, prior_blocks: of each context network; tokens: size of the
     codebook; token_channels: leading channels of y that a token describes, over 2x2 positions; anchors: quality
     levels between which step sizes are interpolated; filter_width, filter_blocks: of the filter in the pixel domain
-    (0 blocks: none); filter_inner, filter_layers: of a pointwise network at 1/4 that the blocks, then at 1/8, steer
-    (0: the blocks are at 1/4 and there is none); lambda_min, lambda_max: weight of the MSE (0..255 scale) against
-    bits per pixel at the lowest and the highest of them.
+    (0 blocks: none); scales: whether the level also multiplies what goes into a body; lambda_min, lambda_max: weight
+    of the MSE (0..255 scale) against bits per pixel at the lowest and the highest of them.
     """
 
     channels: int = 384
@@ -44,8 +43,7 @@ class VQVAEConfig:
     anchors: int = 8
     filter_width: int = 64
     filter_blocks: int = 0
-    filter_inner: int = 0
-    filter_layers: int = 2
+    scales: bool = False
     lambda_min: float = 4e-5
     lambda_max: float = 1e-1
 

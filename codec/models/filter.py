@@ -12,17 +12,7 @@ GRID = 16  # pixels a side of the transform's grid: errors depend on the place i
 FACTOR = 4  # the filter works at 1/4 resolution
 
 
-class PixelFilter(nn.Module):
-    """A network behind g_s: picture, features of g_s and level -> what is to be added to the picture.
-
-    reach: pixels beyond which it sees nothing; settings: the fields of VQVAEConfig that its shape is.
-    """
-
-    reach: int
-    settings: dict[str, int]
-
-
-class Filter(PixelFilter):
+class Filter(nn.Module):
     """Residual network over the decoded picture, with the features that g_s has of it; the counterpart of the loop
     filters of HEVC and VVC.
 
@@ -33,8 +23,7 @@ class Filter(PixelFilter):
         """features: channels of g_s at 1/8 resolution."""
         super().__init__()
         values = FACTOR * FACTOR
-        self.reach = -(-blocks * FACTOR // GRID) * GRID
-        self.settings = {"filter_width": width, "filter_blocks": blocks, "filter_inner": 0}
+        self.reach = -(-blocks * FACTOR // GRID) * GRID  # pixels beyond which it sees nothing
         self.stem = nn.Conv2d(3 * values, width, 1)
         self.features = nn.Conv2d(features * values // 64, width, 1, bias=False)
         self.level = nn.Conv2d(3, width, 1, bias=False)

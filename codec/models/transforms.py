@@ -7,13 +7,28 @@ import torch.nn.functional as F
 from codec.layers.block import Block, added
 from codec.layers.lapped import Lapped
 from codec.models.config import PATCH, VQVAEConfig
-from codec.models.renderer import filter_of
+from codec.models.filter import Filter
 
 
 def level_features(level: torch.Tensor, anchors: int) -> torch.Tensor:
     """level (B,) in 0..anchors-1 -> (B, 3, 1, 1): its first three powers, scaled to -1..1."""
     u = level * (2 / (anchors - 1)) - 1
     return torch.stack([u, u * u, u**3], 1)[:, :, None, None]
+
+
+def _scales(channels: int) -> nn.Conv2d:
+    """What the level multiplies channels with, beside 1: nothing at the start."""
+    conv = nn.Conv2d(3, channels, 1, bias=False)
+    nn.init.zeros_(conv.weight)
+    return conv
+
+
+def _by_level(h: torch.Tensor, shift: torch.Tensor, scales: nn.Conv2d | None, level: torch.Tensor) -> torch.Tensor:
+    """h with what the level adds to it, and multiplies it with if there are scales; in place where no gradient is
+    wanted."""
+    if scales is not None:
+        h = h * (1 + scales(level))
+    return added(h, shift)
 
 
 class Analysis(nn.Module):
@@ -26,9 +41,11 @@ class Analysis(nn.Module):
         self.klt = nn.Conv2d(3 * PATCH * PATCH, c, 1, bias=False)
         self.stem = nn.Conv2d(192, w8, 1)
         self.level8 = nn.Conv2d(3, w8, 1, bias=False)
+        self.scale8 = _scales(w8) if config.scales else None
         self.body8 = nn.Sequential(*[Block(w8) for _ in range(config.enc8)])
         self.down = nn.Conv2d(4 * w8, w16, 1)
         self.level16 = nn.Conv2d(3, w16, 1, bias=False)
+        self.scale16 = _scales(w16) if config.scales else None
         self.body16 = nn.Sequential(*[Block(w16) for _ in range(config.enc16)])
         self.head = nn.Conv2d(w16, c, 1)
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
@@ -38,8 +55,8 @@ class Analysis(nn.Module):
 
     def nonlinear(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """What is added to y, in units of each channel's standard deviation."""
-        h = self.body8(added(self.stem(F.pixel_unshuffle(x, 8)), self.level8(level)))
-        h = self.body16(added(self.down(F.pixel_unshuffle(h, 2)), self.level16(level)))
+        h = self.body8(_by_level(self.stem(F.pixel_unshuffle(x, 8)), self.level8(level), self.scale8, level))
+        h = self.body16(_by_level(self.down(F.pixel_unshuffle(h, 2)), self.level16(level), self.scale16, level))
         return self.head(h)
 
 
@@ -53,13 +70,15 @@ class Synthesis(nn.Module):
         self.klt = nn.Conv2d(c, 3 * PATCH * PATCH, 1, bias=False)
         self.stem = nn.Conv2d(c, w16, 1)
         self.level16 = nn.Conv2d(3, w16, 1, bias=False)
+        self.scale16 = _scales(w16) if config.scales else None
         self.body16 = nn.Sequential(*[Block(w16) for _ in range(config.dec16)])
         self.up = nn.Conv2d(w16, 4 * w8, 1)
         self.level8 = nn.Conv2d(3, w8, 1, bias=False)
+        self.scale8 = _scales(w8) if config.scales else None
         self.body8 = nn.Sequential(*[Block(w8) for _ in range(config.dec8)])
         self.head = nn.Conv2d(w8, 192, 1)
         self.lapped8 = Lapped(8)
-        self.filter = filter_of(config)
+        self.filter = Filter(config.filter_width, config.filter_blocks, w8) if config.filter_blocks else None
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
 
     def linear(self, y_hat: torch.Tensor) -> torch.Tensor:
@@ -67,8 +86,8 @@ class Synthesis(nn.Module):
 
     def features(self, y_norm: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """What the nonlinear path knows of the picture, (B, width8, 2h, 2w)."""
-        h = self.body16(added(self.stem(y_norm), self.level16(level)))
-        return self.body8(added(F.pixel_shuffle(self.up(h), 2), self.level8(level)))
+        h = self.body16(_by_level(self.stem(y_norm), self.level16(level), self.scale16, level))
+        return self.body8(_by_level(F.pixel_shuffle(self.up(h), 2), self.level8(level), self.scale8, level))
 
     def picture(self, y_hat: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """x_hat before the filter; its linear part in float32 also under autocast, as it carries the picture."""

@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks.studies.search_share import measure as search_share
 from benchmarks.studies.search_share.report import table
 from codec.coding import search as refine
-from codec.training.data.photos import VALIDATION_EVERY
+from codec.training.data.held_out import EVERY
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def photo() -> Image.Image:
 
 def test_a_search_is_measured_as_the_codec_does_it(shipped, photo, tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
-    for k in range(VALIDATION_EVERY + 1):  # the first and the last are held out
+    for k in range(EVERY + 1):  # the first and the last are held out
         photo.crop((0, k, 300, 300 + k)).save(tmp_path / "photos" / f"{k:02d}.png")
     monkeypatch.setattr(search_share, "LEVELS", (2880,))
     monkeypatch.setattr(search_share, "SHARES", (0.6,))

@@ -26,6 +26,7 @@ from codec.training.base import start
 from codec.training.base.adapt import AdaptConfig, adapt
 from codec.training.base.train import begin_with, load_base, load_begin, load_kept, train
 from codec.training.config import TrainConfig, configure
+from codec.training.data.packs import Mixture, open_packs
 from codec.training.data.photos import Photos, cut, drawn, to_tensor
 from codec.training.losses import rate_distortion
 from codec.training.shipping.ship import ship
@@ -157,11 +158,9 @@ def test_two_processes_train_one_model(folder, whole):
 
 def test_adapt_and_ship_give_a_model_that_codes(folder, whole, tmp_path):
     model, _ = load_base(whole / "last.pt")
-    photos = Photos(folder / "photos", whole / "cache")
+    packs = open_packs(folder / "photos", None, whole / "cache", Mixture())
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    adapt(
-        AdaptConfig(steps=3, batch=2, crop=64, refresh=2, save=3, quantizer="tcq4"), model, photos, folder / "adapted"
-    )
+    adapt(AdaptConfig(steps=3, batch=2, crop=64, refresh=2, save=3, quantizer="tcq4"), model, packs, folder / "adapted")
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert {"g_a.stem.weight", "g_s.stem.weight", "prior.nets.0.stem.weight", "log2_igain"} <= moved
     assert not moved & {"g_a.lapped.weight", "g_a.klt.weight", "log2_gain"}  # the tokens are of the linear part
@@ -187,17 +186,17 @@ def test_adapt_and_ship_give_a_model_that_codes(folder, whole, tmp_path):
 
 
 def test_weights_for_a_lattice_are_not_shipped(folder, whole, tmp_path):
-    photos = Photos(folder / "photos", whole / "cache")
+    packs = open_packs(folder / "photos", None, whole / "cache", Mixture())
     adapt(
         AdaptConfig(steps=2, batch=2, crop=64, refresh=1, quantizer="e8"),
         load_base(whole / "last.pt")[0],
-        photos,
+        packs,
         folder / "adapted-e8",
     )
     with pytest.raises(SystemExit, match="no file holds latents of the quantiser e8"):
         ship(folder / "adapted-e8" / "last.pt", folder / "photos", whole / "cache", tmp_path / "model.safetensors")
     with pytest.raises(SystemExit, match="there is no quantiser 'leech'"):
-        adapt(AdaptConfig(quantizer="leech"), load_base(whole / "last.pt")[0], photos, folder / "adapted-leech")
+        adapt(AdaptConfig(quantizer="leech"), load_base(whole / "last.pt")[0], packs, folder / "adapted-leech")
 
 
 def test_step_sizes_of_another_range_of_qualities(whole):
@@ -211,6 +210,27 @@ def test_step_sizes_of_another_range_of_qualities(whole):
         assert np.allclose(wider.log2_gain[k].detach(), expected, atol=1e-5)
     slope = (table[-1] - table[-2]) / (old[-1] - old[-2])
     assert np.allclose(wider.log2_gain[-1].detach(), table[-1] + slope * (new[-1] - old[-1]), atol=1e-5)
+
+
+def test_a_model_begins_with_another_that_has_another_filter_and_no_scales(whole):
+    given, _ = load_base(whole / "last.pt")
+    shape = replace(given.config, filter_width=8, filter_blocks=1, scales=True)
+    model = VQVAE(shape)
+    begin_with(given, model, None, None)
+    x, level = torch.rand(1, 3, 64, 64), torch.tensor([2.0])
+    with torch.no_grad():
+        y = torch.randn(1, shape.channels, 4, 4)
+        torch.testing.assert_close(model.in_steps(x, level)[0], given.in_steps(x, level)[0])
+        torch.testing.assert_close(model.synthesise(y, level), given.synthesise(y, level, filtered=False))
+        model.g_s.scale8.weight.add_(0.3), model.g_s.filter.head.weight.add_(0.1)
+        assert not torch.equal(
+            model.g_s.features(y, torch.ones(1, 3, 1, 1)), given.g_s.features(y, torch.ones(1, 3, 1, 1))
+        )
+    again = VQVAE(shape)
+    begin_with(model, again, None, None)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+    with pytest.raises(SystemExit, match="another shape: g_a.stem"):
+        begin_with(given, VQVAE(replace(shape, width8=given.config.width8 * 2)), None, None)
 
 
 def test_drawn_pictures_are_flat_or_have_two_colours():
@@ -231,7 +251,7 @@ def test_adapting_stopped_and_resumed_ends_in_the_same_state(folder, whole, quan
             adapt(
                 config,
                 load_base(whole / "last.pt")[0],
-                Photos(folder / "photos", whole / "cache"),
+                open_packs(folder / "photos", None, whole / "cache", Mixture()),
                 folder / (quantizer + name),
                 stop,
             )

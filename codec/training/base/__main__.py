@@ -28,7 +28,7 @@ from codec.training.base.adapt import AdaptConfig, adapt
 from codec.training.base.train import BaseStage, begin_with, load_begin, start_values
 from codec.training.config import TrainConfig, configure
 from codec.training.data.cache import check_ours, check_outside, data_options
-from codec.training.data.photos import Photos
+from codec.training.data.packs import Packs, fine_option, open_packs
 from codec.training.fused import fuse
 from codec.training.loop import Done, Every, Loop
 from codec.training.processes import place
@@ -92,14 +92,14 @@ def timed(loop: Loop, seconds: float) -> float:
 
 
 def fastest(
-    model: VQVAE, photos: Photos, config: TrainConfig, run: Run, seconds: float
+    model: VQVAE, packs: Packs, config: TrainConfig, run: Run, seconds: float
 ) -> tuple[TrainConfig, dict[str, float]]:
     """Tries every variant -> the settings of the fastest, and steps a second of each. The weights stay as they are."""
     device, rates = model.sd.device, {}
     held = copy.deepcopy(model.state_dict())
     for variant in variants(device):
         settings = variant.of(config)
-        loop = Loop(BaseStage(model, photos, settings, device, run), run, settings, device)
+        loop = Loop(BaseStage(model, packs, settings, device, run), run, settings, device)
         rates[variant] = timed(loop, seconds / len(variants(device)))
         model.zero_grad(set_to_none=True)
         model.load_state_dict(held)
@@ -121,27 +121,25 @@ def leave(folder: Path, name: str, model: VQVAE, facts: dict[str, Any]) -> None:
 def train(
     config: TrainConfig,
     adapting: AdaptConfig,
-    photos: Photos,
+    packs: Packs,
     out: Path,
     left: Path,
     minutes: float,
-    begin: Path | None,
+    given: VQVAE | None,
     device: torch.device,
 ) -> dict[str, Any]:
-    """-> report: steps and megapixels a second of each part, and the variants that were timed."""
+    """given: the model to begin with -> report: steps and megapixels a second of each part, and the variants that were
+    timed."""
     started = time.perf_counter()
     left.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
-    given = load_begin(begin) if begin else None
-    if given:
-        config = dataclasses.replace(config, model=given.config)
     model = VQVAE(config.model).to(memory_format=torch.channels_last)
-    (partial(begin_with, given) if given else start_values)(model, photos, config)
+    (partial(begin_with, given) if given else start_values)(model, packs.photos, config)
     model.to(device)
     report: dict[str, Any] = {"minutes": minutes, "megapixels_a_second": {}, "stages": [], "validation": {}}
     runs = {name: out / name for name in SHARES}
     scratch = Run(out / "timing", config, True, device)
-    config, report["steps_a_second"] = fastest(model, photos, config, scratch, TIMED * 60 * minutes)
+    config, report["steps_a_second"] = fastest(model, packs, config, scratch, TIMED * 60 * minutes)
     remaining = 60 * minutes - (time.perf_counter() - started)
     state: dict[str, Any] | None = None
     for name in ("hold", "anneal"):
@@ -151,7 +149,7 @@ def train(
         part = dataclasses.replace(
             part, late=2.0 if name == "hold" else 0.5, warmup=config.warmup if name == "hold" else 1
         )
-        stage = BaseStage(model, photos, part, device, Run(runs[name], part, True, device))
+        stage = BaseStage(model, packs, part, device, Run(runs[name], part, True, device))
         if state is not None:  # the anneal goes on from the live weights
             model.load_state_dict(state["model"])
         loop = Loop(stage, stage.run, part, device)
@@ -165,7 +163,7 @@ def train(
         leave(left, {"hold": "held", "anneal": "annealed"}[name], model, {"step": loop.steps, "seconds": loop.spent})
     fuse(model, False)  # the adaptation has crops of another size
     adapting = dataclasses.replace(adapting, steps=0, seconds=SHARES["adapt"] * remaining, validate=0, save=0)
-    sender = adapt(adapting, model, photos, runs["adapt"])
+    sender = adapt(adapting, model, packs, runs["adapt"])
     leave(left, "adapted", model, {"quantizer": adapting.quantizer, "sender": sender.state()})
     for name, folder in runs.items():
         report["stages"].append(described(folder))
@@ -179,6 +177,7 @@ def train(
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.base", description=__doc__.split("\n\n")[0])
     data_options(ap)
+    fine_option(ap)
     ap.add_argument("--out", type=Path, required=True, help="new folder for the runs")
     ap.add_argument("--minutes", type=float, required=True, help="for all of it, the reading of photographs apart")
     ap.add_argument("--leave", type=Path, required=True, help="folder for weights and report")
@@ -191,11 +190,13 @@ def main() -> None:
     for folder, names in ((args.out, ("cache",)), (args.leave, ())):
         check_outside(folder, args.data)
         check_ours(folder, names, "a cache of photographs")
-    config = configure(TrainConfig(), args.config, args.settings)
-    adapting = configure(AdaptConfig(), args.adapt, [])
+    given = load_begin(args.begin) if args.begin else None
+    config = configure(TrainConfig(model=given.config) if given else TrainConfig(), args.config, args.settings)
+    mixed = {k: getattr(config, k) for k in ("fine", "drawings", "upper", "exponent")}
+    adapting = configure(AdaptConfig(**mixed), args.adapt, [])
     with place(args.threads, alone="codec.training.base") as device:
-        photos = Photos(args.data, args.cache or args.out / "cache")
-        report = train(config, adapting, photos, args.out, args.leave, args.minutes, args.begin, device)
+        packs = open_packs(args.data, args.fine, args.cache or args.out / "cache", config.mixture())
+        report = train(config, adapting, packs, args.out, args.leave, args.minutes, given, device)
     print(json.dumps({k: report[k] for k in ("steps_a_second", "megapixels_a_second", "took")}))
 
 

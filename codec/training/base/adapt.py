@@ -31,11 +31,12 @@ from codec.training.base.lattice import D4, E8
 from codec.training.base.tables import Counts, analytic_tables
 from codec.training.base.torch_lattice import LatticeSender
 from codec.training.base.torch_trellis import TorchTrellis
-from codec.training.base.train import LEVELS, draw_levels, load_base, optimisers
+from codec.training.base.train import LEVELS, load_base, optimisers
 from codec.training.config import configure, options
 from codec.training.cuda_graph import Recorded
 from codec.training.data.cache import check_run, data_options
-from codec.training.data.photos import Photos, drawn, to_device, to_tensor
+from codec.training.data.packs import Mixture, Packs, fine_option, open_packs
+from codec.training.data.photos import drawn, to_tensor
 from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.losses import rate_distortion
 from codec.training.processes import average, place, rank_and_world
@@ -47,8 +48,8 @@ COUNTED = 256  # positions of a pass whose symbols are counted
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """steps, seconds, batch, crop, lr, lr_muon, lr_linear, lr_gain, bf16, validate, save, seed: as in TrainConfig;
-    quantizer: a trellis, or e8 or d4 (for comparison: no file can hold these);
+    """steps, seconds, batch, crop, lr, lr_muon, lr_linear, lr_gain, bf16, fine, drawings, upper, exponent, validate,
+    save, seed: as in TrainConfig; quantizer: a trellis, or e8 or d4 (for comparison: no file can hold these);
     refresh: steps between new tables; ema: decay; drawn: share of crops that are drawn, not photographed."""
 
     steps: int = 4000
@@ -64,10 +65,17 @@ class AdaptConfig:
     refresh: int = 100
     ema: float = 0.998
     drawn: float = 0.0
+    fine: float = 0.0
+    drawings: float = 0.0
+    upper: float = 0.6
+    exponent: float = 0.5
     bf16: bool = True
     validate: int = 1000
     save: int = 500
     seed: int = 1
+
+    def mixture(self) -> Mixture:
+        return Mixture(self.fine, self.drawings, self.upper)
 
 
 class Sender:
@@ -227,6 +235,7 @@ def adapt_step(
     level: torch.Tensor,
     lam: torch.Tensor,
     bf16: bool = True,
+    exponent: float = 0.5,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """-> loss, bits/dim (B,) at the tables of the moment (tokens not included), MSE (B,); adds to the sender's
     counts."""
@@ -256,7 +265,7 @@ def adapt_step(
                 v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize
             )
         x_hat = model.synthesise(out.v_hat * igain, level)
-    return rate_distortion(x, x_hat, torch.stack(rates).sum(0), lam)
+    return rate_distortion(x, x_hat, torch.stack(rates).sum(0), lam, exponent)
 
 
 @torch.no_grad()
@@ -280,9 +289,9 @@ def validate(model: VQVAE, sender: Sender | LatticeSender, crops: torch.Tensor) 
 class AdaptStage(Stage):
     """All but the linear part, on what the sender's quantiser really sends."""
 
-    def __init__(self, config: AdaptConfig, model: VQVAE, sender: Sender | LatticeSender, photos: Photos) -> None:
+    def __init__(self, config: AdaptConfig, model: VQVAE, sender: Sender | LatticeSender, packs: Packs) -> None:
         self._world, self._device = rank_and_world()[1], model.sd.device
-        self._config, self.module, self.sender, self._photos = config, model, sender, photos
+        self._config, self.module, self.sender, self._packs = config, model, sender, packs
         model.requires_grad_(True)
         # the prior knows the steps, and the tokens the linear part
         for p in (model.log2_gain, *model.g_a.lapped.parameters(), *model.g_a.klt.parameters()):
@@ -293,7 +302,7 @@ class AdaptStage(Stage):
         self.clip = list(model.parameters()), 1.0
         self.facts = {"config": dataclasses.asdict(model.config), "quantizer": config.quantizer}
         self._recorded = Recorded(self._all, possible, lambda: self.mover.tensors() if self.moves else ())
-        self._held_out = to_tensor(photos.validation_crops(32, 256))
+        self._held_out = to_tensor(packs.photos.validation_crops(32, 256))
 
     def rate(self, done: Done) -> float:
         return min(1.0, (done.steps + 1) / self._config.warmup) * (1 - done.share)
@@ -304,17 +313,16 @@ class AdaptStage(Stage):
     def _all(self, x: torch.Tensor, level: torch.Tensor, lam: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """As in BaseStage."""
         self.module.zero_grad(set_to_none=True)
-        loss, bpd, mse = adapt_step(self.module, self.sender, x, level, lam, self._config.bf16)
+        loss, bpd, mse = adapt_step(self.module, self.sender, x, level, lam, self._config.bf16, self._config.exponent)
         loss.backward()
         norm = self.mover().values() if self.moves else ()
         return loss.detach(), bpd.detach(), mse.detach(), *norm
 
     def step(self, done: Done, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         config, count = self._config, max(1, self._config.batch // self._world)
-        x = self._photos.batch(rng, count, config.crop, self._device)
+        x, level, lam = self._packs.batch(rng, count, config.crop, self._device, self.module.config)
         if number := int(config.drawn * count + rng.random()):
             x[:number] = to_tensor(drawn(rng, number, config.crop)).to(self._device)
-        level, lam = (to_device(t, self._device) for t in draw_levels(rng, count, self.module.config))
         loss, bpd, mse, *norm = self._recorded(x, level, lam)
         average(p.grad for p in self.module.parameters() if p.grad is not None)
         return {"loss": loss, "bits_per_dim": bpd, "rmse": mse.sqrt()} | ({"grad_norm": norm[0]} if norm else {})
@@ -338,13 +346,13 @@ class AdaptStage(Stage):
 
 
 def adapt(
-    config: AdaptConfig, model: VQVAE, photos: Photos, folder: Path, stop_at: int | None = None
+    config: AdaptConfig, model: VQVAE, packs: Packs, folder: Path, stop_at: int | None = None
 ) -> Sender | LatticeSender:
     """Runs or resumes a training: tunes ``model`` in place, where it is; returns the sender with its last tables."""
     device = model.sd.device
     run = Run(folder, config, rank_and_world()[0] == 0, device)
     sender = make_sender(config.quantizer, device)
-    loop = Loop(AdaptStage(config, model, sender, photos), run, config, device)
+    loop = Loop(AdaptStage(config, model, sender, packs), run, config, device)
     loop.run(Every(config.validate), Every(config.save), stop_at)
     return sender
 
@@ -352,13 +360,15 @@ def adapt(
 def main() -> None:
     ap = options("base.adapt", __doc__)
     data_options(ap)
+    fine_option(ap)
     ap.add_argument("--base", type=Path, required=True, help="last.pt of a run of codec.training.base.train")
     args = ap.parse_args()
     check_run(args.out, args.data)
     config = configure(AdaptConfig(), args.config, args.settings)
     model, _ = load_base(args.base)
     with place(args.threads) as device:
-        adapt(config, model.to(device), Photos(args.data, args.cache or args.out / "cache"), args.out, args.stop_at)
+        packs = open_packs(args.data, args.fine, args.cache or args.out / "cache", config.mixture())
+        adapt(config, model.to(device), packs, args.out, args.stop_at)
 
 
 if __name__ == "__main__":

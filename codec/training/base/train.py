@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from codec.models.config import VQVAEConfig, model_config
+from codec.models.config import model_config
 from codec.models.vqvae import VQVAE
 from codec.training.base import start
 from codec.training.config import TrainConfig, configure, options
 from codec.training.cuda_graph import Recorded
 from codec.training.data.cache import check_run, data_options
-from codec.training.data.photos import Photos, to_device, to_tensor
+from codec.training.data.packs import Packs, fine_option, open_packs
+from codec.training.data.photos import Photos, to_tensor
 from codec.training.fused import fuse, unfused
 from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.losses import rate_distortion
@@ -31,6 +32,7 @@ from codec.training.processes import place, rank_and_world
 from codec.training.run import Run
 from codec.zoo import read_model
 
+FILTER = "g_s.filter."
 RECORDINGS = ("step", "gradients", "nothing")
 LEVELS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)  # of the validation
 
@@ -92,23 +94,25 @@ def optimisers(model: VQVAE, config: Rates, recorded: bool = False) -> list[torc
     return found
 
 
-def draw_levels(rng: np.random.Generator, count: int, model: VQVAEConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """-> quality levels (count,) spread evenly over 0..anchors-1, in random order, and their lambdas (count,)."""
-    level = (np.arange(count) + rng.random(count)) / count * (model.anchors - 1)
-    level = level[rng.permutation(count)]
-    lam = np.exp(np.interp(level, np.arange(model.anchors), np.log(model.lambdas())))
-    return torch.from_numpy(level).float(), torch.from_numpy(lam).float()
-
-
 def load_begin(path: Path) -> VQVAE:
     """Weights file, or kept weights of a run (step-N.pt) -> model."""
     return load_kept(path)[0] if path.suffix == ".pt" else read_model(path, 0).vqvae
 
 
 def begin_with(given: VQVAE, model: VQVAE, photos: Photos, config: TrainConfig) -> None:
-    """Start values from another model of the same shape; step sizes of its range of qualities become those of this
-    one's, by lambda."""
-    model.load_state_dict(given.state_dict())
+    """Start values from another model; step sizes of its range of qualities become those of this one's, by lambda.
+    What it does not have, a filter of another shape or scales of the level, begins as in a new model, where it does
+    nothing. Raises SystemExit for any other difference of shape."""
+    found, mine = given.state_dict(), model.state_dict()
+    same_filter = (given.config.filter_width, given.config.filter_blocks) == (
+        model.config.filter_width,
+        model.config.filter_blocks,
+    )
+    kept = {k: v for k, v in found.items() if k in mine and (same_filter or not k.startswith(FILTER))}
+    new = [k for k in mine if k not in kept or kept[k].shape != mine[k].shape]
+    if other := [k for k in new if not k.startswith(FILTER) and ".scale" not in k]:
+        raise SystemExit(f"the model to begin with has another shape: {other[0]}")
+    model.load_state_dict({**mine, **kept})
     old, new = (np.log(c.lambdas()) for c in (given.config, model.config))
     level = np.interp(new, old, np.arange(len(old))) + (new - new.clip(old[0], old[-1])) / (old[1] - old[0])
     with torch.no_grad():
@@ -174,9 +178,9 @@ def recordings(wanted: str, device: torch.device) -> tuple[bool, bool]:
 class BaseStage(Stage):
     """Transforms, step sizes and prior, at qualities that are spread evenly."""
 
-    def __init__(self, model: VQVAE, photos: Photos, config: TrainConfig, device: torch.device, run: Run) -> None:
+    def __init__(self, model: VQVAE, packs: Packs, config: TrainConfig, device: torch.device, run: Run) -> None:
         self._world, self.module, self._config, self.run = rank_and_world()[1], model, config, run
-        self._photos, self._device = photos, device
+        self._packs, self._device = packs, device
         self.moves, recorded = recordings(config.record, device)
         self.optimisers = optimisers(model, config, self.moves)
         self.clip = list(model.parameters()), config.clip
@@ -184,7 +188,7 @@ class BaseStage(Stage):
         fuse(model, config.fuse)
         self._wrapped = DistributedDataParallel(model) if self._world > 1 else model
         self._recorded = Recorded(self._all, recorded, lambda: self.mover.tensors() if self.moves else ())
-        self._crops = to_tensor(photos.validation_crops(32, 256))
+        self._crops = to_tensor(packs.photos.validation_crops(32, 256))
 
     def rate(self, done: Done) -> float:
         return learning_rate(done, self._config)
@@ -202,7 +206,7 @@ class BaseStage(Stage):
         self.module.zero_grad(set_to_none=True)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self._config.bf16):
             out = self._wrapped(x, level)
-        loss, bpd, mse = rate_distortion(x, out.x_hat, out.bits, lam)
+        loss, bpd, mse = rate_distortion(x, out.x_hat, out.bits, lam, self._config.exponent)
         loss.backward()
         norm = self.mover().values() if self.moves else ()
         return loss.detach(), bpd.detach(), mse.detach(), *norm
@@ -213,7 +217,7 @@ class BaseStage(Stage):
         size = config.crop_late if late else config.crop
         count = max(1, config.batch * config.crop**2 // size**2) if late else config.batch
         count = max(1, count // self._world)
-        drawn = draw_batch(self._photos, rng, count, size, self._device, config.model)
+        drawn = self._packs.batch(rng, count, size, self._device, config.model)
         loss, bpd, mse, *norm = self._recorded(*drawn)
         return {"loss": loss, "bits_per_dim": bpd, "rmse": mse.sqrt()} | ({"grad_norm": norm[0]} if norm else {})
 
@@ -224,15 +228,6 @@ class BaseStage(Stage):
             yield {"level": level, "bits_per_dim": rate, "rmse": rmse}
 
 
-def draw_batch(
-    photos: Photos, rng: np.random.Generator, count: int, size: int, device: torch.device, model: VQVAEConfig
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Crops (count, 3, size, size), then levels and lambdas (count,), all on the device."""
-    x = photos.batch(rng, count, size, device)
-    level, lam = draw_levels(rng, count, model)
-    return x, to_device(level, device), to_device(lam, device)
-
-
 def train(
     config: TrainConfig,
     data: Path,
@@ -241,22 +236,24 @@ def train(
     begin: Callable[[VQVAE, Photos, TrainConfig], None] = start_values,
     device: torch.device | str = "cpu",
     cache: Path | None = None,
+    fine: Path | None = None,
 ) -> VQVAE:
     """Runs to the end (or to ``stop_at`` steps) and returns the averaged model on ``device``.
 
-    ``begin`` sets the start values of a new run; ``cache``: of the photographs, in ``folder`` if None.
+    ``begin`` sets the start values of a new run; ``cache``: of the photographs, in ``folder`` if None; ``fine``: a
+    second pack of them.
     """
     rank, device = rank_and_world()[0], torch.device(device)
     check_run(folder, data)
-    photos = Photos(data, cache or folder / "cache")
+    packs = open_packs(data, fine, cache or folder / "cache", config.mixture())
     torch.manual_seed(config.seed)
     model = VQVAE(config.model).to(memory_format=torch.channels_last)
     run = Run(folder, config, rank == 0, device)
     if run.load() is None:
-        begin(model, photos, config)
+        begin(model, packs.photos, config)
     model.to(device)
 
-    loop = Loop(BaseStage(model, photos, config, device, run), run, config, device)
+    loop = Loop(BaseStage(model, packs, config, device, run), run, config, device)
     loop.run(Every(config.validate), Every(config.save), stop_at)
     return model
 
@@ -264,21 +261,15 @@ def train(
 def main() -> None:
     ap = options("base.train", __doc__)
     data_options(ap)
+    fine_option(ap)
     ap.add_argument(
         "--begin",
         type=Path,
-        help="weights file, or step-N.pt of another run, to start from: the model then has its shape",
+        help="weights file, or step-N.pt of another run, to start from: the model then has its shape, but for what [model] of --config says",
     )
     args = ap.parse_args()
-    config = configure(TrainConfig(), args.config, args.settings)
     given = load_begin(args.begin) if args.begin else None
-    if given:
-        config = dataclasses.replace(
-            config,
-            model=dataclasses.replace(
-                given.config, lambda_min=config.model.lambda_min, lambda_max=config.model.lambda_max
-            ),
-        )
+    config = configure(TrainConfig(model=given.config) if given else TrainConfig(), args.config, args.settings)
     with place(args.threads) as device:
         train(
             config,
@@ -288,6 +279,7 @@ def main() -> None:
             partial(begin_with, given) if given else start_values,
             device,
             args.cache,
+            args.fine,
         )
 
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from safetensors import safe_open
+from torch import nn
 
 from codec import manifest, zoo
-from codec.models.config import VQVAEConfig
-from codec.models.filter import GRID, PixelFilter
-from codec.models.renderer import filter_of
+from codec.models.filter import GRID, Filter
 from codec.models.transforms import level_features
 from codec.training.base.decoded import Decoded
 from codec.training.config import configure, options
@@ -31,12 +31,14 @@ from codec.training.processes import place
 from codec.training.run import Run
 from codec.training.shipping.ship import record_filter
 
+Net = TypeVar("Net", bound=nn.Module)
+
 
 @dataclass(frozen=True)
 class FilterConfig:
     """steps, seconds, as in TrainConfig; batch, crop (pixels, a multiple of 16), lr: of Muon for 1x1 convolutions of
-    the blocks, lr_rest: of Adam for the rest; warmup, ema, clip, seed: of the optimiser; width, blocks, inner,
-    layers: of the network, as filter_width to filter_layers of VQVAEConfig; validate, save: steps between."""
+    the blocks, lr_rest: of Adam for the rest; warmup, ema, clip, seed: of the optimiser; width, blocks: of the
+    network; validate, save: steps between."""
 
     steps: int = 12000
     seconds: float = 0.0
@@ -50,10 +52,12 @@ class FilterConfig:
     seed: int = 0
     width: int = 64
     blocks: int = 6
-    inner: int = 0
-    layers: int = 2
     validate: int = 1000
     save: int = 500
+
+
+def filter_of(config: FilterConfig, features: int) -> Filter:
+    return Filter(config.width, config.blocks, features)
 
 
 class Store:
@@ -85,9 +89,9 @@ class Store:
         return Decoded.join(pieces)
 
 
-def errors(net: PixelFilter, batch: Decoded, anchors: int) -> tuple[torch.Tensor, torch.Tensor]:
+def errors(net: nn.Module, batch: Decoded, anchors: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared error (B,) of each crop with the filter, and without; pixels in 0..1, not clipped."""
-    device = net.place.device
+    device = next(net.parameters()).device
     x, x_hat, features = (
         torch.from_numpy(a).to(device).float().contiguous(memory_format=torch.channels_last)
         for a in (batch.x, batch.x_hat, batch.features)
@@ -106,7 +110,7 @@ def usual(store: Store, anchors: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def validate(net: PixelFilter, store: Store, anchors: int) -> dict[str, float]:
+def validate(net: nn.Module, store: Store, anchors: int) -> dict[str, float]:
     """Mean change of the squared error, in percent: over all held-out crops, and for each of the levels they have."""
     net.eval()
     v = store.validation
@@ -124,7 +128,7 @@ def validate(net: PixelFilter, store: Store, anchors: int) -> dict[str, float]:
 class FilterStage(Stage):
     """The filter behind g_s, by the squared error it leaves."""
 
-    def __init__(self, config: FilterConfig, net: PixelFilter, store: Store, anchors: int) -> None:
+    def __init__(self, config: FilterConfig, net: nn.Module, store: Store, anchors: int) -> None:
         self._config, self.module, self._store, self._anchors = config, net, store, anchors
         self._curve = usual(store, anchors)
         hidden = ("body.", "layers.")
@@ -164,19 +168,12 @@ def train(
     out: Path,
     stop_at: int | None = None,
     device: torch.device | str = "cpu",
-) -> PixelFilter:
-    """Runs or resumes a training; returns the filter with averaged weights, on ``device``."""
+    make: Callable[[FilterConfig, int], Net] = filter_of,
+) -> Net:
+    """Runs or resumes a training; returns the filter with averaged weights, on ``device``. make: another network
+    that does what a ``Filter`` does, from the settings and the channels of g_s."""
     torch.manual_seed(config.seed)
-    shape = VQVAEConfig(
-        width8=store.features,
-        filter_width=config.width,
-        filter_blocks=config.blocks,
-        filter_inner=config.inner,
-        filter_layers=config.layers,
-    )
-    net = filter_of(shape)
-    assert net is not None
-    net.to(device, memory_format=torch.channels_last)
+    net = make(config, store.features).to(device, memory_format=torch.channels_last)
     loop = Loop(FilterStage(config, net, store, anchors), Run(out, config, True, device), config, device)
     loop.run(Every(config.validate), Every(config.save), stop_at)
     return net

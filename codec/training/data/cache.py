@@ -60,5 +60,5 @@ def check_cache(cache: Path) -> None:
         found = json.loads(index.read_text())
     except ValueError:
         found = None
-    if not isinstance(found, dict) or not {"source", "entries"} <= set(found):
-        raise SystemExit(f"{index} is not of a cache of photographs: name a new folder with --cache")
+    if not isinstance(found, dict) or not {"source", "names", "entries"} <= set(found):
+        raise SystemExit(f"{index} is not of a cache of photographs of this version: name a new folder with --cache")

@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 
 from codec.training.data.cache import check_cache, check_outside
+from codec.training.data.held_out import held_out, listed
 
 #: each photograph is kept at its own size and made smaller (sharper detail, fewer traces of its old file)
 SCALES = (1.0, 0.6)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".avif", ".webp")
-VALIDATION_EVERY = 20  # one photograph in so many is held out
 MIN_SIDE = 256
 
 
@@ -73,20 +73,22 @@ class Photos:
                 "name another folder with --cache"
             )
         self.entries = [Entry(**e) for e in found["entries"]]
-        self._bytes = np.memmap(cache / "photos.u8", np.uint8, "r")
-        self.train = [e for e in self.entries if e.photo % VALIDATION_EVERY]
-        self.validation = [e for e in self.entries if e.photo % VALIDATION_EVERY == 0 and e.scale == 1.0]
+        self._bytes, self._areas = np.memmap(cache / "photos.u8", np.uint8, "r"), {}
+        away = held_out(found["names"], listed())
+        self.train = [e for e in self.entries if e.name not in away]
+        self.validation = [e for e in self.entries if e.name in away and e.scale == 1.0]
 
     @staticmethod
     def _build(source: Path, cache: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True)
-        entries, offset = [], 0
+        entries, names, offset = [], [], 0
         pixels_file, index_file = (
             cache / f"photos.u8.{os.getpid()}",
             cache / f"index.json.{os.getpid()}",
         )  # several processes may come here at once
         with open(pixels_file, "wb") as out:
             for photo, (name, picture) in enumerate(read_pictures(source)):
+                names.append(name)
                 for scale in SCALES:
                     w, h = round(picture.width * scale), round(picture.height * scale)
                     if min(w, h) < MIN_SIDE:
@@ -98,7 +100,7 @@ class Photos:
         if not entries:
             pixels_file.unlink()
             raise SystemExit(f"no photographs of at least {MIN_SIDE} pixels a side in {source}")
-        index_file.write_text(json.dumps({"source": source.name, "entries": entries}))
+        index_file.write_text(json.dumps({"source": source.name, "names": names, "entries": entries}))
         os.replace(pixels_file, cache / "photos.u8"), os.replace(index_file, cache / "index.json")
 
     def describe(self) -> str:
@@ -108,25 +110,28 @@ class Photos:
         smaller = " and ".join(f"{s:g}" for s in SCALES if s != 1.0)
         return (
             f"{len(whole):,} photographs ({megapixels:.3g} megapixels), each also at {smaller} of its size where that "
-            f"has {MIN_SIDE} pixels a side; every {VALIDATION_EVERY}th held out"
+            f"has {MIN_SIDE} pixels a side; {len({e.photo for e in self.validation})} held out"
         )
 
     def pixels(self, e: Entry) -> np.ndarray:
         """(H, W, 3) uint8 view."""
         return self._bytes[e.offset : e.offset + e.height * e.width * 3].reshape(e.height, e.width, 3)
 
-    def places(self, rng: np.random.Generator, count: int, size: int) -> list[tuple[Entry, int, int, bool]]:
-        """Random crops of the training split: picture (by area), row, column, mirrored. Raises SystemExit where none
-        is large enough."""
-        if all(min(e.height, e.width) < size for e in self.train):
+    def places(
+        self, rng: np.random.Generator, count: int, size: int, of: list[Entry] | None = None
+    ) -> list[tuple[Entry, int, int, bool]]:
+        """Random crops of the training split, or of some of its entries: picture (by area), row, column, mirrored.
+        Raises SystemExit where none is large enough."""
+        of = self.train if of is None else of
+        if all(min(e.height, e.width) < size for e in of):
             raise SystemExit(f"no photograph for training has {size} pixels a side")
-        if not hasattr(self, "_area"):
-            area = np.array([float(e.height * e.width) for e in self.train])
-            self._area = np.cumsum(area) / area.sum()
+        if id(of) not in self._areas:
+            area = np.array([float(e.height * e.width) for e in of])
+            self._areas[id(of)] = np.cumsum(area) / area.sum()
         out = []
         for _ in range(count):
             while True:
-                e = self.train[int(np.searchsorted(self._area, rng.random()))]
+                e = of[int(np.searchsorted(self._areas[id(of)], rng.random()))]
                 if min(e.height, e.width) >= size:
                     break
             i, j = int(rng.integers(e.height - size + 1)), int(rng.integers(e.width - size + 1))
@@ -146,14 +151,16 @@ class Photos:
             out[k] = crop[:, ::-1] if mirrored else crop
         return out
 
-    def batch(self, rng: np.random.Generator, count: int, size: int, device: torch.device) -> torch.Tensor:
-        """``crops`` as (count, 3, size, size) in 0..1 on the device. A card holds all photographs from the first call
-        on, and cuts there."""
+    def batch(
+        self, rng: np.random.Generator, count: int, size: int, device: torch.device, of: list[Entry] | None = None
+    ) -> torch.Tensor:
+        """``crops``, of some entries if asked, as (count, 3, size, size) in 0..1 on the device. A card holds all
+        photographs from the first call on, and cuts there."""
         if device.type != "cuda":
-            return to_tensor(self.crops(rng, count, size)).to(device)
+            return to_tensor(self.cut(self.places(rng, count, size, of), size)).to(device)
         if not hasattr(self, "_card"):
             self._card = torch.from_numpy(np.array(self._bytes)).to(device)
-        return cut(self._card, self.places(rng, count, size), size)
+        return cut(self._card, self.places(rng, count, size, of), size)
 
     def validation_places(self, count: int, size: int) -> list[Entry]:
         """The held-out photographs of ``validation_crops``."""

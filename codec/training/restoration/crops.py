@@ -25,12 +25,12 @@ from codec.coding.trellis import TRELLISES
 from codec.models.vqvae import VQVAE
 from codec.training.base.adapt import Sender, send
 from codec.training.data.cache import CROP_FILES, check_ours, check_outside
-from codec.training.data.photos import VALIDATION_EVERY, members, to_tensor
+from codec.training.data.held_out import held_out, listed
+from codec.training.data.photos import members, to_tensor
 from codec.training.data.shards import CROP, VALIDATION, Shard
 from codec.training.processes import place
 
 LEVEL_POWER = 1.5  # qualities are drawn as u ** LEVEL_POWER: more of the low ones, where the semantic decoders matter
-HELD_OUT = Path(__file__).parents[1] / "recipe" / "held_out.txt"
 VALIDATION_LEVELS = (0.35, 1.2, 2.0, 3.0, 5.0)  # positions among the anchors
 
 
@@ -49,11 +49,6 @@ class Crops(Shard):
 def every(folders: list[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """``members`` of several folders, one after the other."""
     return itertools.chain.from_iterable(map(members, folders))
-
-
-def split(names: list[str], listed: set[str]) -> set[str]:
-    """The names that are held out: those whose file a list names, or every 20th where it names none of them."""
-    return {name for name in names if Path(name).name in listed} or set(names[::VALIDATION_EVERY])
 
 
 def opened(data: bytes) -> Image.Image | None:
@@ -146,7 +141,7 @@ def main() -> None:
         if given.is_file() and given.stat().st_mtime > done.stat().st_mtime:
             raise SystemExit(f"{args.out} has crops of an earlier model: name a new folder, and new ones for the runs")
         return print(f"{args.out} has its crops")
-    kept, held = split([name for name, _ in every(args.data)], set(HELD_OUT.read_text().split())), []
+    kept, held = held_out([name for name, _ in every(args.data)], listed()), []
 
     def jobs() -> Iterator[tuple[int, bytes, float, int]]:
         """Those to train on; the others go to ``held``."""

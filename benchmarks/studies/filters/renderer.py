@@ -6,8 +6,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from codec.layers.block import Block, added, leaky
-from codec.models.config import VQVAEConfig
-from codec.models.filter import FACTOR, GRID, Filter, PixelFilter
+from codec.models.filter import FACTOR, GRID
 
 LOW = 8  # pixels a side of a position of the body
 
@@ -24,7 +23,7 @@ class Pointwise(nn.Module):
         return added(self.g(leaky(self.f(torch.addcmul(added(shift, h), h, scale)))), h)
 
 
-class Renderer(PixelFilter):
+class Renderer(nn.Module):
     """Residual network over the decoded picture: a body at 1/8 resolution, and pointwise layers at 1/4 whose inputs it
     scales and shifts, after the renderer of PULSE (arXiv 2609.18602)."""
 
@@ -32,9 +31,6 @@ class Renderer(PixelFilter):
         """width, blocks: of the body; inner, layers: of the pointwise network; features: channels of g_s at 1/8."""
         super().__init__()
         self.reach = -(-blocks * LOW // GRID) * GRID
-        self.settings = {
-            "filter_width": width, "filter_blocks": blocks, "filter_inner": inner, "filter_layers": layers,
-        }  # fmt: skip
         self.stem = nn.Conv2d(3 * LOW * LOW, width, 1)
         self.features = nn.Conv2d(features, width, 1, bias=False)
         self.level = nn.Conv2d(3, width, 1, bias=False)
@@ -57,12 +53,3 @@ class Renderer(PixelFilter):
         for k, layer in enumerate(self.layers):
             y = layer(y, steer[2 * k], steer[2 * k + 1])
         return F.pixel_shuffle(self.head(y), FACTOR)
-
-
-def filter_of(config: VQVAEConfig) -> PixelFilter | None:
-    """The network behind g_s that a config names."""
-    if not config.filter_blocks:
-        return None
-    if not config.filter_inner:
-        return Filter(config.filter_width, config.filter_blocks, config.width8)
-    return Renderer(config.filter_width, config.filter_blocks, config.filter_inner, config.filter_layers, config.width8)

@@ -1,0 +1,1 @@
+"""What the network behind g_s should be?"""
