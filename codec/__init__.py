@@ -72,7 +72,7 @@ def encode(
 
 
 def decode(
-    data: bytes,
+    data: Any,
     *,
     decoder: str = "vq",
     realism: float | None = None,
@@ -87,8 +87,9 @@ def decode(
     allow_truncated: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Image.Image:
-    """Bytes of an .ldc file -> PIL image of mode L, LA, RGB or RGBA, with the model that the file names, on the CPU.
+    """An .ldc file -> PIL image of mode L, LA, RGB or RGBA, with the model that the file names, on the CPU.
 
+    data: a path (str or os.PathLike), the bytes of a file, or an open binary file, which is read from its start.
     decoder: vq is nearest to the original; the others (`Codec.decoders()`) make detail that was not sent.
     realism: 0 (no detail that was not sent) .. 1 (all of the decoder's, the default).
     steps: 1, the default, makes detail at once; 2 .. 1000 follow the diffusion process, and are slower.
@@ -96,7 +97,8 @@ def decode(
     guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
     consistency: make the sample agree with what is known of the picture (the default).
     seed: of the noise; the default is the one in the file, 0 for upscale.
-    context: float array or tensor (N, D) for cross-attention, in place of what the file says.
+    context: array or tensor of numbers (N, D) for cross-attention, N tokens in place of what is known of the picture;
+        D is 64 in model 5.
     label: what the picture shows, one of `Codec.labels()`.
     max_bytes: use no more than the first so many bytes, for a coarser picture.
     allow_truncated: accept a file that was cut short, for a coarser picture.
@@ -106,8 +108,11 @@ def decode(
     and only as a whole. Raises FormatError for bytes that are no sound file, UnsupportedError for another model or a
     decoder without weights, CodecError for options out of range.
     """
-    return _codec(_model_of(data)).decode(
-        data,
+    from codec.bitstream import source
+
+    stream = source.content(data, max_bytes)
+    return _codec(_model_of(stream)).decode(
+        stream,
         decoder=decoder,
         realism=realism,
         steps=steps,
@@ -147,7 +152,8 @@ def upscale(
     guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
     consistency: make the sample agree with what is known of the picture (the default).
     seed: of the noise; the default is the one in the file, 0 for upscale.
-    context: float array or tensor (N, D) for cross-attention, in place of what the file says.
+    context: array or tensor of numbers (N, D) for cross-attention, N tokens in place of what is known of the picture;
+        D is 64 in model 5.
     label: what the picture shows, one of `Codec.labels()`.
     progress: called with 0..1.
 
