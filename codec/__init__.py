@@ -3,13 +3,15 @@
     data = codec.encode("photo.png", quality=50)      # bytes of an .ldc file
     image = codec.decode(data)                        # a PIL image
 
-`load` gives a Codec, for a model or device of one's choice. `Codec` and `load` are fetched on first use, so
-that `import codec` (and reading a header, or `--help`) does not pay for importing torch.
+`load` gives a Codec, for a model or device of one's choice, `model` a torch.nn.Module that can be trained. `Codec`,
+`CodecModule` and `load` are fetched on first use, so that `import codec` (and reading a header, or `--help`) does not
+pay for importing torch.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +22,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from codec.api import Codec, load
+    from codec.module import CodecModule
 
 __version__ = "0.1.0"
-__all__ = ["Codec", "CodecError", "__version__", "decode", "encode", "load", "upscale"]
+__all__ = ["Codec", "CodecError", "CodecModule", "__version__", "decode", "encode", "load", "model", "upscale"]
 
 
 def encode(
@@ -174,6 +177,19 @@ def upscale(
     )
 
 
+def model(
+    name: str | int = "default", device: str = "cpu", weights: str | os.PathLike[str] | None = None
+) -> CodecModule:
+    """A model as a torch.nn.Module in eval mode: tensors (N, 3, H, W) in 0..1 -> x_hat and bits, with gradients.
+
+    Its weights are a copy of one's own, and require gradients. name: "default", an id, or the path of a model file.
+    device: "cpu", "cuda" or "auto". weights: a folder of weights beside those of the package and of LDC_WEIGHTS.
+    Raises CodecError for a model or device that is not there.
+    """
+    made: CodecModule = _start.module().load(name, device, weights)
+    return made
+
+
 @functools.cache
 def _codec(model: int) -> Codec:
     return _start.api().load(model)
@@ -195,6 +211,8 @@ def _model_of(data: bytes) -> int:
 def __getattr__(name: str) -> object:
     if name in ("Codec", "load"):
         return getattr(_start.api(), name)
+    if name == "CodecModule":
+        return getattr(_start.module(), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -539,6 +539,17 @@ def _squared_error(a: np.ndarray, b: np.ndarray) -> float:
     return total / a.size
 
 
+def device_of(device: str) -> torch.device:
+    """ "cpu", "cuda" or "auto" -> a device that is there. Raises CodecError for another."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise CodecError("there is no CUDA device")
+    if device not in ("cpu", "cuda"):
+        raise CodecError(f"there is no device {device!r} (cpu, cuda or auto)")
+    return torch.device(device)
+
+
 def load(
     model: str | int = "default",
     device: str = "cpu",
@@ -555,16 +566,11 @@ def load(
     here and there and as good; "bfloat16" takes it anywhere, also to encode. What is decoded of the bytes is the
     same. Raises CodecError for a device that is not there.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise CodecError("there is no CUDA device")
-    if device not in ("cpu", "cuda"):
-        raise CodecError(f"there is no device {device!r} (cpu, cuda or auto)")
+    place = device_of(device)
     if threads is not None and threads < 1:
         raise CodecError(f"threads {threads} is less than 1")
     there = manifest.read(weights)
     with sealed(threads):
-        made = Codec(zoo.load(model, device, there), torch.device(device), threads, there, precision)
-    made._origin = (model, device, threads, weights, precision)
+        made = Codec(zoo.load(model, place, there), place, threads, there, precision)
+    made._origin = (model, place.type, threads, weights, precision)
     return made
