@@ -52,6 +52,7 @@ ALLOWED = {
     "errors": set(),
     "_compat": set(),
     "training": {
+        "errors",
         "root",
         "restoration",
         "coding",

@@ -30,6 +30,8 @@ def main() -> None:
     check_outside(args.out, args.data)
     listed = set(HELD_OUT.read_text().split())
     kept = split([name for name, _ in members(args.data)], listed)
+    if not kept:
+        raise SystemExit(f"there are no photographs in {args.data}")
     args.out.mkdir(parents=True, exist_ok=True)
     written = 0
     for name, read in members(args.data):

@@ -28,6 +28,7 @@ from codec.training.data.cache import CROP_FILES, check_ours, check_outside
 from codec.training.data.photos import VALIDATION_EVERY, members, to_tensor
 from codec.training.data.shards import CROP, VALIDATION, Shard
 from codec.training.processes import place
+from codec.training.told import told
 
 LEVEL_POWER = 1.5  # qualities are drawn as u ** LEVEL_POWER: more of the low ones, where the semantic decoders matter
 HELD_OUT = Path(__file__).parents[1] / "recipe" / "held_out.txt"
@@ -118,6 +119,7 @@ def levels(rng: np.random.Generator, count: int, anchors: int) -> np.ndarray:
     return rng.permutation((anchors - 1) * ((np.arange(count) + rng.random(count)) / count) ** LEVEL_POWER)
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.restoration.crops", description=__doc__.split("\n\n")[0])
     ap.add_argument(
