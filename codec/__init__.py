@@ -3,13 +3,15 @@
     data = codec.encode("photo.png", quality=50)      # bytes of an .ldc file
     image = codec.decode(data)                        # a PIL image
 
-`load` gives a Codec, for a model or device of one's choice. `Codec` and `load` are fetched on first use, so
-that `import codec` (and reading a header, or `--help`) does not pay for importing torch.
+`load` gives a Codec, for a model or device of one's choice, `model` a torch.nn.Module that can be trained. `Codec`,
+`CodecModule` and `load` are fetched on first use, so that `import codec` (and reading a header, or `--help`) does not
+pay for importing torch.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +22,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from codec.api import Codec, load
+    from codec.module import CodecModule
 
 __version__ = "0.1.0"
-__all__ = ["Codec", "CodecError", "__version__", "decode", "encode", "load", "upscale"]
+__all__ = ["Codec", "CodecError", "CodecModule", "__version__", "decode", "encode", "load", "model", "upscale"]
 
 
 def encode(
@@ -72,7 +75,7 @@ def encode(
 
 
 def decode(
-    data: bytes,
+    data: Any,
     *,
     decoder: str = "vq",
     realism: float | None = None,
@@ -87,8 +90,9 @@ def decode(
     allow_truncated: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Image.Image:
-    """Bytes of an .ldc file -> PIL image of mode L, LA, RGB or RGBA, with the model that the file names, on the CPU.
+    """An .ldc file -> PIL image of mode L, LA, RGB or RGBA, with the model that the file names, on the CPU.
 
+    data: a path (str or os.PathLike), the bytes of a file, or an open binary file, which is read from its start.
     decoder: vq is nearest to the original; the others (`Codec.decoders()`) make detail that was not sent.
     realism: 0 (no detail that was not sent) .. 1 (all of the decoder's, the default).
     steps: 1, the default, makes detail at once; 2 .. 1000 follow the diffusion process, and are slower.
@@ -96,7 +100,8 @@ def decode(
     guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
     consistency: make the sample agree with what is known of the picture (the default).
     seed: of the noise; the default is the one in the file, 0 for upscale.
-    context: float array or tensor (N, D) for cross-attention, in place of what the file says.
+    context: array or tensor of numbers (N, D) for cross-attention, N tokens in place of what is known of the picture;
+        D is 64 in model 5.
     label: what the picture shows, one of `Codec.labels()`.
     max_bytes: use no more than the first so many bytes, for a coarser picture.
     allow_truncated: accept a file that was cut short, for a coarser picture.
@@ -106,8 +111,11 @@ def decode(
     and only as a whole. Raises FormatError for bytes that are no sound file, UnsupportedError for another model or a
     decoder without weights, CodecError for options out of range.
     """
-    return _codec(_model_of(data)).decode(
-        data,
+    from codec.bitstream import source
+
+    stream = source.content(data, max_bytes)
+    return _codec(_model_of(stream)).decode(
+        stream,
         decoder=decoder,
         realism=realism,
         steps=steps,
@@ -147,7 +155,8 @@ def upscale(
     guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
     consistency: make the sample agree with what is known of the picture (the default).
     seed: of the noise; the default is the one in the file, 0 for upscale.
-    context: float array or tensor (N, D) for cross-attention, in place of what the file says.
+    context: array or tensor of numbers (N, D) for cross-attention, N tokens in place of what is known of the picture;
+        D is 64 in model 5.
     label: what the picture shows, one of `Codec.labels()`.
     progress: called with 0..1.
 
@@ -166,6 +175,19 @@ def upscale(
         label=label,
         progress=progress,
     )
+
+
+def model(
+    name: str | int = "default", device: str = "cpu", weights: str | os.PathLike[str] | None = None
+) -> CodecModule:
+    """A model as a torch.nn.Module in eval mode: tensors (N, 3, H, W) in 0..1 -> x_hat and bits, with gradients.
+
+    Its weights are a copy of one's own, and require gradients. name: "default", an id, or the path of a model file.
+    device: "cpu", "cuda" or "auto". weights: a folder of weights beside those of the package and of LDC_WEIGHTS.
+    Raises CodecError for a model or device that is not there.
+    """
+    made: CodecModule = _start.module().load(name, device, weights)
+    return made
 
 
 @functools.cache
@@ -189,6 +211,8 @@ def _model_of(data: bytes) -> int:
 def __getattr__(name: str) -> object:
     if name in ("Codec", "load"):
         return getattr(_start.api(), name)
+    if name == "CodecModule":
+        return getattr(_start.module(), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

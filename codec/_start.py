@@ -1,4 +1,4 @@
-"""Starts codec.api, and with it torch."""
+"""Starts codec.api and codec.module, and with them torch."""
 
 from __future__ import annotations
 
@@ -17,3 +17,11 @@ def api() -> ModuleType:
         if awake:
             gc.enable()
     return api
+
+
+def module() -> ModuleType:
+    """codec.module, likewise."""
+    api()
+    from codec import module
+
+    return module

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from codec import manifest, zoo
+from codec.bitstream import source
 from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse
 from codec.bitstream.tables import UNIT
 from codec.coding import search
@@ -178,7 +179,7 @@ class Codec:
 
     def decode(
         self,
-        data: bytes,
+        data: Any,
         *,
         decoder: str = "vq",
         realism: float | None = None,
@@ -193,8 +194,9 @@ class Codec:
         allow_truncated: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> Image.Image:
-        """Bytes -> PIL image of mode L, LA, RGB or RGBA.
+        """An .ldc file -> PIL image of mode L, LA, RGB or RGBA.
 
+        data: a path (str or os.PathLike), the bytes of a file, or an open binary file, which is read from its start.
         decoder: vq is nearest to the original; the others (`Codec.decoders()`) make detail that was not sent.
         realism: 0 (no detail that was not sent) .. 1 (all of the decoder's, the default).
         steps: 1, the default, makes detail at once; 2 .. 1000 follow the diffusion process, and are slower.
@@ -202,7 +204,8 @@ class Codec:
         guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
         consistency: make the sample agree with what is known of the picture (the default).
         seed: of the noise; the default is the one in the file, 0 for upscale.
-        context: float array or tensor (N, D) for cross-attention, in place of what the file says.
+        context: array or tensor of numbers (N, D) for cross-attention, N tokens in place of what is known of the
+            picture; D is 64 in model 5.
         label: what the picture shows, one of `Codec.labels()`.
         max_bytes: use no more than the first so many bytes, for a coarser picture.
         allow_truncated: accept a file that was cut short, for a coarser picture.
@@ -230,7 +233,7 @@ class Codec:
 
     def decode_array(
         self,
-        data: bytes,
+        data: Any,
         *,
         decoder: str = "vq",
         realism: float | None = None,
@@ -245,7 +248,7 @@ class Codec:
         allow_truncated: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> np.ndarray:
-        """Bytes -> uint8 (H, W, 3), without alpha; the options are those of ``decode``."""
+        """An .ldc file -> uint8 (H, W, 3), without alpha; the arguments are those of ``decode``."""
         options = DecodeOptions(
             decoder=decoder,
             realism=realism,
@@ -262,11 +265,12 @@ class Codec:
         return self.decode_parts(data, options, progress)[0]
 
     def decode_parts(
-        self, data: bytes, asked: DecodeOptions, progress: Callable[[float], None] | None = None
+        self, data: Any, asked: DecodeOptions, progress: Callable[[float], None] | None = None
     ) -> tuple[np.ndarray, bool, np.ndarray | None]:
-        """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None. See ``decode``."""
+        """An .ldc file -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None. See ``decode``."""
         decoder, options = asked.decoder, _generation(asked)
-        stream = parse(data, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated)
+        content = source.content(data, asked.max_bytes)
+        stream = parse(content, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated)
         header, step = stream.header, progress or _ignore
         if header.lossless:
             if decoder not in self.decoders():
@@ -323,7 +327,8 @@ class Codec:
         guidance: classifier-free guidance by the context, 0 .. 20; 1, the default, is none.
         consistency: make the sample agree with what is known of the picture (the default).
         seed: of the noise; the default is the one in the file, 0 for upscale.
-        context: float array or tensor (N, D) for cross-attention, in place of what the file says.
+        context: array or tensor of numbers (N, D) for cross-attention, N tokens in place of what is known of the
+            picture; D is 64 in model 5.
         label: what the picture shows, one of `Codec.labels()`.
         progress: called with 0..1.
 
@@ -448,9 +453,21 @@ class Codec:
 def _generation(asked: DecodeOptions | UpscaleOptions) -> restore.Options:
     """What was asked for, with defaults for the rest."""
     given = asked.generation()
-    if isinstance(given.get("context"), np.ndarray):
-        given["context"] = torch.from_numpy(given["context"]).float()
+    if "context" in given:
+        given["context"] = _tokens(given["context"])
     return restore.Options(**given)
+
+
+def _tokens(context: Any) -> torch.Tensor:
+    """Numbers in any form -> float32 tensor of the same shape."""
+    try:
+        values = context if isinstance(context, torch.Tensor) else torch.from_numpy(np.array(context, np.float32))
+        tokens = values.detach().to(torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        raise CodecError(f"a context is an array or tensor of numbers, not {type(context).__name__}") from None
+    if not tokens.isfinite().all():
+        raise CodecError("a context has to be finite")
+    return tokens
 
 
 def _largest_below(
@@ -522,6 +539,17 @@ def _squared_error(a: np.ndarray, b: np.ndarray) -> float:
     return total / a.size
 
 
+def device_of(device: str) -> torch.device:
+    """ "cpu", "cuda" or "auto" -> a device that is there. Raises CodecError for another."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise CodecError("there is no CUDA device")
+    if device not in ("cpu", "cuda"):
+        raise CodecError(f"there is no device {device!r} (cpu, cuda or auto)")
+    return torch.device(device)
+
+
 def load(
     model: str | int = "default",
     device: str = "cpu",
@@ -538,16 +566,11 @@ def load(
     here and there and as good; "bfloat16" takes it anywhere, also to encode. What is decoded of the bytes is the
     same. Raises CodecError for a device that is not there.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise CodecError("there is no CUDA device")
-    if device not in ("cpu", "cuda"):
-        raise CodecError(f"there is no device {device!r} (cpu, cuda or auto)")
+    place = device_of(device)
     if threads is not None and threads < 1:
         raise CodecError(f"threads {threads} is less than 1")
     there = manifest.read(weights)
     with sealed(threads):
-        made = Codec(zoo.load(model, device, there), torch.device(device), threads, there, precision)
-    made._origin = (model, device, threads, weights, precision)
+        made = Codec(zoo.load(model, place, there), place, threads, there, precision)
+    made._origin = (model, place.type, threads, weights, precision)
     return made

@@ -67,7 +67,7 @@ class _Generation:
     guidance: float | None = None  # classifier-free guidance by the context, 0 .. 20; 1 is none
     consistency: bool | None = None  # make the sample agree with what is known of the picture; None: True
     seed: int | None = None  # of the noise; None: the one in the file, 0 for upscale
-    context: Any = None  # float tensor (N, D) for cross-attention, in place of what the file says
+    context: Any = None  # array or tensor of numbers (N, D) for cross-attention, in place of what the file says
     label: str | None = None  # what the picture shows, one of Codec.labels()
 
     def __post_init__(self) -> None:

@@ -29,6 +29,8 @@ def main() -> None:
     args = ap.parse_args()
     check_outside(args.out, args.data)
     kept = held_out([name for name, _ in members(args.data)], listed())
+    if not kept:
+        raise SystemExit(f"there are no photographs in {args.data}")
     args.out.mkdir(parents=True, exist_ok=True)
     written = 0
     for name, read in members(args.data):

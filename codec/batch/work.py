@@ -24,6 +24,7 @@ from codec.batch.files import STANDARD, OutputError
 from codec.batch.outcome import Done, Enlargement, Failure, Needs, Report, Skipped, StartError, explain
 from codec.batch.plan import Task
 from codec.bitstream import container
+from codec.bitstream.source import read_stream
 from codec.errors import CodecError, UnknownModelError
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
 
@@ -393,18 +394,6 @@ def _failed(command: str, source: str, error: BaseException, size: int | None = 
 def said(name: str, standard: str) -> str:
     """A file as it is named to people."""
     return standard if name == STANDARD else files.shown(name)
-
-
-def read_stream(file: BinaryIO, max_bytes: int | None = None) -> bytes:
-    """Read a compressed file, but not more of it than its header promises and one byte.
-
-    So a large file that is not one of ours costs no memory, and left-over bytes are still seen.
-    """
-    start = file.read(container.MAX_HEADER_BYTES)
-    wanted = container.read_header(start).file_bytes + 1
-    if max_bytes is not None:
-        wanted = min(wanted, max_bytes + 1)
-    return start + file.read(max(wanted - len(start), 0))
 
 
 @dataclass(frozen=True)

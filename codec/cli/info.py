@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from codec.batch.work import read_stream
 from codec.bitstream import container
+from codec.bitstream.source import read_stream
 
 
 @dataclass(frozen=True)

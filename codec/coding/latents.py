@@ -53,6 +53,17 @@ class Sent:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """What the encoder chooses for one pass: symbols int16, kinds uint8 and residuals in steps float32, (P, C) each;
+    their ideal code length in bits."""
+
+    symbols: np.ndarray
+    kinds: np.ndarray
+    values: np.ndarray
+    bits: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """Ideal code length in bits, and of every latent, (C, h, w) each: v_hat int32 in 1/256 step, symbol int16 and
     kind uint8."""
@@ -188,6 +199,15 @@ class LatentCoder:
 
         return self.prior.run(tokens, level, code, keep)
 
+    def choose(self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray) -> Chosen:
+        """One pass alone: r (P, C) float32 residuals in steps, scale (P, C) uint8 table of each, 0 = not coded, weight
+        (C,) float32 bits that a squared step of error is worth."""
+        places = walks(scale)
+        symbols, kinds = self._assign(r, scale, weight, places, compiled.kernels("assign", r.size))
+        table = scale * np.uint8(KINDS) + kinds
+        values = (reconstruct(symbols, kinds, table, self.latent.offsets) / UNIT).astype(np.float32)
+        return Chosen(symbols, kinds, values, self._cost(symbols, table))
+
     def _assign(
         self, r: np.ndarray, scale: np.ndarray, weight: np.ndarray, places: np.ndarray, loops: ModuleType | None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -227,13 +247,13 @@ class LatentCoder:
 
     def bits(self, passes: list[Sent]) -> float:
         """Ideal code length of what ``quantise`` sends."""
-        return sum(map(self._cost, passes))
+        return sum(self._cost(s.symbols, s.table) for s in passes)
 
-    def _cost(self, s: Sent) -> float:
-        """Bits of one pass."""
+    def _cost(self, all_symbols: np.ndarray, tables: np.ndarray) -> float:
+        """Bits of one pass: symbols and table numbers, (P, C) each."""
         total = 0.0
-        for at in _chunks(len(s.symbols)):
-            symbols, table = s.symbols[at], s.table[at]
+        for at in _chunks(len(all_symbols)):
+            symbols, table = all_symbols[at], tables[at]
             costs = self._bits[table, np.clip(symbols, -MAX_SYMBOL, MAX_SYMBOL) + MAX_SYMBOL]
             if (large := np.abs(symbols) > MAX_SYMBOL).any():
                 costs[large] += excess_bits(table[large], np.abs(symbols[large]))
@@ -248,7 +268,7 @@ class LatentCoder:
         coders: list = [Encoder() if loops is None else compiled.Encoder(loops) for _ in self.config.groups]
 
         def send(sent: Sent) -> None:  # at once: the passes of a large picture together take much memory
-            bits[sent.asked.group] += self._cost(sent)
+            bits[sent.asked.group] += self._cost(sent.symbols, sent.table)
             coder, symbols, table = coders[sent.asked.group], sent.symbols.ravel(), sent.table.ravel()
             if loops is None:
                 self._encode_pass(coder, sent.places, symbols, table)

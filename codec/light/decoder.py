@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from codec import manifest
+from codec.bitstream import source
 from codec.bitstream.container import parse
 from codec.bitstream.tables import LatentTables, TokenTables
 from codec.coding import tiles
@@ -36,14 +38,15 @@ class LightCodec:
 
     def decode(
         self,
-        data: bytes,
+        data: Any,
         *,
         max_bytes: int | None = None,
         allow_truncated: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> Image.Image:
-        """Bytes -> PIL image of mode L, LA, RGB or RGBA, as `codec.api.Codec.decode` of the decoder vq makes it.
+        """An .ldc file -> PIL image of mode L, LA, RGB or RGBA, as `codec.api.Codec.decode` of the decoder vq makes it.
 
+        data: a path (str or os.PathLike), the bytes of a file, or an open binary file, which is read from its start.
         max_bytes: use no more than the first so many bytes, for a coarser picture.
         allow_truncated: accept a file that was cut short, for a coarser picture.
         progress: called with 0..1.
@@ -54,10 +57,11 @@ class LightCodec:
         return assemble(*self.decode_parts(data, asked, progress))
 
     def decode_parts(
-        self, data: bytes, asked: DecodeOptions, progress: Callable[[float], None] | None = None
+        self, data: Any, asked: DecodeOptions, progress: Callable[[float], None] | None = None
     ) -> tuple[np.ndarray, bool, np.ndarray | None]:
-        """Bytes -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None. See ``decode``."""
-        stream = parse(data, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated)
+        """An .ldc file -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None. See ``decode``."""
+        content = source.content(data, asked.max_bytes)
+        stream = parse(content, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated)
         if stream.header.lossless:
             rgb, alpha = lossless.unpack(stream)
             return rgb, stream.header.gray, alpha
@@ -73,10 +77,11 @@ class LightCodec:
         return rgb, file.header.gray, file.alpha
 
     def codes(
-        self, data: bytes, *, max_bytes: int | None = None, allow_truncated: bool = False
+        self, data: Any, *, max_bytes: int | None = None, allow_truncated: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Bytes -> tokens (h/2, w/2) and v_hat (C, h, w) int32 in 1/256 step: what has to be the same everywhere."""
-        stream = parse(data, max_bytes=max_bytes, allow_truncated=allow_truncated)
+        """An .ldc file -> tokens (h/2, w/2) and v_hat (C, h, w) int32 in 1/256 step: what has to be the same
+        everywhere."""
+        stream = parse(source.content(data, max_bytes), max_bytes=max_bytes, allow_truncated=allow_truncated)
         file = opened(stream, self.model_id, self._table_hash)
         return self._coder.decode(file.sections, file.h, file.w, file.header.level)
 

@@ -64,7 +64,7 @@ def configure(config: Any, path: Path | None, overrides: list[str]) -> Any:
     """Dataclass of settings -> the same with those of a TOML file, then NAME=VALUE overrides; a table, as [model],
     sets fields of the dataclass of its name (groups are [start, stop, passes]). An unknown name raises SystemExit
     with the names that exist."""
-    given: dict[str, Any] = tomllib.loads(path.read_text()) if path else {}
+    given: dict[str, Any] = _settings(path) if path else {}
     given |= {k: _value(v) for k, v in (s.split("=", 1) for s in overrides)}
     for name, value in given.items():
         inner = getattr(config, name, None)
@@ -76,6 +76,13 @@ def configure(config: Any, path: Path | None, overrides: list[str]) -> Any:
     _known({k for k, v in given.items() if not is_dataclass(v)}, config)
     given = {k: _like(k, getattr(config, k), v) for k, v in given.items()}
     return replace(config, **given)
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SystemExit(f"{path} is not a TOML file of settings: {error.args[0]}") from None
 
 
 def _known(names: set[str], config: Any) -> None:

@@ -18,11 +18,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from codec.training.data.cache import check_outside, data_options
+from codec.training.base.adapt import AdaptConfig
+from codec.training.config import TrainConfig, configure
+from codec.training.data.cache import check_cache, check_outside, data_options
 from codec.training.data.photos import members
-from codec.training.restoration.labels import subjects
+from codec.training.restoration.labels import LabelConfig, subjects
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
+from codec.training.restoration.train import RestorationConfig
 from codec.training.shipping.manifest import check_id
+from codec.training.told import told
 
 RECIPE = Path(__file__).with_name("recipe")
 DECODERS = ("ldm", "perceptual", "gan")
@@ -226,17 +230,25 @@ def check_inputs(args: argparse.Namespace) -> None:
         raise SystemExit(f"there are no photographs in {args.data}")
     if args.subjects:
         subjects(args.subjects, names)
-    for name in ("train", "adapt", *BEGIN, *(("label",) if args.subjects else ())):
-        if not (args.recipe / f"{name}.toml").is_file():
+    settings = {"train": TrainConfig(), "adapt": AdaptConfig(), **dict.fromkeys(BEGIN, RestorationConfig())}
+    for name, config in (settings | ({"label": LabelConfig()} if args.subjects else {})).items():
+        if not (path := args.recipe / f"{name}.toml").is_file():
             raise SystemExit(f"the recipe has no {name}.toml: {args.recipe}")
+        try:
+            configure(config, path, [])
+        except SystemExit as error:
+            raise SystemExit(f"{path}: {error}") from None
 
 
+@told
 def main() -> None:
     args = arguments()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SystemExit("codec.training runs in one process")
-    for folder in (args.runs, args.weights):
+    cache = args.cache or args.runs / "cache"
+    for folder in (args.runs, args.weights, cache):
         check_outside(folder, args.data)
+    check_cache(cache)
     check_id(args.id, args.weights)
     check_inputs(args)
     args.weights.mkdir(parents=True, exist_ok=True)

@@ -79,6 +79,26 @@ def test_a_context_of_the_caller_replaces_the_hyper_tokens(small_codec, sent):
     assert not np.array_equal(a, small_codec.decode_array(sent, **options, context=torch.full((3, 8), 5.0)))
 
 
+def test_a_context_may_be_numpy(small_codec, sent):
+    tokens = np.random.default_rng(0).standard_normal((3, 8)) * 5
+    small = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    for given in (dict(steps=1), dict(steps=2)):
+
+        def decoded(context, given=given):
+            return small_codec.decode_array(sent, decoder="ldm", consistency=False, **given, context=context)
+
+        tensor = torch.from_numpy(tokens.astype(np.float32))
+        expected = decoded(tensor)
+        assert not np.array_equal(expected, decoded(torch.zeros(3, 8)))
+        wide = np.zeros((3, 16))
+        wide[:, ::2] = tokens
+        tensor.requires_grad_(True)
+        for same in (tokens, tokens.astype(np.float32), tokens.tolist(), wide[:, ::2], tensor, tensor.double()):
+            assert np.array_equal(decoded(same), expected)
+        grown = [np.asarray(small_codec.upscale(small, 2, **given, context=c)) for c in (tensor, tokens, tokens + 3)]
+        assert np.array_equal(grown[0], grown[1]) and not np.array_equal(grown[1], grown[2])
+
+
 def test_a_label_speaks_beside_the_hyper_tokens(small_codec, sent):
     assert small_codec.labels() == ("cats", "dogs")
     options = {"decoder": "ldm", "steps": 1, "consistency": False}
@@ -124,6 +144,10 @@ def test_labels_that_cannot_be(small_codec, sent, tmp_path):
         ({"context": torch.zeros(3, 9)}, "context"),
         ({"context": torch.zeros(0, 8)}, "context"),
         ({"context": torch.zeros(8)}, "context"),
+        ({"context": np.zeros((3, 9))}, r"a context has shape \(tokens, 8\), not \(3, 9\)"),
+        ({"context": np.full((3, 8), np.nan)}, "a context has to be finite"),
+        ({"context": "a cat"}, "a context is an array or tensor of numbers, not str"),
+        ({"context": [[1.0], [1.0, 2.0]]}, "a context is an array or tensor of numbers, not list"),
     ],
 )
 def test_options_that_cannot_be(small_codec, sent, options, word):

@@ -140,12 +140,18 @@ def test_all_commands_with_data_are_in_this_test(home, work):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "adapt", "restoration.crops", "decoded", "held_out", "everything", "ablations"]
+    "command, option",
+    [
+        *((name, "--out") for name in ("train", "adapt", "restoration.crops", "decoded", "held_out", "ablations")),
+        *((name, "--out") for name in ("ship", "minutes", "quantisers", "search_share")),
+        *((name, "--cache") for name in ("train", "minutes", "everything")),
+        *(("everything", "--runs"), ("everything", "--weights"), ("ablations", "--runs"), ("minutes", "--leave")),
+    ],
 )
-def test_a_folder_among_the_photographs_is_refused(home, work, monkeypatch, command):
+def test_a_folder_among_the_photographs_is_refused(home, work, monkeypatch, command, option):
     arguments = commands(home, work)[command]
-    option = "--runs" if "--runs" in arguments else "--out"
-    arguments[arguments.index(option) + 1] = home / "data" / "run1"
+    arguments += [] if option in arguments else [option, ""]
+    arguments[arguments.index(option) + 1] = home / "data" / "run1" / "vqvae-1007.safetensors"
     before = listing(home)
     with pytest.raises(SystemExit, match="inside the folder of photographs"):
         call(monkeypatch, command, arguments)
@@ -169,6 +175,44 @@ def test_a_run_in_a_folder_of_other_files_is_refused(home, work, monkeypatch, co
     with pytest.raises(SystemExit, match=r"holds other files.*notes.txt"):
         call(monkeypatch, command, arguments)
     assert listing(home) == before
+
+
+@pytest.mark.parametrize("kind", ["missing", "garbage"])
+@pytest.mark.parametrize(
+    "command, option",
+    [
+        *(("train", option) for option in ("--data", "--config")),
+        *(("adapt", option) for option in ("--base", "--config")),
+        *(("ship", "--adapted"), ("decoded", "--model"), ("quantisers", "--base"), ("held_out", "--data")),
+        *(("minutes", option) for option in ("--config", "--adapt")),
+        *(("everything", option) for option in ("--data", "--recipe", "--subjects", "--vgg")),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(home, work, monkeypatch, tmp_path, command, option, kind):
+    arguments, path = commands(home, work)[command], tmp_path / "given"
+    if kind == "garbage" and option in ("--data", "--recipe"):
+        path.mkdir()
+    elif kind == "garbage":
+        path.write_bytes(b"garbage\n\x00\xff" * 9)
+    arguments[arguments.index(option) + 1] = path
+    for where in ("--out", "--runs", "--weights", "--leave"):
+        if where in arguments:
+            arguments[arguments.index(where) + 1] = tmp_path / where / "w.safetensors"
+    before = listing(home)
+    with pytest.raises(SystemExit, match="given") as told:
+        call(monkeypatch, command, arguments)
+    assert isinstance(told.value.code, str) and "\n" not in told.value.code
+    assert listing(home) == before
+
+
+def test_a_recipe_is_read_before_the_first_stage(home, work, monkeypatch, tmp_path):
+    for name, text in RECIPE.items():
+        (tmp_path / f"{name}.toml").write_text(text + ("speling = 3\n" if name == "gan" else ""))
+    arguments = commands(home, work)["everything"]
+    arguments[arguments.index("--recipe") + 1] = tmp_path
+    monkeypatch.setattr(everything, "run", lambda command: pytest.fail("a stage began"))
+    with pytest.raises(SystemExit, match="gan.toml: unknown setting"):
+        call(monkeypatch, "everything", arguments)
 
 
 def test_no_sentence_says_that_a_folder_can_be_removed(home, tmp_path):

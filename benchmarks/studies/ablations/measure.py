@@ -34,6 +34,7 @@ from codec.training.base.train import start_values, train
 from codec.training.config import TrainConfig
 from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos, to_tensor
+from codec.training.told import told
 
 COLUMNS = ("factor", "variant", "steps", "operations", "seconds", "level", "crop", "bits_per_dim", "rmse")
 LEVELS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
@@ -153,6 +154,7 @@ def trained(variant: Variant, config: TrainConfig, steps: int, data: Path, runs:
         return train(config, data, folder, steps, variant.begin, cache=cache)
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.ablations.measure", description=__doc__.split("\n\n")[0])
     data_options(ap, "RUNS/cache")

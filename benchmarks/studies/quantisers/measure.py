@@ -39,6 +39,7 @@ from codec.training.base.tables import Counts, analytic_tables
 from codec.training.base.train import load_base
 from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos, to_tensor
+from codec.training.told import told
 from codec.zoo import read_model
 
 QUALITIES = (38, 50, 62, 74, 86, 98)
@@ -211,6 +212,7 @@ def merge(path: Path, rows: list[dict[str, object]]) -> None:
         writer.writerows(kept + rows)
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.quantisers.measure", description=__doc__.split("\n\n")[0])
     data_options(ap, default=None)

@@ -24,6 +24,7 @@ from codec.coding.model import Base
 from codec.coding.ratecontrol import RATE_SHARE
 from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos
+from codec.training.told import told
 
 SHARES = (0.3, 0.42, 0.6)
 LEVELS = (1280, 2880, 4480, 5888)  # qualities 20, 45, 70 and 92
@@ -44,6 +45,7 @@ def measure(model: Base, crop: np.ndarray, level: int, share: float | None) -> t
     return sent.bits + model.coder.encode_tokens(codes)[1] + HEADER, float(np.sqrt(np.square(x_hat - crop).mean()))
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.search_share.measure", description=__doc__.split(":")[0])
     data_options(ap, default=None)

@@ -33,6 +33,7 @@ from codec.training.fused import fuse
 from codec.training.loop import Done, Every, Loop
 from codec.training.processes import place
 from codec.training.run import Run, described
+from codec.training.told import told
 
 SHARES = {
     "hold": 0.72,
@@ -174,6 +175,7 @@ def train(
     return report
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.base", description=__doc__.split("\n\n")[0])
     data_options(ap)

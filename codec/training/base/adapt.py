@@ -41,6 +41,7 @@ from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.losses import rate_distortion
 from codec.training.processes import average, place, rank_and_world
 from codec.training.run import Run
+from codec.training.told import told
 
 COUNTS = ("magnitude", "error", "number")
 COUNTED = 256  # positions of a pass whose symbols are counted
@@ -357,6 +358,7 @@ def adapt(
     return sender
 
 
+@told
 def main() -> None:
     ap = options("base.adapt", __doc__)
     data_options(ap)

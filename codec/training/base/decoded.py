@@ -22,6 +22,7 @@ from codec.models.transforms import level_features
 from codec.training.data.cache import SHARD_FILES, check_ours, check_outside, data_options
 from codec.training.data.photos import Photos
 from codec.training.data.shards import CROP, VALIDATION, Shard, stream
+from codec.training.told import told
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def shard(model: Base, photos: Photos, seed: tuple[int, ...], count: int) -> Dec
     return Decoded.join([describe(model, c, int(level)) for c, level in zip(crops, levels, strict=True)])
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.base.decoded", description=__doc__.split("\n\n")[0])
     data_options(ap)

@@ -30,6 +30,7 @@ from codec.training.losses import rate_distortion
 from codec.training.optim import Muon
 from codec.training.processes import place, rank_and_world
 from codec.training.run import Run
+from codec.training.told import read_state, told
 from codec.zoo import read_model
 
 FILTER = "g_s.filter."
@@ -123,7 +124,7 @@ def begin_with(given: VQVAE, model: VQVAE, photos: Photos, config: TrainConfig) 
 def load_base(path: Path) -> tuple[VQVAE, dict]:
     """Checkpoint of a run, or what ``codec.training.base`` left -> model with averaged weights, and the state it came
     from."""
-    state = torch.load(path, weights_only=True, map_location="cpu")
+    state = read_state(path)
     if "ema" not in state:
         return load_kept(path)
     model = VQVAE(model_config(state["config"])).to(memory_format=torch.channels_last)
@@ -136,7 +137,7 @@ def load_base(path: Path) -> tuple[VQVAE, dict]:
 
 def load_kept(path: Path) -> tuple[VQVAE, dict]:
     """What ``Run.keep`` wrote -> model, and what is said of it: step and seconds."""
-    state = torch.load(path, weights_only=True, map_location="cpu")
+    state = read_state(path)
     model = VQVAE(model_config(state["config"])).to(memory_format=torch.channels_last)
     model.load_state_dict(state.pop("model"))
     return model, state
@@ -258,6 +259,7 @@ def train(
     return model
 
 
+@told
 def main() -> None:
     ap = options("base.train", __doc__)
     data_options(ap)

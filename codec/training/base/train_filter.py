@@ -30,6 +30,7 @@ from codec.training.optim import Muon
 from codec.training.processes import place
 from codec.training.run import Run
 from codec.training.shipping.ship import record_filter
+from codec.training.told import told
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -179,6 +180,7 @@ def train(
     return net
 
 
+@told
 def main() -> None:
     ap = options("base.train_filter", __doc__)
     ap.add_argument("--decoded", type=Path, required=True, help="folder made by codec.training.base.decoded")

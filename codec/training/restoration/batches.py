@@ -54,6 +54,8 @@ class Store:
     """A shard of ``crops`` on a device."""
 
     def __init__(self, paths: list[Path], anchors: int, device: torch.device | str) -> None:
+        if not paths:
+            raise SystemExit("there are no crops: codec.training.restoration.crops makes a folder of them")
         parts = [load_file(p) for p in paths]
         self.x, self.x_c, self.tokens = (
             torch.cat([p[name] for p in parts]).to(device) for name in ("x", "x_c", "tokens")

@@ -29,6 +29,7 @@ from codec.training.data.held_out import held_out, listed
 from codec.training.data.photos import members, to_tensor
 from codec.training.data.shards import CROP, VALIDATION, Shard
 from codec.training.processes import place
+from codec.training.told import told
 
 LEVEL_POWER = 1.5  # qualities are drawn as u ** LEVEL_POWER: more of the low ones, where the semantic decoders matter
 VALIDATION_LEVELS = (0.35, 1.2, 2.0, 3.0, 5.0)  # positions among the anchors
@@ -113,6 +114,7 @@ def levels(rng: np.random.Generator, count: int, anchors: int) -> np.ndarray:
     return rng.permutation((anchors - 1) * ((np.arange(count) + rng.random(count)) / count) ** LEVEL_POWER)
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.restoration.crops", description=__doc__.split("\n\n")[0])
     ap.add_argument(

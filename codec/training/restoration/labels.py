@@ -32,6 +32,7 @@ from codec.training.restoration.crops import every
 from codec.training.restoration.perception import VGG16, Perception
 from codec.training.restoration.train import FLOOR
 from codec.training.run import Run
+from codec.training.told import told
 
 SUBJECTS = Path(__file__).parents[1] / "recipe" / "subjects.csv"
 
@@ -57,8 +58,11 @@ class LabelConfig:
 def subjects(path: Path, names: list[str]) -> tuple[tuple[str, ...], torch.Tensor]:
     """CSV with a photograph (the end of its path is its name) and its subject in each row -> names of the labels in
     alphabetical order, and the label (N,) int64 of each name, -1 for none."""
-    with open(path, newline="") as f:
-        subject = {Path(row["photograph"]).name: row["subject"] for row in csv.DictReader(f)}
+    try:
+        with open(path, newline="") as f:
+            subject = {Path(row["photograph"]).name: row["subject"] for row in csv.DictReader(f)}
+    except (KeyError, TypeError, UnicodeDecodeError, csv.Error):
+        raise SystemExit(f"{path} is not a table with columns photograph and subject") from None
     labels = tuple(sorted(set(subject.values())))
     found = [labels.index(subject[name]) if (name := Path(n).name) in subject else -1 for n in names]
     if max(found, default=-1) < 0:
@@ -163,6 +167,7 @@ class LabelStage(Stage):
         )
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.restoration.labels", description=__doc__.split("\n\n")[0])
     ap.add_argument(

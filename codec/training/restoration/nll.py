@@ -32,6 +32,7 @@ from codec.diffusion.precondition import Preconditioned
 from codec.diffusion.schedule import log_uniform
 from codec.image import read
 from codec.restoration import restore
+from codec.training.told import told
 
 SCALES = 2.0 ** np.arange(-2, 6, 0.25)  # of the pixel likelihood: a picture says which in 5 bits
 LEVELS = 25
@@ -131,6 +132,7 @@ def write(path: Path, rows: list) -> None:
         out.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()} for row in rows)
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.restoration.nll", description=__doc__.split("\n\n")[0])
     ap.add_argument("--images", type=Path, required=True)

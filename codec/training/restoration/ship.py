@@ -24,6 +24,7 @@ from codec.models.painter import PainterConfig
 from codec.models.restorer import Restorer
 from codec.training.restoration.train import load_parts
 from codec.training.shipping.manifest import check_id, write_manifest
+from codec.training.told import told
 from codec.zoo import Labels, write_labels, write_restorer
 
 
@@ -75,6 +76,7 @@ def stage(folder: Path) -> dict[str, Any]:
     }
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.restoration.ship", description=__doc__.split("\n\n")[0])
     ap.add_argument("--runs", type=Path, nargs="+", required=True)

@@ -43,6 +43,7 @@ from codec.training.processes import place
 from codec.training.restoration.batches import Batch, Store
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
 from codec.training.run import Run
+from codec.training.told import told
 
 FOUND = ("loss", "mse", "lpips_vgg", "elbo", "verdict", "judged")  # loss: without the verdict
 STAGES = ("autoencoder", "ldm", "perceptual", "gan")
@@ -399,6 +400,7 @@ def load_parts(folder: Path) -> dict[str, torch.Tensor]:
     return {k: v.float() if v.is_floating_point() else v for path in paths for k, v in load_file(path).items()}
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.restoration.train", description=__doc__.split("\n\n")[0])
     ap.add_argument("stage", choices=STAGES)

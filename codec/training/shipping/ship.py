@@ -25,6 +25,7 @@ from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos
 from codec.training.run import described
 from codec.training.shipping.manifest import check_id, write_manifest
+from codec.training.told import told
 from codec.zoo import read_model, write_model
 
 
@@ -98,6 +99,7 @@ def ship(adapted: Path, data: Path, cache: Path, out: Path, crops: int = 200, ro
     return read_model(out, 0)
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.shipping.ship", description=__doc__.split("\n\n")[0])
     data_options(ap, "cache in the folder of --adapted")
