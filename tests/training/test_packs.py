@@ -76,3 +76,11 @@ def test_a_missing_shard_does_not_change_what_is_held_out():
     assert held_out(names, known) == {"s0.tar/p00003.avif", "s2.tar/p00044.avif"}
     assert held_out([n for n in names if not n.startswith("s0")], known) == {"s2.tar/p00044.avif"}
     assert held_out(names, listed() - set(map(lambda n: n.split("/")[1], names))) == set(names[::EVERY])
+
+
+def test_nothing_is_written_among_the_photographs_of_either_pack(folders):
+    before = sorted(p for p in folders.rglob("*"))
+    for cache in (folders / "photos" / "cache", folders / "fine" / "cache"):
+        with pytest.raises(SystemExit, match="inside the folder of photographs"):
+            open_packs(folders / "photos", folders / "fine", cache, Mixture())
+    assert sorted(p for p in folders.rglob("*")) == before

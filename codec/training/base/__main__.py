@@ -189,8 +189,10 @@ def main() -> None:
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="of the training")
     args = ap.parse_intermixed_args()
-    for folder, names in ((args.out, ("cache",)), (args.leave, ())):
-        check_outside(folder, args.data)
+    for folder in filter(None, (args.out, args.leave, args.cache)):
+        for photographs in filter(None, (args.data, args.fine)):
+            check_outside(folder, photographs)
+    for folder, names in ((args.out, ("cache", "cache-fine")), (args.leave, ())):
         check_ours(folder, names, "a cache of photographs")
     given = load_begin(args.begin) if args.begin else None
     config = configure(TrainConfig(model=given.config) if given else TrainConfig(), args.config, args.settings)

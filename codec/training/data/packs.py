@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from codec.models.config import VQVAEConfig
+from codec.training.data.cache import check_outside
 from codec.training.data.photos import Entry, Photos, to_device
 
 DRAWINGS = "drawn"  # shards and folders of the second pack whose names begin so hold drawn pictures
@@ -73,7 +74,9 @@ def fine_option(ap: argparse.ArgumentParser) -> None:
 
 
 def open_packs(data: Path, fine: Path | None, cache: Path, mixture: Mixture) -> Packs:
-    """The second pack's cache lies beside that of the first, with ``-fine`` at the end of its name."""
+    """The second pack's cache lies beside that of the first, with ``-fine`` at the end of its name. Raises SystemExit
+    where it would lie among photographs."""
+    check_outside(cache, fine or data)
     return Packs(Photos(data, cache), Photos(fine, cache.with_name(f"{cache.name}-fine")) if fine else None, mixture)
 
 
