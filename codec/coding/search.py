@@ -19,6 +19,9 @@ from codec.models.transforms import PATCH, level_features
 #: rounds at efforts 1..9
 ROUNDS = (0, 1, 2, 3, 4, 6, 9, 14, 24)
 DAMPING = 0.2  # of the first round
+#: searches of at most so many rounds leave the contexts alone, whose part of the gradient takes as long as that of the
+#: picture and pays in the long run only; their first step is longer, and the last one is taken without a look
+QUICK, QUICK_DAMPING = 4, 0.25
 TILE = 32  # positions a side: gradients take much more memory than a picture
 WHOLE = (TILE + 2 * HALO) ** 2  # positions of a picture that is one tile
 
@@ -26,7 +29,7 @@ WHOLE = (TILE + 2 * HALO) ** 2  # positions of a picture that is one tile
 def damping(turn: int, rounds: int) -> float:
     """Share of the new target in a round: the filter behind g_s answers to all latents around, and full steps
     overshoot; the walk comes to rest."""
-    return DAMPING * (1 - 0.6 * turn / rounds)
+    return (QUICK_DAMPING if rounds <= QUICK else DAMPING) * (1 - 0.6 * turn / rounds)
 
 
 def refine(
@@ -41,7 +44,7 @@ def refine(
     weigh: float = RATE_SHARE,
 ) -> torch.Tensor:
     """Latents whose encoding costs less: v (1, C, h, w) in steps, x (1, 3, H, W) uint8, tokens (1, h/2, w/2), weigh:
-    the share of the rate -> v of the best round.
+    the share of the rate -> v of the best round, or of the last one of a quick search.
 
     The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / (3 weigh thrift) *
     squared error of the decoded picture. Each round moves v so that the model's gradient at v_hat is the true one, v
@@ -49,18 +52,20 @@ def refine(
     """
     weight = error_weight(model.vqvae, position, weigh)
     w = torch.from_numpy(weight).to(v.device)[None, :, None, None]
-    codes, best, best_cost = tokens[0].cpu().numpy(), v, float("inf")
-    for turn in range(rounds + 1):
+    codes, best, best_cost, quick = tokens[0].cpu().numpy(), v, float("inf"), rounds <= QUICK
+    for turn in range(rounds if quick else rounds + 1):
         sent = model.coder.measure(v[0].cpu().numpy(), codes, level, weight)
-        error, gradient = _gradient(model, x, sent, tokens, position, weigh)
+        error, gradient = _gradient(model, x, sent, tokens, position, weigh, contexts=not quick)
         cost = sent.bits + error
         if cost < best_cost:
             best, best_cost = v, cost
+        elif quick:
+            return best
         target = _steps(sent.v_hat, v.device).sub_(gradient.div_(2 * w))
         v = torch.lerp(v, target, damping(turn, rounds))
         del sent, gradient, target  # the quantiser needs the room
         step(0.5 + 0.5 * (turn + 1) / (rounds + 1))
-    return best
+    return v if quick else best
 
 
 def _steps(v_hat: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -70,12 +75,18 @@ def _steps(v_hat: np.ndarray, device: torch.device) -> torch.Tensor:
 
 @torch.enable_grad()
 def _gradient(
-    model: Base, x: torch.Tensor, sent: Measured, tokens: torch.Tensor, position: torch.Tensor, weigh: float
+    model: Base,
+    x: torch.Tensor,
+    sent: Measured,
+    tokens: torch.Tensor,
+    position: torch.Tensor,
+    weigh: float,
+    contexts: bool,
 ) -> tuple[float, torch.Tensor]:
-    """Weighted squared error in bits, and the gradient with respect to v_hat (1, C, h, w), in steps, of that error
-    plus the bits of what was sent as a function of its contexts: symbols held fixed, log sigma moves along the
-    tables, mu's rate is that of a Gaussian (what a latent costs itself is the quantiser's business). Tile by tile, so
-    that memory stays bounded."""
+    """Weighted squared error in bits, and the gradient with respect to v_hat (1, C, h, w), in steps, of that error;
+    contexts: plus the bits of what was sent as a function of its contexts: symbols held fixed, log sigma moves along
+    the tables, mu's rate is that of a Gaussian (what a latent costs itself is the quantiser's business). Tile by
+    tile, so that memory stays bounded."""
     net, slopes = model.vqvae, torch.from_numpy(model.coder.latent.slopes()).to(x.device)
     lam, h, w = lagrangian(net.config, position) / (weigh * thrift(position)), *sent.v_hat.shape[1:]
     igain = torch.exp2(net.interpolate(net.log2_igain, position))
@@ -100,6 +111,8 @@ def _gradient(
             error = lam / 3 * 65025 * difference.square().sum()
             gradient[:, :, lo:hi, left:right] += torch.autograd.grad(error, part)[0]  # before the other graph is made
             total += error.item()
+            if not contexts:
+                continue
             values = net.tokens.values(tokens[:, lo // 2 : hi // 2, left // 2 : right // 2], net.sd)
             out = net.prior(part, spread, values, features, known)
             v, mu, log2_sigma = (

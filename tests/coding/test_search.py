@@ -63,20 +63,47 @@ def test_gradient_is_that_of_error_and_bits_along_the_tables(example, share):
             + gaussian_bits(at, out.mu, sigma).double().sum()
         ).item()
 
-    _, gradient = search._gradient(model, x, sent, tokens, POSITION, share)
+    _, gradient = search._gradient(model, x, sent, tokens, POSITION, share, True)
     for seed in range(3):
         step = 1e-3 * gradient.sign() * torch.rand(at.shape, generator=torch.Generator().manual_seed(seed))
         assert (step * gradient).sum().item() == pytest.approx((cost(at + step) - cost(at - step)) / 2, rel=2e-3)
 
 
+def test_without_contexts_it_is_the_rest_of_the_gradient(example):
+    model, x, sent, tokens = example
+    (error, alone), (same, both), (_, contexts) = (
+        search._gradient(model, x, sent, tokens, POSITION, share, of_contexts)
+        for share, of_contexts in ((RATE_SHARE, False), (RATE_SHARE, True), (1e9, True))
+    )
+    assert error == same and contexts.abs().max() > 1e-3
+    assert (alone + contexts - both).abs().max() < 1e-4 * both.abs().max()
+
+
+def test_a_quick_search_that_gets_worse_ends_where_it_was_best(example):
+    model, x, _, tokens = example  # random networks: the model of the cost says nothing of them
+    v = torch.zeros(1, *example[2].v_hat.shape)
+    assert search.refine(model, x, v, tokens, LEVEL, POSITION, search.QUICK, lambda done: None) is v
+
+
+def test_every_round_of_a_quick_search_makes_the_picture_better(shipped, small):
+    picture = small[:128, :128]
+
+    def error(effort):
+        decoded = shipped.decode_array(shipped.encode(picture, quality=70, effort=effort, lossless=False))
+        return float(np.square(decoded.astype(float) - picture).mean())
+
+    found = [error(effort) for effort in (1, 2, 4)]
+    assert found[0] > found[1] * 1.01 and found[1] > found[2] * 1.01
+
+
 @SHARES
 def test_tiles_leave_no_seams_in_the_gradient(example, share, monkeypatch):
     model, x, sent, tokens = example
-    error, whole = search._gradient(model, x, sent, tokens, POSITION, share)
+    error, whole = search._gradient(model, x, sent, tokens, POSITION, share, True)
     monkeypatch.setattr(search, "WHOLE", 0)
     monkeypatch.setattr(search, "TILE", 8)
-    tiled_error, tiled = search._gradient(model, x, sent, tokens, POSITION, share)
+    tiled_error, tiled = search._gradient(model, x, sent, tokens, POSITION, share, True)
     assert tiled_error == pytest.approx(error, rel=1e-5) and (tiled - whole).abs().max() < 1e-5 * whole.abs().max()
     monkeypatch.setattr(tiles, "HALO", 0)
-    _, cut = search._gradient(model, x, sent, tokens, POSITION, share)
+    _, cut = search._gradient(model, x, sent, tokens, POSITION, share, True)
     assert (cut - whole).abs().max() > 1e-4 * whole.abs().max()  # so the comparison above sees seams
