@@ -39,6 +39,7 @@ def encode(
     seed: int = 0,
     keep_hidden: bool = False,
     lossless: bool | None = None,
+    metadata: str = "drop",
     progress: Callable[[float], None] | None = None,
 ) -> bytes:
     """Picture -> bytes of an .ldc file, with the default model on the CPU.
@@ -55,10 +56,12 @@ def encode(
     keep_hidden: code the pixels under alpha 0 as they are, in place of smooth ones, which cost less.
     lossless: True: every pixel as it is. None: so where that file is no larger than the other one, or fits the
         target; mostly drawings, seldom photographs. False: never.
+    metadata: "drop", or "keep": EXIF and XMP in a section of their own. They say what the picture is now (upright, this
+        size, sRGB) and have no thumbnail; what is broken is left out.
     progress: called with 0..1.
 
     Raises PictureError for a picture that cannot be read, RateError when no quality is small or good enough,
-    CodecError for options out of range.
+    LimitError for metadata of more than 64 KiB when compressed, CodecError for options out of range.
     """
     return _codec(_default_model()).encode(
         image,
@@ -70,6 +73,7 @@ def encode(
         seed=seed,
         keep_hidden=keep_hidden,
         lossless=lossless,
+        metadata=metadata,
         progress=progress,
     )
 
@@ -91,6 +95,7 @@ def decode(
     progress: Callable[[float], None] | None = None,
 ) -> Image.Image:
     """An .ldc file -> PIL image of mode L, LA, RGB or RGBA, with the model that the file names, on the CPU.
+    EXIF and XMP that the file holds are in its `info`.
 
     data: a path (str or os.PathLike), the bytes of a file, or an open binary file, which is read from its start.
     decoder: vq is nearest to the original; the others (`Codec.decoders()`) make detail that was not sent.

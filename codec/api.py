@@ -26,10 +26,11 @@ from codec.errors import CodecError, RateError, UnsupportedError
 from codec.image import lossless as exact
 from codec.image import read
 from codec.image.alpha import fill_hidden, pack_alpha
+from codec.image.metadata import section
 from codec.image.write import assemble
 from codec.manifest import Weights
 from codec.models.restorer import UPSCALES, Restorer
-from codec.opened import opened
+from codec.opened import Decoded, lossless_picture, opened
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
 from codec.restoration import restore
 from codec.restoration.consistency import CELL, back_project, stream_agreement
@@ -92,6 +93,7 @@ class Codec:
         seed: int = 0,
         keep_hidden: bool = False,
         lossless: bool | None = None,
+        metadata: str = "drop",
         progress: Callable[[float], None] | None = None,
     ) -> bytes:
         """Picture -> bytes of an .ldc file.
@@ -108,10 +110,12 @@ class Codec:
         keep_hidden: code the pixels under alpha 0 as they are, in place of smooth ones, which cost less.
         lossless: True: every pixel as it is. None: so where that file is no larger than the other one, or fits the
             target; mostly drawings, seldom photographs. False: never.
+        metadata: "drop", or "keep": EXIF and XMP in a section of their own. They say what the picture is now (upright,
+            this size, sRGB) and have no thumbnail; what is broken is left out.
         progress: called with 0..1.
 
         Raises PictureError for a picture that cannot be read, RateError when no quality is small or good enough,
-        CodecError for options out of range.
+        LimitError for metadata of more than 64 KiB when compressed, CodecError for options out of range.
         """
         options = EncodeOptions(
             quality=quality,
@@ -122,33 +126,44 @@ class Codec:
             seed=seed,
             keep_hidden=keep_hidden,
             lossless=lossless,
+            metadata=metadata,
         )
         picture, step = read.load(image), progress or _ignore
+        kept = section(picture.metadata, picture.width, picture.height).data if options.metadata == "keep" else b""
+        plainly = partial(exact.encode, picture, effort=options.effort, keep_hidden=options.keep_hidden, kept=kept)
         target = options.target_bytes
         if options.target_bpp is not None:
             target = int(options.target_bpp * picture.width * picture.height / 8)
         if options.lossless:
-            data = exact.encode(picture, effort=options.effort, keep_hidden=options.keep_hidden)
+            data = plainly()
             step(1.0)
             return data
-        within = partial(exact.encode_within, picture, effort=options.effort, keep_hidden=options.keep_hidden)
+        within = partial(
+            exact.encode_within, picture, effort=options.effort, keep_hidden=options.keep_hidden, kept=kept
+        )
         if options.lossless is None and target is not None and (found := within(target)) is not None:
             step(1.0)
             return found
         try:
-            data = self._lossy(picture, options, target, step)
+            data = self._lossy(picture, options, target, kept, step)
         except _OutOfReach:
             if options.lossless is False:
                 raise
-            return exact.encode(picture, effort=options.effort, keep_hidden=options.keep_hidden)
+            return plainly()
         if options.lossless is None and target is None and (found := within(len(data))) is not None:
             return found
         return data
 
     def _lossy(
-        self, picture: read.Picture, options: EncodeOptions, target: int | None, step: Callable[[float], None]
+        self,
+        picture: read.Picture,
+        options: EncodeOptions,
+        target: int | None,
+        kept: bytes,
+        step: Callable[[float], None],
     ) -> bytes:
-        """Bytes of a file made by the networks; target: the most of them, None: at the quality that was asked for."""
+        """Bytes of a file made by the networks; target: the most of them, None: at the quality that was asked for.
+        kept: the metadata section."""
         alpha = b"" if picture.alpha is None else pack_alpha(picture.alpha)
         with self._settings():
             coded = picture.rgb if options.keep_hidden else fill_hidden(picture.rgb, picture.alpha)
@@ -164,7 +179,7 @@ class Codec:
                     picture.gray,
                     options.seed,
                 )
-                return pack(header, self._sections(x, level, effort, step), alpha)
+                return pack(header, self._sections(x, level, effort, step), alpha, kept)
 
             if options.target_psnr is not None:
                 wanted = 255**2 / 10 ** (options.target_psnr / 10)
@@ -194,7 +209,7 @@ class Codec:
         allow_truncated: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> Image.Image:
-        """An .ldc file -> PIL image of mode L, LA, RGB or RGBA.
+        """An .ldc file -> PIL image of mode L, LA, RGB or RGBA. EXIF and XMP that the file holds are in its `info`.
 
         data: a path (str or os.PathLike), the bytes of a file, or an open binary file, which is read from its start.
         decoder: vq is nearest to the original; the others (`Codec.decoders()`) make detail that was not sent.
@@ -228,8 +243,7 @@ class Codec:
             max_bytes=max_bytes,
             allow_truncated=allow_truncated,
         )
-        rgb, gray, alpha = self.decode_parts(data, options, progress)
-        return assemble(rgb, gray, alpha)
+        return self.decode_parts(data, options, progress).image()
 
     def decode_array(
         self,
@@ -262,12 +276,12 @@ class Codec:
             max_bytes=max_bytes,
             allow_truncated=allow_truncated,
         )
-        return self.decode_parts(data, options, progress)[0]
+        return self.decode_parts(data, options, progress).rgb
 
     def decode_parts(
         self, data: Any, asked: DecodeOptions, progress: Callable[[float], None] | None = None
-    ) -> tuple[np.ndarray, bool, np.ndarray | None]:
-        """An .ldc file -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None. See ``decode``."""
+    ) -> Decoded:
+        """An .ldc file -> pixels and metadata. See ``decode``."""
         decoder, options = asked.decoder, _generation(asked)
         content = source.content(data, asked.max_bytes)
         stream = parse(content, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated)
@@ -275,9 +289,9 @@ class Codec:
         if header.lossless:
             if decoder not in self.decoders():
                 raise UnsupportedError(f"there is no decoder {decoder!r} (there is: {', '.join(self.decoders())})")
-            rgb, alpha = exact.unpack(stream)
+            found = lossless_picture(stream)
             step(1.0)
-            return rgb, header.gray, alpha
+            return found
         file = opened(stream, self.model_id, self._model.table_hash)
         net = self._restorer(decoder, options) if decoder != "vq" else None
         with self._settings(), torch.inference_mode():
@@ -300,7 +314,7 @@ class Codec:
                         header.seed,
                         lambda done: step(0.1 + 0.9 * done),
                     )
-        return file.cut(rgb), header.gray, file.alpha
+        return Decoded(file.cut(rgb), header.gray, file.alpha, file.metadata)
 
     def upscale(
         self,

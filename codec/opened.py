@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from codec.bitstream.container import Header, Stream
 from codec.coding.padding import latent_size
 from codec.errors import UnsupportedError
+from codec.image import lossless, metadata
 from codec.image.alpha import unpack_alpha
+from codec.image.metadata import Metadata
+from codec.image.write import assemble
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class Opened:
     header: Header
     sections: tuple[bytes | None, ...]
     alpha: np.ndarray | None
+    metadata: Metadata
     h: int
     w: int
 
@@ -38,4 +43,26 @@ def opened(stream: Stream, model_id: int, table_hash: int) -> Opened:
     if header.table_hash != table_hash:
         raise UnsupportedError(f"the file was made with other tables of model {header.model_id}")
     alpha = unpack_alpha(stream.alpha, header.width, header.height) if stream.alpha else None
-    return Opened(header, stream.sections, alpha, *latent_size(header.height, header.width))
+    kept = metadata.unpack(stream.metadata)
+    return Opened(header, stream.sections, alpha, kept, *latent_size(header.height, header.width))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a file holds, decoded. rgb: uint8 (H, W, 3). gray: the picture is. alpha: uint8 (H, W), None for an opaque
+    picture."""
+
+    rgb: np.ndarray
+    gray: bool
+    alpha: np.ndarray | None
+    metadata: Metadata
+
+    def image(self) -> Image.Image:
+        """PIL image of mode L, LA, RGB or RGBA, with EXIF and XMP in its `info`."""
+        return self.metadata.apply(assemble(self.rgb, self.gray, self.alpha))
+
+
+def lossless_picture(stream: Stream) -> Decoded:
+    """A lossless file needs no model. Raises CorruptError."""
+    rgb, alpha = lossless.unpack(stream)
+    return Decoded(rgb, stream.header.gray, alpha, metadata.unpack(stream.metadata))

@@ -33,6 +33,7 @@ class EncodeOptions:
     seed: int = 0  # of a decoder's noise, 0 .. 2**32-1; kept in the file
     keep_hidden: bool = False  # code the pixels under alpha 0 as they are, in place of smooth ones
     lossless: bool | None = None  # every pixel as it is; None: where that file is the smaller one, or fits the target
+    metadata: str = "drop"  # "keep": EXIF and XMP, in a section of their own; "drop": leave them out
 
     def __post_init__(self) -> None:
         _inside("quality", self.quality, 0, 100)
@@ -48,6 +49,8 @@ class EncodeOptions:
                 raise CodecError(f"the target of {value:g} {name} is not positive")
             if value is not None and not value < 2**63:
                 raise CodecError(f"the target of {value:g} {name} is not a size")
+        if self.metadata not in ("keep", "drop"):
+            raise CodecError(f"metadata is neither 'keep' nor 'drop': {self.metadata!r:.100}")
         if self.lossless not in (None, True, False):
             raise CodecError(f"lossless is not True, False or None: {self.lossless!r:.100}")
         if self.lossless:

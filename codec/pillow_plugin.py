@@ -10,15 +10,17 @@ Opening reads the header only; the picture is decoded when its pixels are first 
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import IO
 
 from PIL import Image, ImageFile
 
 import codec
 from codec.bitstream import container
+from codec.options import EncodeOptions
 
 FORMAT = "LDC"
-_SAVE_OPTIONS = ("quality", "target_bpp", "target_bytes", "target_psnr", "effort", "seed", "keep_hidden", "lossless")
+_SAVE_OPTIONS = tuple(field.name for field in fields(EncodeOptions))
 
 
 class LdcImageFile(ImageFile.ImageFile):
@@ -42,6 +44,7 @@ class LdcImageFile(ImageFile.ImageFile):
             self.fp.seek(0)
             image = codec.decode(self.fp.read())
             self.im, self._mode, self._size = image.im, image.mode, image.size
+            self.info.update(image.info)
             self._waiting = False
             if self._exclusive_fp:
                 self.fp.close()

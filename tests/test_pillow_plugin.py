@@ -76,3 +76,14 @@ def test_other_formats_are_not_taken_over(fake):
     out = io.BytesIO()
     Image.new("RGB", (5, 5)).save(out, "PNG")
     assert Image.open(out).format == "PNG"
+
+
+def test_metadata_is_kept_where_it_is_asked_for(tmp_path):
+    pillow_plugin.register()
+    image = Image.new("RGB", (30, 20), (1, 2, 3))
+    image.getexif()[0x10F] = "Maker"
+    for metadata in ("keep", "drop"):
+        image.save(tmp_path / "a.ldc", lossless=True, metadata=metadata)
+        with Image.open(tmp_path / "a.ldc") as again:
+            again.load()
+            assert again.getexif().get(0x10F) == ("Maker" if metadata == "keep" else None)

@@ -215,7 +215,7 @@ class Worker:
             # refuses damage before torch is imported
             parsed = container.parse(data, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated)
             _check_size(parsed.header.width * parsed.header.height, granted)
-            return _Content(len(data), stream=data, header=parsed.header)
+            return _Content(len(data), stream=data, header=parsed.header, metadata=parsed.metadata)
         from codec.image import read
 
         # Pillow needs to seek, which a pipe or a remote file cannot.
@@ -235,14 +235,17 @@ class Worker:
         return self._encode(content, settings, step)
 
     def _encode(self, content: _Content, settings: Settings, step: Callable[[float], None]) -> Made:
-        from codec.image import lossless
+        from codec.image import lossless, metadata
 
         options, picture = settings.options, content.picture
         assert isinstance(options, EncodeOptions) and picture is not None
+        kept = metadata.Section()
+        if options.metadata == "keep":
+            kept = metadata.section(picture.metadata, picture.width, picture.height)
         codec = None if options.lossless else self._codec(settings.model)
         start = time.perf_counter()
         if codec is None:
-            data = lossless.encode(picture, effort=options.effort, keep_hidden=options.keep_hidden)
+            data = lossless.encode(picture, effort=options.effort, keep_hidden=options.keep_hidden, kept=kept.data)
         else:
             data = codec.encode(picture, **asdict(options), progress=step)
         seconds = time.perf_counter() - start
@@ -253,10 +256,10 @@ class Worker:
             decoded = decoder.decode_array(data)
             fidelity = measured(_coded(picture, header.lossless, options.keep_hidden), decoded)
         sizes = _Sizes(content.size, len(data), compressed=len(data))
-        return Made(data, _report("encode", header, sizes, seconds, fidelity, picture.notes))
+        return Made(data, _report("encode", header, sizes, seconds, fidelity, (*picture.notes, *kept.notes)))
 
     def _decode(self, content: _Content, settings: Settings, step: Callable[[float], None], target: Path) -> Made:
-        from codec.image import lossless, write
+        from codec.image import lossless, metadata, write
 
         options, header = settings.options, content.header
         assert isinstance(options, DecodeOptions) and header is not None
@@ -270,7 +273,7 @@ class Worker:
         else:
             image = codec.decode(content.stream, **_asked(options), progress=step)
         seconds = time.perf_counter() - start
-        saved = write.to_bytes(image, write.format_of(target))
+        saved = write.to_bytes(image, write.format_of(target), metadata.unpack(content.metadata))
         used = content.size if options.max_bytes is None else min(content.size, options.max_bytes)
         sizes = _Sizes(used, len(saved.data), compressed=used)
         return Made(saved.data, _report("decode", header, sizes, seconds, Fidelity(), (*notes, *saved.notes)))
@@ -322,12 +325,14 @@ def _coded(picture: Picture, lossless: bool, keep_hidden: bool) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Content:
-    """What was read of one file: a picture, or the stream of a compressed one. size: bytes."""
+    """What was read of one file: a picture, or the stream of a compressed one, and its metadata section. size:
+    bytes."""
 
     size: int
     picture: Picture | None = None
     stream: bytes = b""
     header: container.Header | None = None
+    metadata: bytes = b""
 
 
 class _TooLarge(Exception):
@@ -355,19 +360,20 @@ def _there(settings: Settings, task: Task) -> Skipped | None:
 def _check_same(settings: Settings, options: EncodeOptions, target: str) -> None:
     """OutputError for a compressed file that is damaged, or was made with other settings, as far as it says."""
     try:
-        header = container.parse(files.content(target) or b"").header
+        stream = container.parse(files.content(target) or b"")
     except CodecError as error:
         raise OutputError(
             f"the output '{files.shown(target)}' is there but damaged: {error} (-f overwrites it)"
         ) from error
+    header = stream.header
+    wrong = bool(stream.metadata) and options.metadata == "drop"  # a picture may have none to keep
     if header.lossless or options.lossless:  # made by no model
-        if not header.lossless or options.lossless is False:
-            raise OutputError(f"the output '{files.shown(target)}' was made with other settings (-f overwrites it)")
-        return
-    wrong = header.seed != options.seed
-    wrong |= header.model_id != manifest.read(settings.weights).number_of(settings.model)
-    if options.target_bpp is None and options.target_bytes is None and options.target_psnr is None:
-        wrong |= header.level != container.level_of(options.quality)
+        wrong |= not header.lossless or options.lossless is False
+    else:
+        wrong |= header.seed != options.seed
+        wrong |= header.model_id != manifest.read(settings.weights).number_of(settings.model)
+        if options.target_bpp is None and options.target_bytes is None and options.target_psnr is None:
+            wrong |= header.level != container.level_of(options.quality)
     if wrong:
         raise OutputError(f"the output '{files.shown(target)}' was made with other settings (-f overwrites it)")
 

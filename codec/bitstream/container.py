@@ -1,8 +1,9 @@
 """The file container: header, sections and checksums. FORMAT.md beside this file is its description.
 
     8A 'L' 'D' 'C' | version | flags | model id | table hash | width | height | level | [seed]
-    [alpha size, CRC-16] | number of sections | (size, CRC-16) of each | CRC-16 of the header | CRC-32 of the file
-    payload: alpha, then the sections in order of importance
+    [alpha size, CRC-16] | [metadata size, CRC-16] | number of sections | (size, CRC-16) of each
+    CRC-16 of the header | CRC-32 of the file
+    payload: alpha, then the sections in order of importance, then metadata
 
 Three checksums, because three questions are asked: the CRC-16 of the header lets `read_header` trust the
 sizes without the payload, the CRC-16 of a section lets a file that was cut keep the sections that are whole,
@@ -33,16 +34,18 @@ MAX_LEVEL = 6400
 #: Bound of the promised payload: 16 bytes per pixel of the largest picture. Far above anything useful, it
 #: only keeps the arithmetic on damaged sizes small.
 MAX_PAYLOAD = 16 * MAX_PIXELS
+#: Bytes of the metadata section: EXIF and XMP, deflated.
+MAX_METADATA = 65536
 #: Longest side of a part of a lossless picture: what WebP holds.
 LOSSLESS_SIDE = 16383
 
-_GRAY, _ALPHA, _SEED, _LOSSLESS = 1, 2, 4, 8
-_KNOWN_FLAGS = _GRAY | _ALPHA | _SEED | _LOSSLESS
+_GRAY, _ALPHA, _SEED, _LOSSLESS, _METADATA = 1, 2, 4, 8, 16
+_KNOWN_FLAGS = _GRAY | _ALPHA | _SEED | _LOSSLESS | _METADATA
 _U32_MAX = 2**32 - 1
 _VARINT_BYTES = 5  # enough for 32 bits
 
-#: No header is longer: fixed fields, four varints, then size and CRC-16 of the alpha and of each section.
-MAX_HEADER_BYTES = 4 + 1 + 1 + 4 + 2 + 1 + 2 + 4 + 4 * _VARINT_BYTES + (1 + MAX_SECTIONS) * (_VARINT_BYTES + 2)
+#: No header is longer: fixed fields, four varints, then size and CRC-16 of alpha, metadata and each section.
+MAX_HEADER_BYTES = 4 + 1 + 1 + 4 + 2 + 1 + 2 + 4 + 4 * _VARINT_BYTES + (2 + MAX_SECTIONS) * (_VARINT_BYTES + 2)
 
 
 def level_of(quality: float) -> int:
@@ -99,6 +102,7 @@ class HeaderInfo:
     header_bytes: int
     alpha_bytes: int
     section_bytes: tuple[int, ...]
+    metadata_bytes: int
 
     @property
     def alpha(self) -> bool:
@@ -108,19 +112,21 @@ class HeaderInfo:
     @property
     def file_bytes(self) -> int:
         """Size of the complete file."""
-        return self.header_bytes + self.alpha_bytes + sum(self.section_bytes)
+        return self.header_bytes + self.alpha_bytes + sum(self.section_bytes) + self.metadata_bytes
 
 
 @dataclass(frozen=True)
 class Stream:
     """A parsed file. `sections` are in order of importance; None stands for one that was cut off.
 
-    `alpha` is empty for a picture without alpha. sections[0] (the tokens) is never None.
+    `alpha` is empty for a picture without alpha. sections[0] (the tokens) is never None. `metadata` is the metadata
+    section, empty where there is none or it was cut off.
     """
 
     header: Header
     alpha: bytes
     sections: tuple[bytes | None, ...]
+    metadata: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -130,11 +136,13 @@ class _Prefix:
     info: HeaderInfo
     alpha_crc: int
     section_crcs: tuple[int, ...]
+    metadata_crc: int
     file_crc: int
 
 
-def pack(header: Header, sections: Sequence[bytes], alpha: bytes = b"") -> bytes:
-    """Return the bytes of a file with 1..16 sections (each may be empty) and, if not empty, an alpha section.
+def pack(header: Header, sections: Sequence[bytes], alpha: bytes = b"", metadata: bytes = b"") -> bytes:
+    """Return the bytes of a file with 1..16 sections (each may be empty) and, where not empty, an alpha section and a
+    metadata section of at most MAX_METADATA bytes.
 
     Raises LimitError for a picture that is too large and ValueError for other values out of range, which
     are mistakes of the caller.
@@ -151,11 +159,13 @@ def pack(header: Header, sections: Sequence[bytes], alpha: bytes = b"") -> bytes
         raise ValueError("only a lossless picture has its alpha inside")
     if header.lossless and (alpha or _wrong_lossless(header, tuple(map(len, sections)))):
         raise ValueError("these are not the header and sections of a lossless picture")
-    if len(alpha) + sum(map(len, sections)) > MAX_PAYLOAD:
+    if len(metadata) > MAX_METADATA:
+        raise ValueError(f"the metadata section has {len(metadata)} bytes, more than {MAX_METADATA}")
+    if len(alpha) + sum(map(len, sections)) + len(metadata) > MAX_PAYLOAD:
         raise LimitError(f"the payload is larger than the {MAX_PAYLOAD} bytes that the format allows")
 
     flags = _GRAY * bool(header.gray) | _ALPHA * bool(alpha or header.alpha_inside) | _SEED * bool(header.seed)
-    flags |= _LOSSLESS * bool(header.lossless)
+    flags |= _LOSSLESS * bool(header.lossless) | _METADATA * bool(metadata)
     head = bytearray(MAGIC)
     head += bytes((VERSION, flags))
     head += _varint(header.model_id)
@@ -166,11 +176,13 @@ def pack(header: Header, sections: Sequence[bytes], alpha: bytes = b"") -> bytes
         head += _varint(header.seed)
     if alpha:
         head += _size_and_crc(alpha)
+    if metadata:
+        head += _size_and_crc(metadata)
     head.append(len(sections))
     for section in sections:
         head += _size_and_crc(section)
     head += struct.pack("<H", crc16(head))
-    payload = b"".join((alpha, *sections))
+    payload = b"".join((alpha, *sections, metadata))
     return bytes(head) + struct.pack("<I", zlib.crc32(payload, zlib.crc32(head))) + payload
 
 
@@ -194,9 +206,9 @@ def parse(
     allow_truncated: accept a file that is shorter than its header says.
 
     In both cases the sections that are whole are checked and kept, the first one that is not and all after
-    it become None; alpha and sections[0] must be whole. A file of full length must be sound in every byte,
-    whatever the flags. A lossless file must be whole: parts of it are no coarser picture. Raises FormatError (not one
-    of our files), UnsupportedError, LimitError, CorruptError.
+    it become None; alpha and sections[0] must be whole; metadata that is not is left out. A file of full length must
+    be sound in every byte, whatever the flags. A lossless file must be whole: parts of it are no coarser picture.
+    Raises FormatError (not one of our files), UnsupportedError, LimitError, CorruptError.
     """
     view = memoryview(data)
     prefix = _read_prefix(bytes(view[:MAX_HEADER_BYTES]))
@@ -250,7 +262,8 @@ def _take_apart(view: memoryview, prefix: _Prefix) -> Stream:
         start += size
         if sections[0] is None:
             raise CorruptError(_too_short(view, start, "first section"))
-    return Stream(info.header, alpha, tuple(sections))
+    metadata = _piece(view, start, info.metadata_bytes, prefix.metadata_crc, "metadata section")
+    return Stream(info.header, alpha, tuple(sections), metadata or b"")
 
 
 def _piece(view: memoryview, start: int, size: int, crc: int, name: str) -> bytes | None:
@@ -287,6 +300,7 @@ def _read_prefix(data: bytes) -> _Prefix:
     seed = reader.varint() if flags & _SEED else 0
     lossless = bool(flags & _LOSSLESS)
     alpha_bytes, alpha_crc = reader.size_and_crc() if flags & _ALPHA and not lossless else (0, 0)
+    metadata_bytes, metadata_crc = reader.size_and_crc() if flags & _METADATA else (0, 0)
     count = reader.take(1)[0]
     if not 1 <= count <= MAX_SECTIONS:
         raise CorruptError(f"the header is damaged (it promises {count} sections, 1..{MAX_SECTIONS} are possible)")
@@ -301,10 +315,13 @@ def _read_prefix(data: bytes) -> _Prefix:
     _check_picture_size(width, height)
     if level > MAX_LEVEL:
         raise CorruptError(f"the header is damaged (level {level} is above {MAX_LEVEL})")
-    if (flags & _SEED and seed == 0) or (flags & _ALPHA and alpha_bytes == 0 and not lossless):
+    no_alpha = flags & _ALPHA and alpha_bytes == 0 and not lossless
+    if (flags & _SEED and seed == 0) or no_alpha or (flags & _METADATA and metadata_bytes == 0):
         raise CorruptError("the header is damaged (a flag announces a field that is empty)")
+    if metadata_bytes > MAX_METADATA:
+        raise LimitError(f"the file promises more than the {MAX_METADATA} bytes of metadata that the format allows")
     section_bytes = tuple(size for size, _ in sizes_and_crcs)
-    if alpha_bytes + sum(section_bytes) > MAX_PAYLOAD:
+    if alpha_bytes + sum(section_bytes) + metadata_bytes > MAX_PAYLOAD:
         raise LimitError(f"the file promises more than the {MAX_PAYLOAD} payload bytes that the format allows")
     header = Header(
         width,
@@ -320,9 +337,10 @@ def _read_prefix(data: bytes) -> _Prefix:
     if lossless and _wrong_lossless(header, section_bytes):
         raise CorruptError("the header is damaged (it is not that of a lossless picture)")
     return _Prefix(
-        info=HeaderInfo(header, reader.position, alpha_bytes, section_bytes),
+        info=HeaderInfo(header, reader.position, alpha_bytes, section_bytes, metadata_bytes),
         alpha_crc=alpha_crc,
         section_crcs=tuple(crc for _, crc in sizes_and_crcs),
+        metadata_crc=metadata_crc,
         file_crc=file_crc,
     )
 

@@ -28,6 +28,7 @@ class FileInfo:
     bits_per_pixel: float
     header_bytes: int
     alpha_bytes: int
+    metadata_bytes: int
     section_bytes: tuple[int, ...]
     present_bytes: int
     whole_sections: int
@@ -59,6 +60,7 @@ def inspect(file: BinaryIO) -> FileInfo:
         bits_per_pixel=round(bits_per_pixel, 6),
         header_bytes=info.header_bytes,
         alpha_bytes=info.alpha_bytes,
+        metadata_bytes=info.metadata_bytes,
         section_bytes=info.section_bytes,
         present_bytes=len(data),
         whole_sections=whole,

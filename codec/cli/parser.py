@@ -94,6 +94,12 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         help="every pixel as it is; default: where that file is no larger than the other one, or fits the target; "
         "--no-lossless: never",
     )
+    parser.add_argument(
+        "--metadata",
+        choices=("keep", "drop"),
+        default="drop",
+        help="EXIF and XMP: keep them, without thumbnails and with the orientation that the picture has then; default drop",
+    )
     parser.add_argument("--verify", action="store_true", help="decode the result again and tell RMSE, PSNR and MS-SSIM")
     _add_common(parser)
     _add_model(parser)

@@ -15,6 +15,7 @@ from PIL import Image, features
 
 from codec.bitstream.container import LOSSLESS_SIDE, Header, Stream, lossless_header, pack, parse
 from codec.errors import CodecError, CorruptError, UnsupportedError
+from codec.image import metadata
 from codec.image.read import Picture
 from codec.image.write import assemble
 
@@ -27,20 +28,23 @@ _BAND, _LEAST = 4, 64
 _DOUBT, _LESS_DOUBT = 8, 3
 
 
-def encode(picture: Picture, *, effort: int = 1, keep_hidden: bool = False) -> bytes:
+def encode(picture: Picture, *, effort: int = 1, keep_hidden: bool = False, kept: bytes = b"") -> bytes:
     """Picture -> bytes of a lossless file.
 
     effort: 1..9; from 2 on WebP's strongest, up to ten times slower, for a file about 0.2 % smaller.
     keep_hidden: keep the colours under alpha 0; else they become black, which costs next to nothing.
+    kept: the metadata section, from `codec.image.metadata.section`.
 
     Raises CodecError where Pillow has no WebP.
     """
     if not features.check("webp"):
         raise CodecError("a lossless file needs a Pillow with WebP")
-    return _encode(picture, _pixels(picture, keep_hidden), effort)
+    return _encode(picture, _pixels(picture, keep_hidden), effort, kept)
 
 
-def encode_within(picture: Picture, most: int, *, effort: int = 1, keep_hidden: bool = False) -> bytes | None:
+def encode_within(
+    picture: Picture, most: int, *, effort: int = 1, keep_hidden: bool = False, kept: bytes = b""
+) -> bytes | None:
     """As ``encode``, but None where the file would have more than ``most`` bytes, or Pillow has no WebP.
 
     For a photograph this is seen by a look at a few of its rows, in a hundredth of the time that the networks take.
@@ -50,7 +54,7 @@ def encode_within(picture: Picture, most: int, *, effort: int = 1, keep_hidden: 
     pixels = _pixels(picture, keep_hidden)
     if _look(pixels, bands=True) > _DOUBT * most or _look(pixels, bands=False) > _LESS_DOUBT * most:
         return None
-    data = _encode(picture, pixels, effort)
+    data = _encode(picture, pixels, effort, kept)
     return data if len(data) <= most else None
 
 
@@ -58,7 +62,7 @@ def decode(data: bytes, *, max_bytes: int | None = None) -> Image.Image:
     """Inverse of ``encode``: PIL image of mode L, LA, RGB or RGBA. Raises FormatError."""
     stream = parse(data, max_bytes=max_bytes)
     rgb, alpha = unpack(stream)
-    return assemble(rgb, stream.header.gray, alpha)
+    return metadata.unpack(stream.metadata).apply(assemble(rgb, stream.header.gray, alpha))
 
 
 def decode_array(data: bytes) -> np.ndarray:
@@ -75,6 +79,7 @@ def unpack(stream: Stream) -> tuple[np.ndarray, np.ndarray | None]:
     if not features.check("webp"):
         raise UnsupportedError("the file is lossless, which needs a Pillow with WebP")
     header = stream.header
+    metadata.unpack(stream.metadata)  # refused where it is wrong, as all else
     channels = 3 + header.alpha_inside
     sections = [section or b"" for section in stream.sections]
     for section, (height, width) in zip(sections, _shapes(header), strict=True):
@@ -91,10 +96,10 @@ def seen(picture: Picture) -> np.ndarray:
     return picture.rgb if picture.alpha is None else np.where(picture.alpha[..., None] > 0, picture.rgb, 0)
 
 
-def _encode(picture: Picture, pixels: np.ndarray, effort: int) -> bytes:
+def _encode(picture: Picture, pixels: np.ndarray, effort: int, kept: bytes) -> bytes:
     sections = [_webp(part, 5 if effort == 1 else 6, 100) for part in _parts(pixels)]
     header = lossless_header(picture.width, picture.height, gray=picture.gray, alpha=picture.alpha is not None)
-    return pack(header, sections)
+    return pack(header, sections, metadata=kept)
 
 
 def _pixels(picture: Picture, keep_hidden: bool) -> np.ndarray:

@@ -23,6 +23,7 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _COLOURS = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _ORIENTATION = (b"Raw profile type exif", b"XML:com.adobe.xmp")  # texts in which Pillow looks for it
+_XMP = _ORIENTATION[1]
 _MAX_TEXT = 2**20  # Pillow refuses more
 _MAX_PROFILE = 2**24
 
@@ -46,6 +47,7 @@ class PngFile:
     icc: bytes | None
     encoding: Encoding | None
     notes: tuple[str, ...]
+    late_xmp: bytes = b""  # a packet that follows the pixels, where Pillow finds it too late
 
 
 def scan(file: BinaryIO, check_size: Callable[[int, int], None]) -> PngFile:
@@ -100,7 +102,8 @@ def scan(file: BinaryIO, check_size: Callable[[int, int], None]) -> PngFile:
             elif name in _TEXTS or name == b"eXIf":
                 exif = name == b"eXIf"
                 keyword = name if exif else body.partition(b"\0")[0]
-                if not sound or keyword in told or (seen_pixels and not exif):
+                late_xmp = seen_pixels and name == b"iTXt" and keyword == _XMP and len(body) <= _MAX_TEXT
+                if not sound or keyword in told or (seen_pixels and not exif and not late_xmp):
                     continue
                 if seen_pixels:
                     said[name] = body
@@ -118,7 +121,8 @@ def scan(file: BinaryIO, check_size: Callable[[int, int], None]) -> PngFile:
         data = data[:33] + _chunk(b"eXIf", said[b"eXIf"]) + data[33:]
     icc, encoding = _colours(said, notes)
     frames = struct.unpack_from(">I", said[b"acTL"])[0] if len(said.get(b"acTL", b"")) == 8 else 1
-    return PngFile(data, depth, frames, _key(said.get(b"tRNS"), colour, depth), icc, encoding, tuple(notes))
+    key, xmp = _key(said.get(b"tRNS"), colour, depth), _text_of(said.get(b"iTXt", b""))
+    return PngFile(data, depth, frames, key, icc, encoding, tuple(notes), xmp)
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:
@@ -154,6 +158,15 @@ def _tells_orientation(name: bytes, body: bytes) -> bool:
     else:
         rest = rest[1:]
     return _inflated(rest, _MAX_TEXT) is not None
+
+
+def _text_of(body: bytes) -> bytes:
+    """The text of an iTXt chunk, b"" where it is broken or too long."""
+    rest = body.partition(b"\0")[2]
+    if len(rest) < 2:
+        return b""
+    text = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+    return (_inflated(text, _MAX_TEXT) or b"") if rest[0] else text
 
 
 def _inflated(data: bytes, limit: int) -> bytes | None:

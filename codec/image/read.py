@@ -12,7 +12,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,9 +21,10 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from codec.bitstream.container import MAGIC, MAX_PIXELS, MAX_SIDE
 from codec.errors import LimitError, PictureError
-from codec.image import boxes, colour, formats, png, samples
+from codec.image import boxes, colour, formats, metadata, png, samples
 from codec.image.colour import Encoding
 from codec.image.icc import deep_to_srgb, to_srgb
+from codec.image.metadata import NOTHING, Metadata
 
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,12 +52,14 @@ class Picture:
     alpha: uint8, H W, or None when every pixel is opaque.
     gray:  the source had no colour.
     notes: what was converted or dropped on the way, for people.
+    metadata: EXIF and XMP as they were in the source; `codec.image.metadata.section` makes them fit the pixels.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray | None
     gray: bool
     notes: tuple[str, ...] = ()
+    metadata: Metadata = NOTHING
 
     @property
     def width(self) -> int:
@@ -164,14 +167,14 @@ def _from_file(file: BinaryIO, notes: list[str], still: bool = False) -> Picture
     """The picture of an open file. still: of an animation its first frame is meant, and this needs no note."""
     start = file.read(_START)
     file.seek(0)
-    known = _Known()
+    known, late_xmp = _Known(), b""
     if start.startswith(MAGIC):
         raise PictureError("this is an .ldc file; decode it first")
     formats.prepare(start, check_size)
     if start.startswith(png.SIGNATURE):
         found = png.scan(file, check_size)
         file = io.BytesIO(found.data)
-        known = _Known(found.encoding, found.icc, found.key, found.depth)
+        known, late_xmp = _Known(found.encoding, found.icc, found.key, found.depth), found.late_xmp
         if found.frames > 1 and not still:
             notes.append(f"the first of {found.frames} frames was taken")
         notes += found.notes
@@ -188,6 +191,8 @@ def _from_file(file: BinaryIO, notes: list[str], still: bool = False) -> Picture
             if not still:
                 notes.append(f"the first of {frames} frames was taken")
             image.seek(0)
+        taken = metadata.of_image(image)
+        taken = replace(taken, xmp=taken.xmp or late_xmp)
         if image.format == "AVIF":
             codes, bits = boxes.avif(start)
             if codes is not None and "icc_profile" not in image.info:
@@ -199,7 +204,7 @@ def _from_file(file: BinaryIO, notes: list[str], still: bool = False) -> Picture
         elif image.format == "JPEG2000":
             _mend_jpeg2000(image, boxes.jpeg2000(start))
         try:
-            return _from_opened(image, known, notes, lambda: Image.open(file))
+            return replace(_from_opened(image, known, notes, lambda: Image.open(file)), metadata=taken)
         except OSError:
             if image.format not in ("JPEG", "MPO"):
                 raise
@@ -209,7 +214,7 @@ def _from_file(file: BinaryIO, notes: list[str], still: bool = False) -> Picture
                 raise
     notes.append("the end of the JPEG file is missing: the picture may have lost detail")
     with Image.open(io.BytesIO(whole)) as image:
-        return _from_opened(image, known, notes, lambda: Image.open(io.BytesIO(whole)))
+        return replace(_from_opened(image, known, notes, lambda: Image.open(io.BytesIO(whole))), metadata=taken)
 
 
 @dataclass(frozen=True)
@@ -278,10 +283,11 @@ def _from_pil(image: Image.Image) -> Picture:
         finally:
             file.seek(before)
     notes: list[str] = []
+    taken = metadata.of_image(image)
     encoding = formats.encoding_of(image, notes)
     if image.format == "PNG" and not {"icc_profile", "srgb"} & set(image.info):
         encoding = colour.of_gamma(image.info.get("gamma"), image.info.get("chromaticity"), notes)
-    return _from_opened(image, _Known(encoding), notes)
+    return replace(_from_opened(image, _Known(encoding), notes), metadata=taken)
 
 
 def _from_opened(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, PngImagePlugin
 
 from codec.errors import PictureError
+from codec.image.metadata import EXIF_START, NOTHING, Metadata, describing
 
 DEFAULT_FORMAT = "PNG"
 #: Formats whose writer in Pillow keeps 8 bits of alpha; for all others a picture with alpha is flattened.
@@ -26,6 +28,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 #: Formats that are known to hold any picture, or whose loss everybody knows. Files of others are read again.
 _TRUSTED = ("PNG", "TIFF", "BMP", "DIB", "PPM", "TGA", "WEBP", "JPEG", "MPO", "AVIF", "JPEG2000")
+#: Formats whose writer in Pillow takes EXIF and XMP.
+_KEEPS_METADATA = ("PNG", "JPEG", "MPO", "TIFF", "WEBP", "AVIF")
+_JPEG_EXIF, _JPEG_XMP = 65533, 65504  # bytes that a JPEG file holds of each
+_TIFF_XMP = 700  # a tag
 _ICNS_SIDES = (32, 64, 128, 256, 512, 1024)
 
 
@@ -66,8 +72,8 @@ def format_of(path: Path) -> str:
     return kind
 
 
-def to_bytes(image: Image.Image, kind: str = DEFAULT_FORMAT) -> SavedPicture:
-    """Write an image of mode L, LA, RGB or RGBA in the format `kind` (a result of `format_of`).
+def to_bytes(image: Image.Image, kind: str = DEFAULT_FORMAT, metadata: Metadata = NOTHING) -> SavedPicture:
+    """Write an image of mode L, LA, RGB or RGBA, with EXIF and XMP, in the format `kind` (a result of `format_of`).
 
     Raises PictureError when the format cannot hold the picture (WebP ends at 16383 pixels, for one).
     """
@@ -81,6 +87,20 @@ def to_bytes(image: Image.Image, kind: str = DEFAULT_FORMAT) -> SavedPicture:
             image = image.convert("RGBA")
     if kind == "QOI" and image.mode == "L":
         image = image.convert("RGB")
+    told = _told(kind, metadata, notes)
+    try:
+        out = _saved(image, kind, {**options, **told})
+    except PictureError:
+        if not told:
+            raise
+        out = _saved(image, kind, options)
+        notes.append(f"the {metadata.names} data cannot be written as {kind} and was left out")
+    if kind not in _TRUSTED:
+        notes += _lost(image, kind, out)
+    return SavedPicture(out.getvalue(), tuple(notes))
+
+
+def _saved(image: Image.Image, kind: str, options: dict[str, Any]) -> io.BytesIO:
     out = io.BytesIO()
     try:
         image.save(out, kind, **options)
@@ -89,9 +109,46 @@ def to_bytes(image: Image.Image, kind: str = DEFAULT_FORMAT) -> SavedPicture:
     except Exception as error:  # Pillow's writers raise many types
         detail = " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"the picture cannot be written as {kind}: {detail}") from error
-    if kind not in _TRUSTED:
-        notes += _lost(image, kind, out)
-    return SavedPicture(out.getvalue(), tuple(notes))
+    return out
+
+
+def _told(kind: str, metadata: Metadata, notes: list[str]) -> dict[str, Any]:
+    """EXIF and XMP as the writer takes them, where it does."""
+    exif, xmp = metadata.exif and EXIF_START + metadata.exif, metadata.xmp
+    if kind not in _KEEPS_METADATA:
+        exif = xmp = b""
+    tags = _tags(exif) if kind == "TIFF" else None
+    if kind == "TIFF" and tags is None:
+        exif = b""
+    elif kind in ("JPEG", "MPO"):
+        exif, xmp = exif if len(exif) <= _JPEG_EXIF else b"", xmp if len(xmp) <= _JPEG_XMP else b""
+    lost = Metadata(b"" if exif else metadata.exif, b"" if xmp else metadata.xmp).names
+    if lost:
+        notes.append(f"{kind} does not hold this {lost} data here: it was left out")
+    if kind == "PNG" and xmp:
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        return {"pnginfo": info, **({"exif": exif} if exif else {})}
+    if kind == "TIFF" and (exif or xmp):
+        tags = Image.Exif() if tags is None else tags
+        plain = {"compression": "raw"} if exif else {}  # Pillow's writer of compressed files knows no inner directories
+        if xmp:
+            tags[_TIFF_XMP] = xmp
+        return {"exif": tags, **plain}
+    return {name: part for name, part in (("exif", exif), ("xmp", xmp)) if part}
+
+
+def _tags(exif: bytes) -> Image.Exif | None:
+    """EXIF as tags of a TIFF file, None for what Pillow cannot read."""
+    found, kept = Image.Exif(), Image.Exif()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found.load(exif)
+            kept.load(describing(found).tobytes())  # Pillow's writer takes what it has read
+            return kept
+    except Exception:  # of many types, for forged bytes
+        return None
 
 
 def _options(kind: str, size: tuple[int, int], notes: list[str]) -> dict[str, Any]:

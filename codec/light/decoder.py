@@ -19,11 +19,9 @@ from codec.coding.latents import LatentCoder
 from codec.coding.stored import SYNTHESIS, StoredModel, read_stored
 from codec.coding.trellis import TRELLISES
 from codec.errors import UnsupportedError
-from codec.image import lossless
-from codec.image.write import assemble
 from codec.light.session import synthesis
 from codec.manifest import Weights
-from codec.opened import opened
+from codec.opened import Decoded, lossless_picture, opened
 from codec.options import DecodeOptions
 
 
@@ -54,17 +52,16 @@ class LightCodec:
         Raises FormatError for bytes that are no sound file, UnsupportedError for another model.
         """
         asked = DecodeOptions(max_bytes=max_bytes, allow_truncated=allow_truncated)
-        return assemble(*self.decode_parts(data, asked, progress))
+        return self.decode_parts(data, asked, progress).image()
 
     def decode_parts(
         self, data: Any, asked: DecodeOptions, progress: Callable[[float], None] | None = None
-    ) -> tuple[np.ndarray, bool, np.ndarray | None]:
-        """An .ldc file -> uint8 (H, W, 3), whether the picture is gray, alpha (H, W) or None. See ``decode``."""
+    ) -> Decoded:
+        """An .ldc file -> pixels and metadata. See ``decode``."""
         content = source.content(data, asked.max_bytes)
         stream = parse(content, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated)
         if stream.header.lossless:
-            rgb, alpha = lossless.unpack(stream)
-            return rgb, stream.header.gray, alpha
+            return lossless_picture(stream)
         file = opened(stream, self.model_id, self._table_hash)
         level = file.header.level
         _, v_hat = self._coder.decode(file.sections, file.h, file.w, level)
@@ -74,7 +71,7 @@ class LightCodec:
             progress or (lambda done: None),
             (file.header.height, file.header.width),
         )
-        return rgb, file.header.gray, file.alpha
+        return Decoded(rgb, file.header.gray, file.alpha, file.metadata)
 
     def codes(
         self, data: Any, *, max_bytes: int | None = None, allow_truncated: bool = False

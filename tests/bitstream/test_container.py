@@ -65,7 +65,7 @@ def test_golden_bytes_are_those_of_the_format_description():
     assert golden.hex() == "8a4c444301050104030201ac02c801800c0702034a51008430085ba9bc616263"
 
 
-def read_as_described(data: bytes) -> tuple[Header, bytes, list[bytes]]:
+def read_as_described(data: bytes) -> tuple[Header, bytes, list[bytes], bytes]:
     """A second reader, written from FORMAT.md alone."""
     position = 4
 
@@ -90,7 +90,8 @@ def read_as_described(data: bytes) -> tuple[Header, bytes, list[bytes]]:
     seed = varint() if flags & 4 else 0
     lossless = bool(flags & 8)
     alpha = entry() if flags & 2 and not lossless else (0, 0)
-    entries = [alpha] + [entry() for _ in range(number(1))]
+    metadata = entry() if flags & 16 else (0, 0)
+    entries = [alpha, *[entry() for _ in range(number(1))], metadata]
     position += 2
     covered = data[:position]
     file_crc = number(4)
@@ -102,20 +103,22 @@ def read_as_described(data: bytes) -> tuple[Header, bytes, list[bytes]]:
         position += size
     assert position == len(data)
     header = Header(width, height, model, tables, level, bool(flags & 1), seed, lossless, lossless and flags & 2 > 0)
-    return header, pieces[0], pieces[1:]
+    return header, pieces[0], pieces[1:-1], pieces[-1]
 
 
-@given(HEADERS, SECTIONS, st.binary(max_size=40))
+@given(HEADERS, SECTIONS, st.binary(max_size=40), st.binary(max_size=200))
 @settings(max_examples=200, deadline=None)
-def test_round_trip(header, sections, alpha):
-    data = pack(header, sections, alpha)
+def test_round_trip(header, sections, alpha, metadata):
+    data = pack(header, sections, alpha, metadata)
     stream = parse(data)
     assert (stream.header, stream.alpha, stream.sections) == (header, alpha, tuple(sections))
-    assert read_as_described(data) == (header, alpha, sections)
+    assert stream.metadata == metadata
+    assert read_as_described(data) == (header, alpha, sections, metadata)
     info = read_header(io.BytesIO(data))
     assert info == read_header(data[:MAX_HEADER_BYTES])
     assert info.header == header and info.file_bytes == len(data)
     assert (info.alpha_bytes, info.section_bytes) == (len(alpha), tuple(map(len, sections)))
+    assert info.metadata_bytes == len(metadata)
     assert info.header_bytes <= MAX_HEADER_BYTES
 
 
@@ -129,9 +132,10 @@ def test_round_trip_of_lossless_files(data):
     count = -(-long // 16383)
     section = st.binary(min_size=1, max_size=20)
     sections = data.draw(st.lists(section, min_size=count, max_size=count))
-    file = pack(header, sections)
+    metadata = data.draw(st.binary(max_size=20))
+    file = pack(header, sections, metadata=metadata)
     assert (parse(file).header, parse(file).sections) == (header, tuple(sections))
-    assert read_as_described(file) == (header, b"", sections)
+    assert read_as_described(file) == (header, b"", sections, metadata)
     info = read_header(file)
     assert info.alpha == header.alpha_inside and info.alpha_bytes == 0 and info.file_bytes == len(file)
     for size in (data.draw(st.integers(0, len(file) - 1)), info.header_bytes, len(file) - 1):  # never enough
@@ -157,7 +161,7 @@ def test_round_trip_of_lossless_files(data):
         (11, 12, b"\x80\x80\x04", LimitError),  # 65536
         (15, 19, b"\x01\x00", CorruptError),  # one empty section
         (15, 16, b"\x02", CorruptError),  # two
-        (5, 6, b"\x18", UnsupportedError),  # another flag
+        (5, 6, b"\x28", UnsupportedError),  # another flag
         (5, 6, b"\x0b", None),  # gray and alpha: sound
     ],
 )
@@ -364,3 +368,30 @@ def test_error_family():
     assert issubclass(FormatError, CodecError) and issubclass(FormatError, ValueError)
     for error in (CorruptError, UnsupportedError, LimitError):
         assert issubclass(error, FormatError)
+
+
+def test_metadata_that_was_cut_off_is_not_there():
+    data = pack(HEADER, [b"tokens", b"group"], b"alpha", b"metadata")
+    whole = len(data) - len(b"metadata")
+    for size in (whole, len(data) - 1):
+        for stream in (parse(data, max_bytes=size), parse(data[:size], allow_truncated=True)):
+            assert (stream.sections, stream.metadata) == ((b"tokens", b"group"), b"")
+    assert parse(data, max_bytes=whole - 1).sections == (b"tokens", None)
+
+
+def test_metadata_is_bounded_and_checked():
+    assert parse(pack(HEADER, [b""], metadata=bytes(65536))).metadata == bytes(65536)
+    with pytest.raises(ValueError):
+        pack(HEADER, [b""], metadata=bytes(65537))
+    good = pack(HEADER, [b"tokens"], metadata=b"abc")
+    size = read_header(good).header_bytes
+    with pytest.raises(CorruptError, match="metadata section"):
+        parse(reseal(good[:-1] + b"?", size))
+    start = size - 6 - 4  # of its entry, before the number of sections and the entry of the only one
+    assert good[start - 3 : start] == b"\x03" + good[start - 2 : start]
+    larger = good[: start - 3] + b"\x81\x80\x04" + good[start - 2 :]
+    with pytest.raises(LimitError, match="metadata"):
+        read_header(reseal(larger, size + 2))
+    empty = good[: start - 3] + b"\0" + good[start:]
+    with pytest.raises(CorruptError, match="empty"):
+        read_header(reseal(empty, size - 2))

@@ -98,6 +98,7 @@ def test_options_reach_the_codec(photo, fake, tmp_path):
         "seed": 2**32 - 1,
         "keep_hidden": False,
         "lossless": None,
+        "metadata": "drop",
     }
     assert run("encode", photo, "-f", "--target-bpp", "0.25", "--device", "auto", "--threads", "2") == 0
     assert fake.calls[-1]["target_bpp"] == 0.25

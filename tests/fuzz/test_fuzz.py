@@ -6,7 +6,10 @@ from codec.bitstream import container
 from tests.support.fuzz_targets import all_targets, containers
 from tests.support.fuzzer import Target, fuzz
 
-NAMES = ("pictures", "containers, checksums mended", "containers", "alpha", "lossless", "entropy decoding")
+NAMES = (
+    *("pictures", "containers, checksums mended", "containers", "alpha", "lossless", "EXIF and XMP", "metadata"),
+    "entropy decoding",
+)
 
 
 @pytest.fixture(scope="module")

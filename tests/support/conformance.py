@@ -1,8 +1,8 @@
-"""Files by which any decoder checks itself: python -m tests.support.conformance [--damaged]
+"""Files by which any decoder checks itself: python -m tests.support.conformance [--damaged | --new]
 
 Writes tests/conformance/files and cases.json anew with the default model; docs/conformance.md says what is in them.
-With
---damaged only the files that must be refused are made, from the sound ones that are there.
+With --damaged only the files that must be refused are made, from the sound ones that are there; with --new also the
+sound ones that are not there yet.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import matplotlib.cbook
 import numpy as np
 import skimage.data
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from codec.bitstream.container import MAGIC, crc16, parse, read_header
 from codec.image.alpha import pack_alpha
@@ -27,10 +27,14 @@ FOLDER = Path(__file__).parents[1] / "conformance" / "files"
 CASES = FOLDER.parent / "cases.json"
 CUT = "rgb-q79"  # the file that is cut behind each section
 SOUND = "model5-rgba-odd"  # the one that is damaged
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description'
+    ' rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" dc:title="Fjörð"/></rdf:RDF></x:xmpmeta>'
+).encode()
 QUALITIES = (0, 7, 21, 36, 50, 64, 79, 93, 100)  # the ends, and one between each two anchors
 
 
-def pictures() -> dict[str, tuple[Image.Image | np.ndarray, dict[str, float]]]:
+def pictures() -> dict[str, tuple[Image.Image | np.ndarray, dict[str, object]]]:
     """Name -> picture and options of encode. Photographs are public domain, and come with matplotlib and
     scikit-image."""
     with Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)) as image:
@@ -55,7 +59,21 @@ def pictures() -> dict[str, tuple[Image.Image | np.ndarray, dict[str, float]]]:
         "flat": (np.full((40, 40, 3), (200, 120, 30), np.uint8), {"quality": 0}),
         "row": (_drawn(1, 200), {"quality": 70}),
         "tiles": (_drawn(40, 1100), {"quality": 15}),
+        "metadata": (_told(patch.crop((0, 0, 33, 21)), True, True), {"quality": 40, "metadata": "keep"}),
+        "metadata-alpha": (_told(half.copy(), False, True), {"quality": 30, "seed": 5, "metadata": "keep"}),
+        "metadata-gray": (_told(half.convert("L"), True, False), {"quality": 30, "metadata": "keep"}),
     }
+
+
+def _told(image: Image.Image, exif: bool, xmp: bool) -> Image.Image:
+    """The same picture with metadata."""
+    if exif:
+        tags = Image.Exif()
+        tags[0x10E], tags[0x112], tags[ExifTags.IFD.GPSInfo] = "A picture", 1, {1: "N", 2: (51.0, 28.0, 40.0)}
+        image.info["exif"] = tags.tobytes()
+    if xmp:
+        image.info["xmp"] = XMP
+    return image
 
 
 def _drawn(height: int, width: int) -> np.ndarray:
@@ -82,15 +100,17 @@ def damaged(data: bytes) -> Iterator[tuple[str, bytes, str]]:
         """The same file with other fields and right checksums."""
         f = {"version": 1, "flags": 2, "model": header.model_id, "tables": header.table_hash, "width": header.width,
              "height": header.height, "level": header.level, "seed": b"", "alpha": stream.alpha, "sections": sections,
-             "count": None, **changes}  # fmt: skip
+             "count": None, "metadata": b"", **changes}  # fmt: skip
         out = MAGIC + bytes([f["version"], f["flags"]]) + _varint(f["model"]) + struct.pack("<I", f["tables"])
         out += _varint(f["width"]) + _varint(f["height"]) + struct.pack("<H", f["level"]) + f["seed"]
         if f["flags"] & 2:
             out += _entry(f["alpha"])
+        if f["flags"] & 16:
+            out += _entry(f["metadata"])
         out += bytes([len(f["sections"]) if f["count"] is None else f["count"]])
         out += b"".join(_entry(section) for section in f["sections"])
         out += struct.pack("<H", crc16(out))
-        body = f["alpha"] + b"".join(f["sections"])
+        body = f["alpha"] + b"".join(f["sections"]) + f["metadata"]
         return out + struct.pack("<I", zlib.crc32(body, zlib.crc32(out))) + body
 
     assert built() == data
@@ -99,7 +119,7 @@ def damaged(data: bytes) -> Iterator[tuple[str, bytes, str]]:
     yield "other-magic", b"\x89PNG" + data[4:], "it begins with other bytes"
     yield "text-mode", data.replace(b"\x8aLDC", b"\x0aLDC", 1), "a transfer changed its first byte"
     yield "version-2", built(version=2), "the version is not 1"
-    yield "unknown-flag", built(flags=2 | 16), "a flag is not known"
+    yield "unknown-flag", built(flags=2 | 32), "a flag is not known"
     yield "lossless-flag", built(flags=2 | 8), "a model, a level and sections that no lossless picture has"
     yield "header-cut", head[:-9], "it ends inside the header"
     yield "header-bit", data[:7] + bytes([data[7] ^ 16]) + data[8:], "the CRC-16 of the header does not match"
@@ -119,10 +139,31 @@ def damaged(data: bytes) -> Iterator[tuple[str, bytes, str]]:
     yield "cut", data[:-5], "it is shorter than its header says, and nobody said that this is allowed"
     yield "left-over", data + b"\0", "something follows the payload"
     yield "payload-bit", data[:-3] + bytes([data[-3] ^ 1]) + data[-2:], "the CRC-32 does not match"
-    yield "section-bit", _section_bit(built, sections), "the CRC-16 of a section does not match, the CRC-32 does"
+    yield "section-bit", _last_bit(data), "the CRC-16 of a section does not match, the CRC-32 does"
     yield "alpha-size", built(alpha=pack_alpha(alpha[:-1])), "the alpha section has another size than the picture"
     yield "alpha-text", built(alpha=_with_text(stream.alpha)), "the alpha section has a chunk that is not allowed"
     yield "alpha-jpeg", built(alpha=b"\xff\xd8\xff\xe0" + stream.alpha[4:]), "the alpha section is no PNG"
+    told = zlib.compress(b"\2" + struct.pack("<I", len(XMP)) + XMP)
+    sound = built(flags=2 | 16, metadata=told)
+    parse(sound)
+    yield "metadata-cut", sound[:-1], "it ends inside its metadata, and nobody said that this is allowed"
+    yield "metadata-bit", sound[:-1] + bytes([sound[-1] ^ 1]), "the CRC-32 does not match"
+    yield "metadata-crc", _last_bit(sound), "the CRC-16 of the metadata does not match, the CRC-32 does"
+    for name, metadata, why in (
+        ("empty", b"", "the metadata that a flag announces is empty"),
+        ("large", bytes(65537), "the metadata section has more than 65536 bytes"),
+        ("noise", b"noise", "the metadata section is no zlib stream"),
+        ("more", told + b"\0", "something follows the zlib stream in the metadata section"),
+        ("short", told[:-1], "the zlib stream of the metadata section is cut off"),
+        ("bomb", zlib.compress(b"\2" + struct.pack("<I", 2**20) + b" " * 2**20, 9), "metadata above 1 MiB"),
+        ("nothing", zlib.compress(b""), "the metadata section has no part"),
+        ("kind", zlib.compress(b"\3\4\0\0\0abcd"), "a part of the metadata has a kind that is not known"),
+        ("twice", zlib.compress(2 * (b"\2\4\0\0\0abcd")), "the same kind of metadata comes twice"),
+        ("size", zlib.compress(b"\2\5\0\0\0abcd"), "a part of the metadata is shorter than it says"),
+        ("exif", zlib.compress(b"\1\4\0\0\0Exif"), "the EXIF does not begin with a byte order mark"),
+        ("xmp", zlib.compress(b"\2\4\0\0\0\xff\xfea\0"), "the XMP is not UTF-8"),
+    ):
+        yield f"metadata-{name}", built(flags=2 | 16, metadata=metadata), why
     yield "escape", built(sections=[sections[0], *[b"\xff" * 400] * 4]), "its symbols are none that an encoder writes"
 
 
@@ -159,8 +200,8 @@ def _promising(built, size: int) -> bytes:
     return _sealed(start[:-3] + _varint(size) + start[-2:], data[info.header_bytes :])
 
 
-def _section_bit(built, sections: list[bytes]) -> bytes:
-    data = built()
+def _last_bit(data: bytes) -> bytes:
+    """The last bit of the payload changed, under right checksums of the header and the file."""
     info = read_header(data)
     start, body = data[: info.header_bytes - 6], bytearray(data[info.header_bytes :])
     body[-1] ^= 1
@@ -194,14 +235,19 @@ def main() -> None:
     from tests.support.codes import decoded_codes, digest
 
     parser = argparse.ArgumentParser(prog="tests.support.conformance", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--damaged", action="store_true", help="only those that must be refused")
-    if parser.parse_args().damaged:
-        listed = json.loads(CASES.read_text())
-    else:
-        codec, listed = load(threads=1), {}
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--damaged", action="store_true", help="only those that must be refused")
+    some.add_argument("--new", action="store_true", help="the sound ones that are not there yet, and those")
+    args = parser.parse_args()
+    listed = json.loads(CASES.read_text()) if args.damaged or args.new else {}
+    if not args.damaged:
+        codec, there = load(threads=1), {entry["file"] for entry in listed.get("sound", [])}
         FOLDER.mkdir(exist_ok=True)
         for name, (picture, options) in pictures().items():
-            data, stem = codec.encode(picture, **options), f"model{codec.model_id}-{name}"
+            stem = f"model{codec.model_id}-{name}"
+            if f"{stem}.ldc" in there:
+                continue
+            data = codec.encode(picture, **options)
             (FOLDER / f"{stem}.ldc").write_bytes(data)
 
             def entry(png: str, **part: object) -> dict[str, object]:

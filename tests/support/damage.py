@@ -256,7 +256,17 @@ def _other_alpha(rng: random.Random, data: bytes, _: bytes) -> bytes:
         alpha = rng.choice((b"", alpha[: len(alpha) // 2], rng.randbytes(len(alpha)), alpha + alpha))
     else:
         alpha = rng.randbytes(rng.randrange(1, 200))
-    return pack(stream.header, stream.sections, alpha)
+    return pack(stream.header, stream.sections, alpha, stream.metadata)
+
+
+def _other_metadata(rng: random.Random, data: bytes, _: bytes) -> bytes:
+    stream = parse(data)
+    old = stream.metadata
+    plain = zlib.decompress(old) if old else b"\1\x08\0\0\0II*\0\x08\0\0\0"
+    flipped = bytearray(plain)
+    flipped[rng.randrange(len(plain))] ^= 1 << rng.randrange(8)
+    other = rng.choice((flipped, plain[: rng.randrange(len(plain))], plain + plain, plain + b"\2", rng.randbytes(40)))
+    return pack(stream.header, stream.sections, stream.alpha, rng.choice((zlib.compress(other), old[:-1], old + b"?")))
 
 
 _RECIPES: tuple[Callable[[random.Random, bytes, bytes], bytes], ...] = (
@@ -287,6 +297,7 @@ _RECIPES: tuple[Callable[[random.Random, bytes, bytes], bytes], ...] = (
     _other_section_bytes,
     _cut_the_end,
     _other_alpha,
+    _other_metadata,
 )
 
 
@@ -305,7 +316,7 @@ def _change_sections(data: bytes, change: Callable[[list[bytes]], None]) -> byte
 
 def _repack(data: bytes, **changes: object) -> bytes:
     stream: Stream = replace(parse(data), **changes)
-    return pack(stream.header, stream.sections, stream.alpha)
+    return pack(stream.header, stream.sections, stream.alpha, stream.metadata)
 
 
 def _pixels(data: bytes) -> int:
@@ -346,6 +357,9 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, bool]]:
     if info.header.seed:
         yield field(0)
     if info.alpha_bytes:
+        yield field(0)
+        yield field(2)
+    if info.metadata_bytes:
         yield field(0)
         yield field(2)
     yield field(1)  # number of sections

@@ -16,6 +16,7 @@ from codec.errors import CorruptError, RateError, UnsupportedError
 from codec.image import read
 from codec.image.alpha import pack_alpha, unpack_alpha
 from codec.image.lossless import unpack
+from codec.image.metadata import section
 from codec.image.write import assemble
 
 TABLE_HASH = 0x0FA4E000
@@ -46,6 +47,7 @@ class FakeCodec:
         seed: int = 0,
         keep_hidden: bool = False,
         lossless: bool | None = None,
+        metadata: str = "drop",
         progress: Callable[[float], None] | None = None,
     ) -> bytes:
         self.calls.append(
@@ -58,6 +60,7 @@ class FakeCodec:
                 "seed": seed,
                 "keep_hidden": keep_hidden,
                 "lossless": lossless,
+                "metadata": metadata,
             }
         )
         picture = read.load(image)
@@ -67,7 +70,8 @@ class FakeCodec:
         mean = picture.rgb.mean(axis=(0, 1)).round().astype(np.uint8)
         header = Header(picture.width, picture.height, self.model_id, TABLE_HASH, level_of(quality), picture.gray, seed)
         alpha = b"" if picture.alpha is None else pack_alpha(picture.alpha)
-        data = pack(header, [mean.tobytes(), zlib.compress(small.tobytes())], alpha)
+        kept = section(picture.metadata, picture.width, picture.height).data if metadata == "keep" else b""
+        data = pack(header, [mean.tobytes(), zlib.compress(small.tobytes())], alpha, kept)
         if target_bytes is not None and len(data) > target_bytes:
             raise RateError(f"the smallest file has {len(data)} bytes, {target_bytes} were asked for")
         return data

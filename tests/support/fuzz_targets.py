@@ -11,13 +11,16 @@ from PIL import Image, ImageCms
 
 from codec.api import UNIT
 from codec.bitstream import container
-from codec.image import lossless, read
+from codec.image import lossless, metadata, read
 from codec.image.alpha import pack_alpha, unpack_alpha
 from tests.support.damage import reseal
 from tests.support.files import chunk, png, psd, tiff
 from tests.support.fuzzer import Target
 from tests.support.small import small_codec
 
+METADATA = metadata.Metadata(b"MM\0*\0\0\0\x08\0\0", b'<a tiff:Orientation="6"/>')
+THUMBNAIL = b"MM\0*\0\0\0\x08" + struct.pack(">HHHIII", 1, 0x8769, 4, 1, 26, 26)
+THUMBNAIL += struct.pack(">HHHIIHHIIIbb", 2, 0x201, 4, 1, 56, 0x202, 4, 1, 2, 0, 9, 9)
 PIXELS = np.random.default_rng(1).integers(0, 256, (4, 5, 4))
 
 
@@ -78,6 +81,7 @@ def containers() -> list[bytes]:
         container.pack(header, [b"abc", b"defgh" * 9]),
         container.pack(header, [b"x" * 40], pack_alpha(np.zeros((12, 16), np.uint8))),
         lossless.encode(read.load(PIXELS.astype(np.uint8))),
+        container.pack(header, [b"abc"], metadata=metadata.pack(METADATA)),
     ]
 
 
@@ -97,9 +101,24 @@ def parsed(data: bytes) -> object:
     small = stream.header.width * stream.header.height < 2**20
     if stream.alpha and small:
         unpack_alpha(stream.alpha, stream.header.width, stream.header.height)
+    metadata.unpack(stream.metadata)
     if stream.header.lossless and small:
         lossless.unpack(stream)
     return stream
+
+
+def kept(case: bytes) -> object:
+    """EXIF and XMP of a foreign picture, cut at an X, made to fit and packed; then as a section itself."""
+    exif, _, xmp = case.partition(b"X")
+    return metadata.unpack(metadata.section(metadata.Metadata(exif, xmp), 3, 4).data)
+
+
+def deflated(case: bytes) -> bytes:
+    """Whatever a section inflates to, deflated again."""
+    try:
+        return zlib.compress(zlib.decompressobj().decompress(case, 2**20))
+    except zlib.error:
+        return case
 
 
 def unpacked(case: bytes) -> object:
@@ -145,5 +164,7 @@ def all_targets() -> list[Target]:
             "alpha", lambda case: unpack_alpha(case, 5, 4), [pack_alpha(PIXELS[..., 0].astype(np.uint8))], mended_png
         ),
         Target("lossless", unpacked, [container.parse(sound[2]).sections[0] or b""]),
+        Target("EXIF and XMP", kept, [METADATA.exif + b"X" + METADATA.xmp, THUMBNAIL]),
+        Target("metadata", metadata.unpack, [metadata.pack(METADATA)], deflated),
         entropy(),
     ]

@@ -2,7 +2,7 @@
  * What the page's JavaScript makes of files, for the tests: node decode.mjs EXPORT < lines of JSON > lines of JSON.
  *
  * {"path", "cut", "scalar"} -> {"codes", "alpha"}: digests as in tests/support/codes.py; or {"kind", "message"} of a refusal.
- * {"parse": base64, "truncated"} -> {"sections": [sizes or null], "alpha": size}, or a refusal.
+ * {"parse": base64, "truncated"} -> {"sections": [sizes or null], "alpha": size, "metadata": size}, or a refusal.
  */
 
 import { createHash } from "node:crypto";
@@ -13,6 +13,7 @@ const page = new URL("../../codec/view/page/ldc/", import.meta.url);
 const { unpackAlpha } = await import(new URL("alpha.js", page));
 const { parse } = await import(new URL("container.js", page));
 const { LdcError } = await import(new URL("errors.js", page));
+const { checkMetadata } = await import(new URL("metadata.js", page));
 const { ExactModel } = await import(new URL("model.js", page));
 
 const bytes = (path) => new Uint8Array(readFileSync(path));
@@ -44,12 +45,15 @@ function digest(latents, groups) {
 async function answer(task) {
   if (task.parse !== undefined) {
     const stream = parse(new Uint8Array(Buffer.from(task.parse, "base64")), { truncated: task.truncated });
-    return { sections: stream.sections.map((s) => s && s.length), alpha: stream.alpha.length };
+    await checkMetadata(stream.metadata);
+    const metadata = stream.metadata.length;
+    return { sections: stream.sections.map((s) => s && s.length), alpha: stream.alpha.length, metadata };
   }
   const data = bytes(task.path);
   const stream = parse(task.cut === undefined ? data : data.subarray(0, task.cut), { truncated: task.cut !== undefined });
   const exact = model(Boolean(task.scalar));
   const { header, alpha } = stream;
+  await checkMetadata(stream.metadata);
   const pixels = alpha.length ? await unpackAlpha(alpha, header.width, header.height) : null;
   const codes = digest(exact.decode(stream), exact.config.groups);
   return { codes, alpha: pixels && createHash("sha256").update(pixels).digest("hex") };

@@ -20,6 +20,7 @@ from codec.coding.stored import read_stored
 from codec.errors import CodecError
 from codec.export.write import write_folder
 from codec.image.alpha import unpack_alpha
+from codec.image.metadata import unpack
 from tests.support import damage
 from tests.support.codes import decoded_codes, digest
 from tests.support.fake_codec import FakeCodec
@@ -101,25 +102,30 @@ def test_damaged_containers_are_refused_with_the_same_sentences(ask):
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8))
     gray = photo.convert("L")
     gray.putalpha(gray.point(lambda value: value // 2))
+    photo.info["xmp"] = gray.info["xmp"] = b"<x>\xc3\xa9</x>"
+    photo.getexif()[0x10F] = "Maker"
     originals = [FakeCodec().encode(photo), FakeCodec().encode(gray, seed=3), codec.encode(gray, lossless=True)]
+    originals += [FakeCodec().encode(photo, metadata="keep"), codec.encode(gray, lossless=True, metadata="keep")]
     files = [variant.data for variant in damage.variants(originals, 1200)]
     tasks = [
         {"parse": base64.b64encode(data).decode(), "truncated": truncated} for data in files for truncated in (0, 1)
     ]
     answers = iter(ask(tasks))
-    refused = 0
+    refused = kept = 0
     for data in files:
         for truncated in (False, True):
             said = next(answers)
             try:
                 stream = parse(data, allow_truncated=truncated)
+                unpack(stream.metadata)
             except CodecError as error:
                 assert said == {"kind": type(error).__name__, "message": str(error)}
                 refused += 1
             else:
                 assert said["sections"] == [None if s is None else len(s) for s in stream.sections]
-                assert said["alpha"] == len(stream.alpha)
-    assert refused > 1500
+                assert (said["alpha"], said["metadata"]) == (len(stream.alpha), len(stream.metadata))
+                kept += bool(stream.metadata)
+    assert refused > 1500 and kept > 20
 
 
 def test_forged_sections_give_the_codes_of_python_or_a_refusal(shipped, photo, ask, tmp_path):
@@ -142,7 +148,7 @@ def test_forged_sections_give_the_codes_of_python_or_a_refusal(shipped, photo, a
 
 def codes_of(codec, data: bytes):
     """Codes after the checks of `Codec.decode`."""
-    header = parse(data).header
+    header, _ = parse(data).header, unpack(parse(data).metadata)
     if (header.model_id, header.table_hash) != (codec.model_id, codec.model.table_hash):
         raise CodecError("another model")
     return decoded_codes(codec, data)

@@ -105,6 +105,7 @@ function showHeader(info) {
     Rate: `${bpp.toFixed(3)} bits per pixel`,
     ...(lossless ? { Quality: "lossless" } : { Quality: number.format(level / 64), Model: modelId }),
     ...(seed ? { Seed: seed } : {}),
+    ...(info.metadataBytes ? { "EXIF and XMP": `${number.format(info.metadataBytes)} bytes` } : {}),
   });
   $("about").hidden = false;
 }

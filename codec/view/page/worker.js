@@ -10,6 +10,7 @@ import { unpackAlpha } from "./ldc/alpha.js";
 import { MAGIC_BYTES, parse, readHeader } from "./ldc/container.js";
 import { CutHeaderError, LdcError, unsupported } from "./ldc/errors.js";
 import { unpack } from "./ldc/lossless.js";
+import { checkMetadata } from "./ldc/metadata.js";
 import { ExactModel } from "./ldc/model.js";
 import { writePng } from "./ldc/png.js";
 import { Source } from "./ldc/source.js";
@@ -73,6 +74,7 @@ async function open({ source: from, cut = false, backend = "auto" }) {
 async function openLossless(info, source, started) {
   await source.wait(info.fileBytes + 1);
   const stream = parse(source.data);
+  await checkMetadata(stream.metadata);
   const { width, height, gray, alphaInside } = info.header;
   const rgba = new Uint8ClampedArray(width * height * 4);
   await unpack(stream, (x, y, w, h, pixels) => {
@@ -134,8 +136,8 @@ async function decodeSections(file, source, cut) {
   }
   if (!whole) {
     await source.wait(info.fileBytes + 1);
-    look();
   }
+  await checkMetadata(look().metadata);
   file.codes = performance.now() - file.started;
   await show(file, file.sections, true);
 }

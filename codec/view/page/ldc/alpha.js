@@ -2,6 +2,7 @@
 
 import { crc32 } from "./checksums.js";
 import { corrupt } from "./errors.js";
+import { inflate } from "./inflate.js";
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 13, 10, 26, 10];
 
@@ -14,6 +15,7 @@ export async function unpackAlpha(data, width, height) {
   let lines;
   try {
     lines = await inflate(pieces, height * (width + 1));
+    if (lines.length !== height * (width + 1)) throw new Error("too little pixel data");
   } catch (error) {
     if (error instanceof RangeError) throw error; // no memory
     throw corrupt("the alpha section cannot be decoded");
@@ -45,25 +47,6 @@ function chunks(data, width, height) {
   }
   if (name !== "IEND" || at !== data.length) throw wrong();
   return found;
-}
-
-/** zlib data -> exactly so many bytes. No more than that is ever held. */
-async function inflate(pieces, length) {
-  const source = new Blob(pieces).stream().pipeThrough(new DecompressionStream("deflate"));
-  const out = new Uint8Array(length);
-  let at = 0;
-  for (const reader = source.getReader(); ; ) {
-    const { value, done } = await reader.read();
-    if (done) break;
-    if (at + value.length > length) {
-      await reader.cancel();
-      throw new Error("too much pixel data");
-    }
-    out.set(value, at);
-    at += value.length;
-  }
-  if (at !== length) throw new Error("too little pixel data");
-  return out;
 }
 
 /** Lines with a filter byte each (PNG specification, section 9) -> pixels. */

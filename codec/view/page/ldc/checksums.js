@@ -26,3 +26,14 @@ export function crc32(data, crc = 0) {
   for (let i = 0; i < data.length; i++) crc = (crc >>> 8) ^ CRC32[(crc ^ data[i]) & 255];
   return ~crc >>> 0;
 }
+
+/** The checksum at the end of zlib data: of what it holds. */
+export function adler32(data) {
+  let a = 1;
+  let b = 0;
+  for (const byte of data) {
+    a = (a + byte) % 65521;
+    b = (b + a) % 65521;
+  }
+  return b * 65536 + a;
+}

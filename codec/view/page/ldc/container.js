@@ -16,18 +16,22 @@ const GRAY = 1;
 const ALPHA = 2;
 const SEED = 4;
 const LOSSLESS = 8;
+const METADATA = 16;
+const MAX_METADATA = 65536;
 /** Longest side of a part of a lossless picture. */
 export const LOSSLESS_SIDE = 16383;
 const VARINT_BYTES = 5;
 export const MAX_LEVEL = 6400;
 export const MAGIC_BYTES = MAGIC.length;
 /** No header is longer. */
-export const MAX_HEADER_BYTES = 19 + 4 * VARINT_BYTES + (1 + MAX_SECTIONS) * (VARINT_BYTES + 2);
+export const MAX_HEADER_BYTES = 19 + 4 * VARINT_BYTES + (2 + MAX_SECTIONS) * (VARINT_BYTES + 2);
 
 /**
  * @typedef {object} Header width, height (pixels), modelId, tableHash, level (0..6400), gray, seed, lossless, alphaInside (of a lossless one)
- * @typedef {object} HeaderInfo header, headerBytes, alphaBytes, sectionBytes, fileBytes (of the complete file), and the checksums
- * @typedef {object} Stream header, alpha (empty without), sections (null for one that was cut off; the first never is)
+ * @typedef {object} HeaderInfo header, headerBytes, alphaBytes, sectionBytes, metadataBytes, fileBytes (of the complete file), and the
+ * checksums
+ * @typedef {object} Stream header, alpha (empty without), sections (null for one that was cut off; the first never is), metadata
+ * (empty without, or if it was cut off)
  */
 
 /**
@@ -47,7 +51,7 @@ export function readHeader(data) {
   if (version !== VERSION) {
     throw unsupported(`the file has format version ${version}, this program reads version ${VERSION}`);
   }
-  if (flags & ~(GRAY | ALPHA | SEED | LOSSLESS)) {
+  if (flags & ~(GRAY | ALPHA | SEED | LOSSLESS | METADATA)) {
     const hex = flags.toString(16).padStart(2, "0");
     throw unsupported(`the file uses features that this program does not know (flags 0x${hex})`);
   }
@@ -59,6 +63,7 @@ export function readHeader(data) {
   const seed = flags & SEED ? reader.varint() : 0;
   const lossless = Boolean(flags & LOSSLESS);
   const alpha = flags & ALPHA && !lossless ? reader.entry() : { size: 0, crc: 0 };
+  const metadata = flags & METADATA ? reader.entry() : { size: 0, crc: 0 };
   const count = reader.byte();
   if (count < 1 || count > MAX_SECTIONS) {
     throw corrupt(`the header is damaged (it promises ${count} sections, 1..${MAX_SECTIONS} are possible)`);
@@ -77,10 +82,14 @@ export function readHeader(data) {
     );
   }
   if (level > MAX_LEVEL) throw corrupt(`the header is damaged (level ${level} is above ${MAX_LEVEL})`);
-  if ((flags & SEED && seed === 0) || (flags & ALPHA && alpha.size === 0 && !lossless)) {
+  const noAlpha = flags & ALPHA && alpha.size === 0 && !lossless;
+  if ((flags & SEED && seed === 0) || noAlpha || (flags & METADATA && metadata.size === 0)) {
     throw corrupt("the header is damaged (a flag announces a field that is empty)");
   }
-  const payload = entries.reduce((sum, entry) => sum + entry.size, alpha.size);
+  if (metadata.size > MAX_METADATA) {
+    throw limit(`the file promises more than the ${MAX_METADATA} bytes of metadata that the format allows`);
+  }
+  const payload = entries.reduce((sum, entry) => sum + entry.size, alpha.size + metadata.size);
   if (payload > MAX_PAYLOAD) {
     throw limit(`the file promises more than the ${MAX_PAYLOAD} payload bytes that the format allows`);
   }
@@ -97,9 +106,11 @@ export function readHeader(data) {
     headerBytes: reader.at,
     alphaBytes: alpha.size,
     sectionBytes: entries.map((entry) => entry.size),
+    metadataBytes: metadata.size,
     fileBytes: reader.at + payload,
     alphaCrc: alpha.crc,
     sectionCrcs: entries.map((entry) => entry.crc),
+    metadataCrc: metadata.crc,
     fileCrc,
   };
 }
@@ -148,7 +159,8 @@ function takeApart(data, info) {
     start += size;
     if (sections[0] === null) throw tooShort(data, start, "first section");
   });
-  return { header: info.header, alpha, sections };
+  const metadata = piece(data, start, info.metadataBytes, info.metadataCrc, "metadata section");
+  return { header: info.header, alpha, sections, metadata: metadata ?? new Uint8Array() };
 }
 
 function piece(data, start, size, crc, name) {
