@@ -19,6 +19,17 @@ TAKES: dict[str, tuple[str, ...]] = {
     "gan": ("realism", "guidance", "consistency", "seed", "context"),
     "ldm": ("realism", "steps", "sampler", "guidance", "consistency", "seed", "context", "label"),
 }
+STEPS = 1  # of the ldm decoder, where nothing is said
+
+
+@dataclass(frozen=True)
+class Used:
+    """What makes a picture: the decoder, and its steps and seed where it has a use for them. None: nothing of the
+    kind, as in a lossless file."""
+
+    decoder: str | None = None
+    steps: int | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +123,14 @@ class DecodeOptions(_Generation):
             raise CodecError(f"{unused[0]} has no effect with the decoder {self.decoder}")
         self.check_sampler()
 
+    def used(self, seed: int) -> Used:
+        """What makes the picture of a file with this seed, which is not lossless."""
+        if self.decoder == "vq" or self.realism == 0:
+            return Used("vq")
+        takes = TAKES.get(self.decoder, ("seed",))
+        steps = (self.steps or STEPS) if "steps" in takes else None
+        return Used(self.decoder, steps, (seed if self.seed is None else self.seed) if "seed" in takes else None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class UpscaleOptions(_Generation):
@@ -124,6 +143,10 @@ class UpscaleOptions(_Generation):
         if self.scale not in (2, 4):
             raise CodecError(f"scale {self.scale} is not one of 2, 4")
         self.check_sampler()
+
+    def used(self) -> Used:
+        """What makes the picture."""
+        return Used("ldm", self.steps or STEPS, self.seed or 0)
 
 
 def _inside(name: str, value: float, low: float, high: float) -> None:

@@ -119,3 +119,32 @@ def test_what_a_decoder_takes_changes_its_picture(small_codec):
             assert not np.array_equal(plain, changed), (decoder, name)
     with pytest.raises(TypeError, match="nonsense"):
         small_codec.decode(data, nonsense=1)
+
+
+@pytest.mark.parametrize("decoder", TAKES)
+def test_what_is_said_to_be_used_is_what_makes_the_picture(small_codec, decoder):
+    """The picture is the same where it is asked for by what is reported, and only that changes it."""
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    data, other = (small_codec.encode(pixels, quality=20, seed=seed, lossless=False) for seed in (7, 8))
+    used = DecodeOptions(decoder=decoder).used(7)
+    said = {name: value for name in ("steps", "seed") if (value := getattr(used, name)) is not None}
+    picture = small_codec.decode_array(data, decoder=decoder)
+    assert used.decoder == decoder
+    assert np.array_equal(picture, small_codec.decode_array(other, decoder=decoder, **said))
+    assert (used.seed is None) == np.array_equal(picture, small_codec.decode_array(other, decoder=decoder))
+    assert used.seed in (None, 7) and ("steps" in TAKES[decoder]) == (used.steps is not None)
+    if used.steps is not None:
+        assert not np.array_equal(picture, small_codec.decode_array(data, decoder=decoder, steps=used.steps + 1))
+    if decoder != "vq":
+        assert DecodeOptions(decoder=decoder, realism=0.0).used(7).decoder == "vq"
+        plain = small_codec.decode_array(data, decoder=decoder, realism=0.0)
+        assert np.array_equal(plain, small_codec.decode_array(data))
+
+
+def test_what_enlarges_a_picture(small_codec):
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 24, 3), np.uint8)
+    used = UpscaleOptions().used()
+    assert (used.decoder, used.steps, used.seed) == ("ldm", 1, 0)
+    pictures = [np.asarray(small_codec.upscale(pixels, **o)) for o in ({}, {"steps": 1, "seed": 0}, {"seed": 1})]
+    assert np.array_equal(pictures[0], pictures[1]) and not np.array_equal(pictures[0], pictures[2])
+    assert UpscaleOptions(steps=3, seed=9).used().seed == 9 and UpscaleOptions(steps=3).used().steps == 3

@@ -23,6 +23,7 @@ class Report:
     width, height: pixels. bits_per_dim: 8 * bytes / (width * height * 3), bits_per_pixel: three times that.
     rmse, psnr (dB; None for an exact picture) and ms_ssim (Wang et al. 2003; None below 161 pixels a side): of the
     decoded 8-bit RGB pixels, if they were measured.
+    decoder, steps, seed: of decode, what made the picture, as far as it has a use for them; a lossless file has none.
     """
 
     command: str
@@ -40,6 +41,9 @@ class Report:
     rmse: float | None
     psnr: float | None
     ms_ssim: float | None
+    decoder: str | None
+    steps: int | None
+    seed: int | None
     notes: tuple[str, ...]
 
     def line(self) -> str:
@@ -56,13 +60,16 @@ class Report:
             parts.append(f"PSNR {self.psnr:.2f} dB")
         if self.ms_ssim is not None:
             parts.append(f"MS-SSIM {self.ms_ssim:.4f}")
+        if self.decoder not in (None, "vq"):
+            steps = () if self.steps is None else (f"{self.steps} step{'s' * (self.steps > 1)}",)
+            parts.append(" ".join((f"decoder {self.decoder}", *steps)))
         return ", ".join([*parts, f"{self.seconds:.2f} s"])
 
 
 @dataclass(frozen=True)
 class Enlargement:
     """What `upscale` did with one picture. width, height: pixels of the result; scale: times as wide and high as the
-    input."""
+    input. decoder, steps, seed: what made it."""
 
     command: str
     input: str
@@ -70,8 +77,12 @@ class Enlargement:
     width: int
     height: int
     scale: int
+    input_bytes: int
     output_bytes: int
     seconds: float
+    decoder: str | None
+    steps: int | None
+    seed: int | None
     notes: tuple[str, ...]
 
     def line(self) -> str:

@@ -26,7 +26,7 @@ from codec.batch.plan import Task
 from codec.bitstream import container
 from codec.bitstream.source import read_stream
 from codec.errors import CodecError, UnknownModelError
-from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
+from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions, Used
 
 if TYPE_CHECKING:
     import numpy as np
@@ -256,7 +256,7 @@ class Worker:
             decoded = decoder.decode_array(data)
             fidelity = measured(_coded(picture, header.lossless, options.keep_hidden), decoded)
         sizes = _Sizes(content.size, len(data), compressed=len(data))
-        return Made(data, _report("encode", header, sizes, seconds, fidelity, (*picture.notes, *kept.notes)))
+        return Made(data, _report("encode", header, sizes, seconds, fidelity, (*picture.notes, *kept.notes), Used()))
 
     def _decode(self, content: _Content, settings: Settings, step: Callable[[float], None], target: Path) -> Made:
         from codec.image import lossless, metadata, write
@@ -276,7 +276,8 @@ class Worker:
         saved = write.to_bytes(image, write.format_of(target), metadata.unpack(content.metadata))
         used = content.size if options.max_bytes is None else min(content.size, options.max_bytes)
         sizes = _Sizes(used, len(saved.data), compressed=used)
-        return Made(saved.data, _report("decode", header, sizes, seconds, Fidelity(), (*notes, *saved.notes)))
+        made_by = Used() if header.lossless else options.used(header.seed)
+        return Made(saved.data, _report("decode", header, sizes, seconds, Fidelity(), (*notes, *saved.notes), made_by))
 
     def _upscale(self, content: _Content, settings: Settings, step: Callable[[float], None], target: Path) -> Made:
         from codec.image import write
@@ -295,8 +296,10 @@ class Worker:
             width=image.width,
             height=image.height,
             scale=options.scale,
+            input_bytes=content.size,
             output_bytes=len(saved.data),
             seconds=seconds,
+            **asdict(options.used()),
             notes=(*picture.notes, *saved.notes),
         )
         return Made(saved.data, report)
@@ -418,6 +421,7 @@ def _report(
     seconds: float,
     fidelity: Fidelity,
     notes: tuple[str, ...],
+    used: Used,
 ) -> Report:
     bits_per_pixel = 8 * sizes.compressed / (header.width * header.height)
     return Report(
@@ -436,6 +440,7 @@ def _report(
         rmse=fidelity.rmse,
         psnr=fidelity.psnr,
         ms_ssim=fidelity.ms_ssim,
+        **asdict(used),
         notes=notes,
     )
 

@@ -361,6 +361,25 @@ def test_json(photo, fake, capfd):
     assert report["command"] == "decode" and report["rmse"] is None and report["quality"] == 50
 
 
+def test_json_says_what_made_the_picture(photo, fake, capfd):
+    ldc = photo.with_suffix(".ldc")
+
+    def made_by(*args: object) -> tuple:
+        assert run(*args, "-f", "--json") == 0
+        report = json.loads(capfd.readouterr().out)
+        return report["decoder"], report["steps"], report["seed"]
+
+    assert made_by("encode", photo, "--seed", 11) == (None, None, None)
+    assert made_by("decode", ldc) == ("vq", None, None)
+    assert made_by("decode", ldc, "--decoder", "ldm") == ("ldm", 1, 11)
+    assert made_by("decode", ldc, "--decoder", "ldm", "--steps", 4, "--seed", 0) == ("ldm", 4, 0)
+    assert made_by("decode", ldc, "--decoder", "ldm", "--realism", 0) == ("vq", None, None)
+    assert made_by("upscale", photo, "--steps", 3) == ("ldm", 3, 0)
+    assert run("decode", ldc, "-f", "--decoder", "ldm", "--steps", 4) == 0
+    assert ", decoder ldm 4 steps, " in capfd.readouterr().err
+    assert made_by("encode", photo, "--lossless") == made_by("decode", ldc, "--decoder", "ldm") == (None, None, None)
+
+
 def test_verify_and_notes_are_said_and_quiet_is_quiet(fake, capfd, tmp_path):
     Image.new("CMYK", (8, 8)).save(tmp_path / "a.tif")
     assert run("encode", tmp_path / "a.tif", "--verify") == 0
