@@ -15,6 +15,7 @@ from codec.batch.engine import Died
 from codec.batch.ledger import DONE, FAILED, Ledger
 from codec.batch.outcome import Done, Failure, Needs
 from codec.batch.plan import Task
+from codec.batch.totals import Counter
 from codec.batch.work import Settings, said
 
 _DIED = "the process that worked on it died twice, most likely for want of memory"
@@ -33,10 +34,12 @@ class Listener(Protocol):
 
 @dataclass
 class Summary:
-    """What came of a run. files: that were tried; failed: their names, also of members of shards."""
+    """What came of a run. files: that were tried; failed: their names, also of members of shards; counted: what the
+    outcomes add up to."""
 
     files: int = 0
     failed: list[str] = field(default_factory=list)
+    counted: Counter = field(default_factory=Counter)
 
 
 def run(
@@ -69,6 +72,7 @@ def run(
 def _tell(result: Sequence[Done], summary: Summary, listener: Listener) -> None:
     summary.failed += [done.outcome.input for done in result if isinstance(done.outcome, Failure)]
     for done in result:
+        summary.counted.add(done.outcome)
         listener.tell(done)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
@@ -115,11 +116,13 @@ def _do(
     args: argparse.Namespace, settings: Settings, tasks: list[Task], ledger: Ledger | None, failed_before: list[str]
 ) -> int:
     failed: list[str] = list(failed_before)
-    finished = 0
+    finished, start = 0, time.perf_counter()
     terminal = Terminal(tasks=tasks, as_json=args.json, quiet=args.quiet, debug=args.debug)
     try:
         summary = run(tasks, _engine(args, settings, len(tasks), terminal), settings, terminal, ledger)
         failed += summary.failed
+        if len(tasks) > 1:
+            terminal.totals(summary.counted.totals(settings.command, time.perf_counter() - start))
         if ledger is not None:
             ledger.close()
     except KeyboardInterrupt:

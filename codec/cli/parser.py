@@ -272,7 +272,11 @@ def _add_paths(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print a JSON object per file on standard output")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print a JSON object per file on standard output, and for several one of totals",
+    )
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 

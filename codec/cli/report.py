@@ -11,6 +11,7 @@ from dataclasses import asdict
 from codec.batch import files
 from codec.batch.outcome import Done, Failure, Outcome
 from codec.batch.plan import Task
+from codec.batch.totals import Totals
 
 
 class Terminal:
@@ -79,6 +80,13 @@ class Terminal:
             for line in trace.rstrip().splitlines():
                 self._say(line)
 
+    def totals(self, totals: Totals) -> None:
+        """What all files came to."""
+        if self._as_json:
+            self._print_json(totals)
+        elif not self._quiet:
+            self._say(f"codec: {totals.line()}")
+
     def close(self) -> None:
         """End the bar."""
         if self._bar is not None:
@@ -92,7 +100,7 @@ class Terminal:
         if self._bar is not None:
             self._bar.refresh()
 
-    def _print_json(self, value: Outcome) -> None:
+    def _print_json(self, value: Outcome | Totals) -> None:
         print(json.dumps(asdict(value)), flush=True)
 
 

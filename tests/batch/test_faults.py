@@ -93,7 +93,7 @@ def test_a_folder_of_the_inputs_that_is_removed(tmp_path, capfd, fake, monkeypat
     )
     assert encode(folder) == 1
     said = capfd.readouterr().err.splitlines()
-    assert len(said) == 3 and all("does not exist" in line for line in said[:2]) and not folder.exists()
+    assert len(said) == 4 and all("does not exist" in line for line in said[:2]) and not folder.exists()
 
 
 def test_a_file_that_may_not_be_read(tmp_path, capfd, monkeypatch):
@@ -149,7 +149,7 @@ def test_what_is_there_of_other_settings_is_not_taken_for_the_same(tmp_path, cap
     folder = draw(tmp_path / "in", 2)
     assert encode(folder, "-q", 20) == 0
     assert encode(folder) == 1 and capfd.readouterr().err.count("exists (-f overwrites it)") == 2
-    assert encode(folder, "-q", 20, "--skip-existing") == 0 and capfd.readouterr().err.count("skipped") == 2
+    assert encode(folder, "-q", 20, "--skip-existing") == 0 and capfd.readouterr().err.count(": skipped,") == 2
     assert encode(folder, "-q", 30, "--skip-existing") == 1 and "other settings" in capfd.readouterr().err
     (folder / "0000.ldc").write_bytes((folder / "0000.ldc").read_bytes()[:-1])
     assert encode(folder, "-q", 20, "--skip-existing") == 1 and "is there but damaged" in capfd.readouterr().err

@@ -60,7 +60,7 @@ def test_interruption_says_how_to_go_on_and_leaves_no_half_file(tmp_path):
     assert last == "codec: error: interrupted after 3 of 8 files; the same command with --skip-existing goes on"
     assert list(made(out)) == names(3)
     result = run("encode", folder, "-o", out, "--jobs", 2, "--skip-existing", FAKE_SECONDS="0")
-    assert result.stderr.count("skipped") == 3 and list(made(out)) == names(8)
+    assert result.stderr.count(": skipped,") == 3 and list(made(out)) == names(8)
 
 
 def test_two_runs_into_one_folder(tmp_path):

@@ -66,7 +66,7 @@ def test_a_folder_of_a_store_into_another(store: Server, tmp_path, capfd):
     assert run(*command, "--json") == 0
     output = capfd.readouterr()
     assert objects(f"{BUCKET}/out") == expected
-    assert json.loads(output.out.splitlines()[-1])["output"] == f"s3://{BUCKET}/out/deep/0000.ldc"
+    assert json.loads(output.out.splitlines()[-2])["output"] == f"s3://{BUCKET}/out/deep/0000.ldc"
     assert run(*command, "--resume") == 0 and "4 files are done by the manifest, 0 are left" in capfd.readouterr().err
     assert run(*command[:-2]) == 1 and "exists (-f overwrites it)" in capfd.readouterr().err
     assert run(*command[:-2], "--skip-existing") == 0

@@ -348,7 +348,8 @@ def test_standard_input_and_output(photo, fake, monkeypatch, capfdbinary, tmp_pa
 def test_json(photo, fake, capfd):
     assert run("encode", photo, photo.with_name("missing.png"), "--json", "--verify") == 1
     output = capfd.readouterr()
-    good, bad = map(json.loads, output.out.splitlines())
+    good, bad, totals = map(json.loads, output.out.splitlines())
+    assert totals["totals"] and (totals["files"], totals["failed"], totals["skipped"]) == (2, 1, 0)
     ldc = photo.with_suffix(".ldc")
     assert good["input"] == str(photo) and good["output"] == str(ldc) and good["width"] == 48
     assert good["output_bytes"] == ldc.stat().st_size and good["input_bytes"] == photo.stat().st_size
@@ -359,6 +360,47 @@ def test_json(photo, fake, capfd):
     assert run("decode", ldc, "-f", "--json") == 0
     report = json.loads(capfd.readouterr().out)
     assert report["command"] == "decode" and report["rmse"] is None and report["quality"] == 50
+
+
+def test_totals_of_several_files(photo, fake, capfd, tmp_path):
+    """Against the sizes on the disk."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name, size in (("a.png", (48, 32)), ("b.png", (20, 30)), ("c.png", (8, 8))):
+        Image.open(photo).resize(size).save(folder / name)
+    pixels = 48 * 32 + 20 * 30 + 8 * 8
+    (folder / "bad.png").write_bytes(b"no picture")
+    read = sum((folder / f"{name}.png").stat().st_size for name in "abc")
+    assert run("encode", folder, "-o", out) == 1
+    written = sum(path.stat().st_size for path in out.iterdir())
+    rate = f"{8 * written / pixels:.3f} bpp"
+    *_, line, last = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"codec: 3 of 4 files encoded, 1 failed, {read} -> {written} bytes, {rate}, ")
+    assert last.startswith("codec: 1 of 4 files failed: ")
+
+    (out / "c.ldc").unlink()
+    (folder / "bad.png").unlink()
+    fake.model_id = 5
+    for name in "ab":
+        assert run("encode", folder / f"{name}.png", "-f", "-o", out / f"{name}.ldc") == 0
+    assert run("encode", folder, "-o", out, "--skip-existing", "--json") == 0
+    totals = json.loads(capfd.readouterr().out.splitlines()[-1])
+    made = (out / "c.ldc").stat().st_size
+    counts = [totals[name] for name in ("files", "failed", "skipped", "input_bytes", "output_bytes")]
+    assert counts == [3, 0, 2, (folder / "c.png").stat().st_size, made] and totals["command"] == "encode"
+    assert totals["bits_per_pixel"] == pytest.approx(made * 8 / 64) and totals["seconds"] > 0
+    assert run("encode", folder, "-o", out, "--skip-existing") == 0
+    assert capfd.readouterr().err.splitlines()[-1].startswith("codec: 0 of 3 files encoded, 3 skipped, ")
+
+    assert run("decode", out, "-o", tmp_path / "back", "--jobs", 1) == 0
+    written = sum(path.stat().st_size for path in out.iterdir())
+    made = sum(path.stat().st_size for path in (tmp_path / "back").iterdir())
+    wanted = f"codec: 3 of 3 files decoded, {written} -> {made} bytes, {8 * written / pixels:.3f} bpp, "
+    assert capfd.readouterr().err.splitlines()[-1].startswith(wanted)
+    assert run("upscale", folder, "-o", tmp_path / "large") == 0
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"codec: 3 of 3 files enlarged, {read} -> ") and "bpp" not in line
+    assert run("encode", folder, "-o", out, "-f", "--quiet") == 0 and capfd.readouterr().err == ""
 
 
 def test_json_says_what_made_the_picture(photo, fake, capfd):
