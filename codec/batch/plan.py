@@ -100,6 +100,23 @@ def plan(inputs: Sequence[str], output: str | None, suffix: str, wanted: Callabl
     return _name_targets(found, suffix, made_folder=out is not None) + problems
 
 
+def sources(inputs: Sequence[str], wanted: Callable[[Path], bool]) -> list[Task]:
+    """The files that are meant by files, folders and '-', without targets. Raises UsageError for a folder that has
+    none."""
+    found: list[Task] = []
+    for name in inputs:
+        if name == STANDARD or is_url(name) or not os.path.isdir(name):
+            found.append(Task(name, ""))
+            continue
+        local, unread = _files_below(Path(name))
+        there = [Task(str(path), "") for path in local if wanted(path)]
+        there += [Task(str(path), "", problem=f"the folder cannot be read: {why}") for path, why in unread]
+        if not there:
+            raise UsageError(f"no suitable files in the folder '{name}'")
+        found += there
+    return found
+
+
 def _named(name: str) -> str:
     """A path or URL in the one form it has here."""
     if name.startswith("file://") and "::" not in name:

@@ -231,7 +231,7 @@ def parse(
         if not (shortened or allow_truncated):
             raise CorruptError(
                 f"the file is cut short ({len(view)} of {info.file_bytes} bytes); "
-                "allow truncated files to get a coarser picture"
+                "--allow-truncated makes a coarser picture of it (allow_truncated=True in Python)"
             )
     else:
         # The CRC-32 skips its own four bytes, which are the last ones before the payload.

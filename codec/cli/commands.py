@@ -4,25 +4,21 @@ it."""
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from codec import manifest
-from codec.batch import files
 from codec.batch.engine import here
 from codec.batch.files import STANDARD, OutputError
-from codec.batch.outcome import Failure, UsageError, explain
+from codec.batch.outcome import UsageError
 from codec.batch.plan import Task, plan
 from codec.batch.run import Engine, cores, left_of, megapixels, run
-from codec.batch.work import Settings, Worker, has_onnxruntime, needs_torch, wanted
-from codec.cli.info import inspect
+from codec.batch.work import SUFFIX, Settings, Worker, has_onnxruntime, needs_torch, wanted
 from codec.cli.report import Terminal, say
 from codec.errors import CodecError
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
@@ -94,7 +90,9 @@ def _run(args: argparse.Namespace, options: EncodeOptions | DecodeOptions | Upsc
     )
     _check_backend(settings)
     tasks = plan(args.inputs, args.output, settings.suffix, wanted(settings))
-    if not isinstance(options, EncodeOptions):
+    if isinstance(options, EncodeOptions):
+        _check_suffixes(tasks)
+    else:
         _check_formats(tasks)
     _check_streams(args, tasks)
     ledger = _ledger(args, settings, tasks)
@@ -172,6 +170,18 @@ def _check_backend(settings: Settings) -> None:
         raise UsageError("--backend onnx needs onnxruntime (pip install 'ldc-codec[light]')")
 
 
+def _check_suffixes(tasks: Sequence[Task]) -> None:
+    """What is written is no picture that other programs know, and must not be named like one."""
+    others = {Path(task.target).suffix.lower() for task in tasks if not task.is_shard} - {SUFFIX, ""}
+    if not others:
+        return
+    from codec.image import formats
+
+    for suffix in sorted(others):
+        if suffix in formats.all_suffixes():
+            raise UsageError(f"encode writes {SUFFIX} files, and '{suffix}' is the suffix of another kind of picture")
+
+
 def _check_formats(tasks: Sequence[Task]) -> None:
     from codec.image import write
 
@@ -225,22 +235,3 @@ def _engine(args: argparse.Namespace, settings: Settings, count: int, terminal: 
     allowed = megapixels(processes) if args.max_megapixels is None else args.max_megapixels
     pool: Pool[Task, Any] = Pool(partial(Worker, one_each), processes, allowed, preload)
     return pool.run
-
-
-def run_info(args: argparse.Namespace) -> int:
-    if sys.stdout is None:
-        raise OutputError("standard output is closed")
-    try:
-        with files.opened(args.file) as source:
-            facts = inspect(source.file)
-    except (CodecError, OSError) as error:
-        trace = "".join(traceback.format_exception(error))
-        terminal = Terminal(as_json=args.json, quiet=True, debug=args.debug)
-        terminal.failure(Failure("info", files.shown(args.file), explain(error)), trace)
-        return 1
-    if args.json:
-        print(json.dumps(asdict(facts)))
-    else:
-        for name, value in asdict(facts).items():
-            print(f"{name:15} {value}")
-    return 0

@@ -1,17 +1,31 @@
-"""Reading a compressed file and what it says about itself, without decoding it and without torch."""
+"""`info`: what compressed files say about themselves, without decoding them and without torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import BinaryIO
+import argparse
+import json
+import sys
+import traceback
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO
 
+from codec.batch import files
+from codec.batch.files import OutputError
+from codec.batch.outcome import Failure, explain
+from codec.batch.plan import sources
+from codec.batch.work import SUFFIX
 from codec.bitstream import container
 from codec.bitstream.source import read_stream
+from codec.cli.report import Terminal, printable
+from codec.errors import CodecError
 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What `info` tells: the header, the sizes in bytes, and how much of the file is there."""
+    """What `info` tells: the header, the sizes in bytes, and how much of the file is there.
+
+    truncated: the file is shorter than its header says. whole_sections: that lie within the bytes that are there.
+    """
 
     version: int
     width: int
@@ -30,6 +44,7 @@ class FileInfo:
     alpha_bytes: int
     metadata_bytes: int
     section_bytes: tuple[int, ...]
+    truncated: bool
     present_bytes: int
     whole_sections: int
 
@@ -62,6 +77,42 @@ def inspect(file: BinaryIO) -> FileInfo:
         alpha_bytes=info.alpha_bytes,
         metadata_bytes=info.metadata_bytes,
         section_bytes=info.section_bytes,
+        truncated=len(data) < info.file_bytes,
         present_bytes=len(data),
         whole_sections=whole,
     )
+
+
+def run_info(args: argparse.Namespace) -> int:
+    """Print a block of lines, or a JSON object, for each file; go on after a bad one."""
+    if sys.stdout is None:
+        raise OutputError("standard output is closed")
+    terminal = Terminal(as_json=args.json, quiet=True, debug=args.debug)
+    failed = told = 0
+    for task in sources(args.files, lambda path: path.suffix.lower() == SUFFIX):
+        name = files.shown(task.source)
+        try:
+            if task.problem:
+                raise CodecError(task.problem)
+            with files.opened(task.source) as source:
+                facts = asdict(inspect(source.file))
+        except (CodecError, OSError) as error:
+            terminal.failure(Failure("info", name, explain(error)), "".join(traceback.format_exception(error)))
+            failed += 1
+            continue
+        if args.json:
+            print(json.dumps({"file": name, **facts}), flush=True)
+            continue
+        if told:
+            print()
+        for key, value in {"file": printable(name), **facts}.items():
+            print(f"{key:15} {_shown(value)}")
+        told += 1
+    return 1 if failed else 0
+
+
+def _shown(value: Any) -> str:
+    """A value for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

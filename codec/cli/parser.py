@@ -9,8 +9,9 @@ from typing import NoReturn
 
 from codec import __version__
 from codec.batch.work import SUFFIX
-from codec.cli.commands import run_decode, run_encode, run_info, run_upscale
+from codec.cli.commands import run_decode, run_encode, run_upscale
 from codec.cli.export import run_export
+from codec.cli.info import run_info
 from codec.cli.report import say
 from codec.cli.view import run_view
 
@@ -195,12 +196,12 @@ def _add_sampling(parser: argparse.ArgumentParser, default_seed: str) -> None:
 def _add_info(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "info",
-        help=f"what a {SUFFIX} file says about itself",
+        help=f"what {SUFFIX} files say about themselves",
         allow_abbrev=False,
-        description="Check a file and print its header.",
+        description="Check files and print their headers, and whether they are truncated.",
     )
-    parser.add_argument("file", metavar="FILE", help=f"{SUFFIX} file; - is standard input")
-    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.add_argument("files", nargs="+", metavar="FILE", help=f"{SUFFIX} file or folder; - is standard input")
+    parser.add_argument("--json", action="store_true", help="print a JSON object per file")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(run=run_info)
 

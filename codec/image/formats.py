@@ -37,6 +37,11 @@ FORMATS = (
 SUFFIXES = tuple(suffix for kind in FORMATS for suffix in kind.suffixes)
 
 
+def all_suffixes() -> set[str]:
+    """Of all pictures that Pillow knows, with and without those packages: in small letters, with the dot."""
+    return {*Image.registered_extensions(), *SUFFIXES}
+
+
 def prepare(start: bytes, check_size: Callable[[int, int], None]) -> None:
     """Make Pillow able to open a file that begins so, if it is in one of these formats.
 

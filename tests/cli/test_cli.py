@@ -323,7 +323,8 @@ def test_output_folder_for_one_file(photo, fake, tmp_path, capfd):
     assert run("encode", photo, "-o", tmp_path / "missing" / "a.ldc") == 1
     assert "does not exist" in errors(capfd)[0]
     assert run("encode", photo, tmp_path / "there", "-o", photo) == 2
-    assert run("encode", photo, "-o", photo, "-f") == 1
+    plain = photo.rename(tmp_path / "plain")
+    assert run("encode", plain, "-o", plain, "-f") == 1
     assert "overwrite the input" in errors(capfd)[-1]
 
 
@@ -573,6 +574,50 @@ def test_info(ldc, capfd):
         assert run("info", ldc) == 1
         output = capfd.readouterr()
         assert output.out == "" and output.err.count("\n") == 1
+
+
+def test_info_of_several_files_and_folders(ldc, capfd, tmp_path):
+    folder = tmp_path / "more"
+    (folder / "deep").mkdir(parents=True)
+    data = ldc.read_bytes()
+    (folder / "deep" / "a.LDC").write_bytes(data[:-5])
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "bad.ldc").write_bytes(b"no picture")
+    assert run("info", ldc, folder) == 1
+    output = capfd.readouterr()
+    first, second = output.out.split("\n\n")
+    assert first.startswith(f"file            {ldc}\n") and second.startswith(
+        f"file            {folder / 'deep' / 'a.LDC'}\n"
+    )
+    assert "truncated       no\n" in first and "truncated       yes\n" in second
+    assert f"present_bytes   {len(data) - 5}\n" in second and f"file_bytes      {len(data)}\n" in second
+    sizes = " ".join(map(str, container.read_header(data).section_bytes))
+    assert f"section_bytes   {sizes}\n" in first and not set("()[]'") & set(output.out.replace(str(tmp_path), ""))
+    assert output.err == f"codec: error: {folder / 'bad.ldc'}: not an LDC file: it does not begin with 8A 'LDC'\n"
+    assert run("info", folder, ldc, "--json") == 1
+    bad, cut, whole = map(json.loads, capfd.readouterr().out.splitlines())
+    assert (bad["input"], cut["truncated"], whole["truncated"]) == (str(folder / "bad.ldc"), True, False)
+    assert (cut["file"], whole["file"]) == (str(folder / "deep" / "a.LDC"), str(ldc))
+    (tmp_path / "none").mkdir()
+    assert run("info", tmp_path / "none") == 2 and "no suitable files in the folder" in capfd.readouterr().err
+
+
+def test_a_cut_file_names_the_flag_that_takes_it(ldc, fake, capfd, tmp_path):
+    ldc.write_bytes(ldc.read_bytes()[:-5])
+    assert run("decode", ldc, "-o", tmp_path / "a.png") == 1
+    (line,) = errors(capfd)
+    (flag,) = [word for word in line.split() if word.startswith("--")]
+    assert run("decode", ldc, "-o", tmp_path / "a.png", flag) == 0
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.JPEG", "x.png", "x.heic", "x.jxl", "x.webp", "x.eps"])
+def test_encode_writes_no_file_named_like_another_picture(photo, fake, capfd, name):
+    assert run("encode", photo, "-f", "-o", photo.with_name(name)) == 2
+    (line,) = errors(capfd)
+    assert f"encode writes .ldc files, and '{Path(name).suffix.lower()}' is the suffix of another kind" in line
+    assert [path.name for path in photo.parent.iterdir()] == ["photo.png"] and not fake.loads
+    for other in ("x", "x.bin", "x.LDC"):
+        assert run("encode", photo, "-o", photo.with_name(other)) == 0
 
 
 def test_a_large_foreign_file_is_not_read(tmp_path, fake, capfd):

@@ -42,7 +42,7 @@ def test_asked_for_it_needs_no_model(drawing, no_model, capfd):
     assert (report["lossless"], report["quality"], report["rmse"]) == (True, 100.0, 0.0)
     assert report["psnr"] is None and report["ms_ssim"] is None  # exact, and too small for five scales
     assert run("info", ldc) == 0
-    assert "lossless        True\n" in capfd.readouterr().out
+    assert "lossless        yes\n" in capfd.readouterr().out
     assert run("info", ldc, "--json") == 0
     facts = json.loads(capfd.readouterr().out)
     assert (facts["lossless"], facts["alpha"], facts["gray"], facts["whole_sections"]) == (True, True, False, 1)

@@ -119,7 +119,8 @@ def test_damaged_containers_are_refused_with_the_same_sentences(ask):
                 stream = parse(data, allow_truncated=truncated)
                 unpack(stream.metadata)
             except CodecError as error:
-                assert said == {"kind": type(error).__name__, "message": str(error)}
+                sentence = str(error).partition("; --allow-truncated")[0]  # which the page has a button for
+                assert said == {"kind": type(error).__name__, "message": sentence}
                 refused += 1
             else:
                 assert said["sections"] == [None if s is None else len(s) for s in stream.sections]

@@ -1,6 +1,6 @@
 /**
- * The file container: header, sections and checksums. The checks and their sentences are those of codec/bitstream/container.py,
- * and codec/bitstream/FORMAT.md describes both.
+ * The file container: header, sections and checksums. The checks and their sentences are those of codec/bitstream/container.py (but
+ * for what its flags are called), and codec/bitstream/FORMAT.md describes both.
  */
 
 import { crc16, crc32 } from "./checksums.js";
@@ -134,9 +134,7 @@ export function parse(data, { truncated = false } = {}) {
       );
     }
     if (!truncated) {
-      throw corrupt(
-        `the file is cut short (${data.length} of ${info.fileBytes} bytes); allow truncated files to get a coarser picture`,
-      );
+      throw corrupt(`the file is cut short (${data.length} of ${info.fileBytes} bytes)`);
     }
   } else {
     const crc = crc32(data.subarray(info.headerBytes), crc32(data.subarray(0, info.headerBytes - 4)));
