@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from codec.batch.outcome import UsageError, explain
 from codec.cli.parser import make_parser
-from codec.cli.report import say
+from codec.cli.report import PROGRAM, say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code, message = 1, explain(error)
         if args.debug:
             traceback.print_exc()
-    say(f"codec: error: {message}")
+    say(f"{PROGRAM}: error: {message}")
     return code
 
 

@@ -19,7 +19,7 @@ from codec.batch.outcome import UsageError
 from codec.batch.plan import Task, plan
 from codec.batch.run import Engine, cores, left_of, megapixels, run
 from codec.batch.work import SUFFIX, Settings, Worker, has_onnxruntime, needs_torch, wanted
-from codec.cli.report import Terminal, say
+from codec.cli.report import PROGRAM, Terminal, say
 from codec.errors import CodecError
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
 
@@ -135,14 +135,14 @@ def _do(
         terminal.close()
     if failed and (len(tasks) > 1 or ledger is not None):
         some = ", ".join(failed[:10]) + (f" and {len(failed) - 10} more" if len(failed) > 10 else "")
-        say(f"codec: {len(failed)} of {len(tasks) + len(failed_before)} files failed: {some}")
+        say(f"{PROGRAM}: {len(failed)} of {len(tasks) + len(failed_before)} files failed: {some}")
     return 1 if failed else 0
 
 
 def _where_it_goes_on(done: int, failed: Sequence[str], left: int) -> Iterator[str]:
-    yield f"codec: {done} files are done by the manifest, {left} are left"
+    yield f"{PROGRAM}: {done} files are done by the manifest, {left} are left"
     if failed:
-        yield f"codec: {len(failed)} files failed before and are left alone (--retry-failed tries them again)"
+        yield f"{PROGRAM}: {len(failed)} files failed before and are left alone (--retry-failed tries them again)"
 
 
 def _check_together(args: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from codec.batch.work import SUFFIX
 from codec.cli.commands import run_decode, run_encode, run_upscale
 from codec.cli.export import run_export
 from codec.cli.info import run_info
-from codec.cli.report import say
+from codec.cli.report import PROGRAM, say
 from codec.cli.view import run_view
 
 
@@ -27,8 +27,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="codec", description="Compress pictures with a neural codec.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"codec {__version__}")
+    parser = _Parser(prog=PROGRAM, description="Compress pictures with a neural codec.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_encode(commands)
     _add_decode(commands)

@@ -13,6 +13,9 @@ from codec.batch.outcome import Done, Failure, Outcome
 from codec.batch.plan import Task
 from codec.batch.totals import Totals
 
+#: What the program is called, however it was started: `ldc` and `python -m codec` are the same.
+PROGRAM = "ldc"
+
 
 class Terminal:
     """Everything said during a run over files: standard error, and JSON lines on standard output.
@@ -73,7 +76,7 @@ class Terminal:
             self._say(outcome.line())
 
     def failure(self, failure: Failure, trace: str) -> None:
-        self._say(f"codec: error: {failure.input}: {failure.error}")
+        self._say(f"{PROGRAM}: error: {failure.input}: {failure.error}")
         if self._as_json:
             self._print_json(failure)
         if self._debug:
@@ -85,7 +88,7 @@ class Terminal:
         if self._as_json:
             self._print_json(totals)
         elif not self._quiet:
-            self._say(f"codec: {totals.line()}")
+            self._say(f"{PROGRAM}: {totals.line()}")
 
     def close(self) -> None:
         """End the bar."""

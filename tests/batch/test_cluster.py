@@ -25,7 +25,7 @@ def cluster():
 def test_a_node_that_is_killed_costs_no_file(cluster, tmp_path, capfd):
     found = long.lost_node(tmp_path, cluster, 30)  # 300: results/scale/checks.csv
     assert found == {"exit_code": 1, "outputs": 29, "rows": 30, "sources": 30, "identical": 29, "rows_alike": 30}
-    assert capfd.readouterr().err.count("codec: error:") == 2  # of the picture that cannot be read, in both runs
+    assert capfd.readouterr().err.count("ldc: error:") == 2  # of the picture that cannot be read, in both runs
 
 
 @pytest.mark.slow
@@ -46,4 +46,4 @@ def test_without_the_extra_it_is_one_sentence(tmp_path, capfd, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     assert cli.main(["encode", str(tmp_path / "a.png"), "--engine", "ray"]) == 2
-    assert capfd.readouterr().err == "codec: error: --engine ray needs the extra 'ray' (pip install 'ldc-codec[ray]')\n"
+    assert capfd.readouterr().err == "ldc: error: --engine ray needs the extra 'ray' (pip install 'ldc-codec[ray]')\n"

@@ -109,7 +109,7 @@ def test_a_file_that_may_not_be_read(tmp_path, capfd, monkeypatch):
         monkeypatch.setattr(files, "open", refuse, raising=False)
     assert encode(folder, "-o", tmp_path / "out") == 1
     said = capfd.readouterr().err.splitlines()
-    assert f"codec: error: {folder / '0001.png'}: Permission denied" in said
+    assert f"ldc: error: {folder / '0001.png'}: Permission denied" in said
     assert list(made(tmp_path / "out")) == names(3, without=[1])
 
 

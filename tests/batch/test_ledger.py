@@ -70,7 +70,7 @@ def test_a_run_goes_on_where_it_was(suffix, tmp_path, fake, capfd):
     assert run(*command) == 2 and "--resume goes on with it" in capfd.readouterr().err
     assert run(*command, "--resume") == 1 and len(fake.calls) == 3
     said = capfd.readouterr().err
-    assert "codec: 3 files are done by the manifest, 0 are left" in said
+    assert "ldc: 3 files are done by the manifest, 0 are left" in said
     assert "1 files failed before and are left alone (--retry-failed tries them again)" in said
     Image.new("RGB", (9, 9)).save(folder / "0002.png")  # a file that changed is done again, and its output replaced
     draw(tmp_path / "other", 5)

@@ -37,7 +37,7 @@ def test_a_worker_that_is_killed_costs_one_file(tmp_path):
     (tmp_path / "mark").unlink()
     result = run("encode", folder, "-o", tmp_path / "out", "--jobs", 2, code=1, FAKE_MARK=mark)
     assert result.stderr.count("died twice, most likely for want of memory") == 2
-    assert result.stderr.splitlines()[-1].startswith("codec: 2 of 9 files failed: ")
+    assert result.stderr.splitlines()[-1].startswith("ldc: 2 of 9 files failed: ")
     assert list(made(tmp_path / "out")) == names(9, without=[2, 8])
 
 
@@ -57,7 +57,7 @@ def test_interruption_says_how_to_go_on_and_leaves_no_half_file(tmp_path):
     err = process.communicate(timeout=20)[1]
     assert process.returncode == 130
     last = err.splitlines()[-1]
-    assert last == "codec: error: interrupted after 3 of 8 files; the same command with --skip-existing goes on"
+    assert last == "ldc: error: interrupted after 3 of 8 files; the same command with --skip-existing goes on"
     assert list(made(out)) == names(3)
     result = run("encode", folder, "-o", out, "--jobs", 2, "--skip-existing", FAKE_SECONDS="0")
     assert result.stderr.count(": skipped,") == 3 and list(made(out)) == names(8)

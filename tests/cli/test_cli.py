@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import matplotlib.cbook
@@ -153,7 +154,7 @@ def test_wrong_usage_exits_with_2(arguments, fake, capfd, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     assert run(*arguments) == 2
     output = capfd.readouterr()
-    assert output.out == "" and output.err.splitlines()[-1].startswith("codec") and "error:" in output.err
+    assert output.out == "" and output.err.splitlines()[-1].startswith("ldc") and "error:" in output.err
     assert "Traceback" not in output.err and list(tmp_path.iterdir()) == []
 
 
@@ -164,7 +165,7 @@ def test_bad_picture(content, fake, capfd, tmp_path):
         path.write_bytes(content)
     assert run("encode", path) == 1
     output = capfd.readouterr()
-    assert output.err.startswith(f"codec: error: {path}: ") and output.err.count("\n") == 1
+    assert output.err.startswith(f"ldc: error: {path}: ") and output.err.count("\n") == 1
     assert not path.with_suffix(".ldc").exists() and fake.loads == []
 
 
@@ -177,7 +178,7 @@ def test_bad_file_leaves_the_output_alone(ldc, fake, capfd, tmp_path):
         ldc.write_bytes(bad)
         assert run("decode", ldc, "-o", out, "-f") == 1
         output = capfd.readouterr()
-        assert output.err.startswith(f"codec: error: {ldc}: ") and output.err.count("\n") == 1
+        assert output.err.startswith(f"ldc: error: {ldc}: ") and output.err.count("\n") == 1
         assert output.out == "" and out.read_bytes() == b"mine"
     assert fake.loads == []  # refused before torch would be imported
 
@@ -262,7 +263,7 @@ def test_options_of_the_semantic_decoders(ldc, fake, capfd, tmp_path):
 def test_an_option_without_effect_is_refused_before_anything_is_loaded(ldc, fake, capfd, tmp_path, wrong, said):
     fake.loads.clear()
     assert run("decode", ldc, "-o", tmp_path / "a.png", *wrong) == 2
-    assert errors(capfd) == [f"codec: error: {said}"] and not fake.loads
+    assert errors(capfd) == [f"ldc: error: {said}"] and not fake.loads
 
 
 def test_upscale(photo, fake, capfd, tmp_path):
@@ -290,8 +291,8 @@ def test_folder_keeps_its_tree_and_goes_on_after_a_bad_file(photo, fake, capfd, 
     assert run("encode", folder, "-o", tmp_path / "out") == 1
     output = capfd.readouterr()
     bad = folder / "deep" / "bad.png"
-    assert f"codec: error: {bad}: " in output.err
-    assert output.err.splitlines()[-1] == f"codec: 1 of 4 files failed: {bad}"
+    assert f"ldc: error: {bad}: " in output.err
+    assert output.err.splitlines()[-1] == f"ldc: 1 of 4 files failed: {bad}"
     made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert made == ["a.ldc", "deep/b.ldc", "deep/er/c.ldc"] and len(fake.loads) == 1
 
@@ -343,7 +344,7 @@ def test_standard_input_and_output(photo, fake, monkeypatch, capfdbinary, tmp_pa
     standard_input(monkeypatch, b"")
     assert run("decode", "-") == 1
     output = capfdbinary.readouterr()
-    assert output.err.splitlines()[-1] == b"codec: error: standard input: not an LDC file: it is empty"
+    assert output.err.splitlines()[-1] == b"ldc: error: standard input: not an LDC file: it is empty"
 
 
 def test_json(photo, fake, capfd):
@@ -376,8 +377,8 @@ def test_totals_of_several_files(photo, fake, capfd, tmp_path):
     written = sum(path.stat().st_size for path in out.iterdir())
     rate = f"{8 * written / pixels:.3f} bpp"
     *_, line, last = capfd.readouterr().err.splitlines()
-    assert line.startswith(f"codec: 3 of 4 files encoded, 1 failed, {read} -> {written} bytes, {rate}, ")
-    assert last.startswith("codec: 1 of 4 files failed: ")
+    assert line.startswith(f"ldc: 3 of 4 files encoded, 1 failed, {read} -> {written} bytes, {rate}, ")
+    assert last.startswith("ldc: 1 of 4 files failed: ")
 
     (out / "c.ldc").unlink()
     (folder / "bad.png").unlink()
@@ -391,16 +392,16 @@ def test_totals_of_several_files(photo, fake, capfd, tmp_path):
     assert counts == [3, 0, 2, (folder / "c.png").stat().st_size, made] and totals["command"] == "encode"
     assert totals["bits_per_pixel"] == pytest.approx(made * 8 / 64) and totals["seconds"] > 0
     assert run("encode", folder, "-o", out, "--skip-existing") == 0
-    assert capfd.readouterr().err.splitlines()[-1].startswith("codec: 0 of 3 files encoded, 3 skipped, ")
+    assert capfd.readouterr().err.splitlines()[-1].startswith("ldc: 0 of 3 files encoded, 3 skipped, ")
 
     assert run("decode", out, "-o", tmp_path / "back", "--jobs", 1) == 0
     written = sum(path.stat().st_size for path in out.iterdir())
     made = sum(path.stat().st_size for path in (tmp_path / "back").iterdir())
-    wanted = f"codec: 3 of 3 files decoded, {written} -> {made} bytes, {8 * written / pixels:.3f} bpp, "
+    wanted = f"ldc: 3 of 3 files decoded, {written} -> {made} bytes, {8 * written / pixels:.3f} bpp, "
     assert capfd.readouterr().err.splitlines()[-1].startswith(wanted)
     assert run("upscale", folder, "-o", tmp_path / "large") == 0
     line = capfd.readouterr().err.splitlines()[-1]
-    assert line.startswith(f"codec: 3 of 3 files enlarged, {read} -> ") and "bpp" not in line
+    assert line.startswith(f"ldc: 3 of 3 files enlarged, {read} -> ") and "bpp" not in line
     assert run("encode", folder, "-o", out, "-f", "--quiet") == 0 and capfd.readouterr().err == ""
 
 
@@ -507,7 +508,7 @@ def test_a_codec_that_cannot_be_loaded_ends_the_run(photo, capfd, monkeypatch):
     other = photo.with_name("other.png")
     other.write_bytes(photo.read_bytes())
     assert run("encode", photo, other) == 1
-    assert capfd.readouterr().err == "codec: error: the codec cannot be loaded: there is no CUDA device\n"
+    assert capfd.readouterr().err == "ldc: error: the codec cannot be loaded: there is no CUDA device\n"
 
 
 @pytest.mark.parametrize("force", [[], ["-f"]])
@@ -521,7 +522,7 @@ def test_interruption_leaves_no_half_file(force, photo, fake, capfd, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", interrupt)  # the temporary file is complete, the rename is not
         assert run("encode", photo, *force) == 130
-    assert capfd.readouterr().err == "codec: error: interrupted\n"
+    assert capfd.readouterr().err == "ldc: error: interrupted\n"
     assert sorted(path.name for path in photo.parent.iterdir()) == ["photo.ldc"] * bool(force) + ["photo.png"]
     assert not force or ldc.read_bytes() == b"old"
 
@@ -593,7 +594,7 @@ def test_info_of_several_files_and_folders(ldc, capfd, tmp_path):
     assert f"present_bytes   {len(data) - 5}\n" in second and f"file_bytes      {len(data)}\n" in second
     sizes = " ".join(map(str, container.read_header(data).section_bytes))
     assert f"section_bytes   {sizes}\n" in first and not set("()[]'") & set(output.out.replace(str(tmp_path), ""))
-    assert output.err == f"codec: error: {folder / 'bad.ldc'}: not an LDC file: it does not begin with 8A 'LDC'\n"
+    assert output.err == f"ldc: error: {folder / 'bad.ldc'}: not an LDC file: it does not begin with 8A 'LDC'\n"
     assert run("info", folder, ldc, "--json") == 1
     bad, cut, whole = map(json.loads, capfd.readouterr().out.splitlines())
     assert (bad["input"], cut["truncated"], whole["truncated"]) == (str(folder / "bad.ldc"), True, False)
@@ -631,6 +632,21 @@ def test_a_large_foreign_file_is_not_read(tmp_path, fake, capfd):
     assert "left over" in errors(capfd)[0]
 
 
+def test_one_name_everywhere(capfd, tmp_path):
+    """That of the script, in usage, errors and version, however the program was started."""
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    (name,) = scripts
+    assert scripts[name] == "codec.cli:main"
+    for arguments, code in ((["--version"], 0), (["--help"], 0), (["info", "--help"], 0), ([], 2), (["info"], 2)):
+        assert run(*arguments) == code
+        said = "".join(capfd.readouterr())
+        assert said.startswith((f"{name} ", f"usage: {name} ")) and "codec" not in said.split("\n")[0]
+    assert run("info", tmp_path / "missing") == 1 and capfd.readouterr().err.startswith(f"{name}: error: ")
+    assert run("decode", tmp_path / "a.ldc", "--steps", "5") == 2 and capfd.readouterr().err.startswith(
+        f"{name}: error: "
+    )
+
+
 def test_plan_refuses_two_sources_for_one_target():
     with pytest.raises(outcome.UsageError, match="both"):
         plan.plan(["x/a.png", "y/a.png"], "out", ".ldc", lambda path: True)
@@ -643,7 +659,7 @@ def test_version_help_and_info_load_nothing_heavy(tmp_path):
     (tmp_path / "a.ldc").write_bytes(container.pack(container.Header(4, 4, 1, 1, 1), [b"abc"]))
     for args in (["--version"], ["--help"], ["encode", "--help"], ["info", tmp_path / "a.ldc"]):
         assert loaded_modules(*args) == set()
-    assert codec_process("--version").stdout.decode() == f"codec {codec.__version__}\n"
+    assert codec_process("--version").stdout.decode() == f"ldc {codec.__version__}\n"
     assert b"--target-bytes" in codec_process("encode", "--help").stdout
 
 

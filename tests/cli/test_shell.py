@@ -71,7 +71,7 @@ def test_closed_standard_input_and_output(folder):
     assert b"standard input: it is closed" in shell("CODEC encode - -o b.ldc <&-", folder, code=1).stderr
     assert not (folder / "b.ldc").exists()
     for line in ("encode a.png -o -", "encode a.png --json", "info a.ldc"):
-        assert shell(f"CODEC {line} >&-", folder, code=1).stderr == b"codec: error: standard output is closed\n"
+        assert shell(f"CODEC {line} >&-", folder, code=1).stderr == b"ldc: error: standard output is closed\n"
     assert shell("CODEC encode a.png >&-", folder).stderr.count(b"\n") == 1  # a file is all that was asked for
 
 
@@ -101,7 +101,7 @@ def test_a_folder_that_cannot_be_read_is_said(folder, capfd, monkeypatch):
     assert cli.main(["encode", str(folder)]) == 1
     assert (folder / "a.ldc").exists()
     said = capfd.readouterr().err
-    assert f"codec: error: {folder / 'shut'}: the folder cannot be read: Permission denied\n" in said
+    assert f"ldc: error: {folder / 'shut'}: the folder cannot be read: Permission denied\n" in said
     assert cli.main(["decode", str(folder), "-f"]) == 1
 
 

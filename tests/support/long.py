@@ -64,7 +64,7 @@ def memory(work: Path, count: int) -> dict[str, float]:
         "exit_code": process.returncode,
         "outputs": len(made(work / "out")),
         "rows": len(rows(manifest)),
-        "unreadable": text.count("codec: error: "),
+        "unreadable": text.count("ldc: error: "),
         "first_tenth_mb": round(first[1] / 1024, 2),
         "last_tenth_mb": round(last[1] / 1024, 2),
         "growth_percent": round(100 * (last[1] / first[1] - 1), 2),

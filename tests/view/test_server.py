@@ -202,4 +202,4 @@ def test_interrupt_ends_the_server(tmp_path):
         assert address.startswith("http://127.0.0.1:") and address.endswith("src=files%2F1%2Fmodel5-pixel.ldc")
         process.send_signal(2)
         assert process.wait(20) == 130
-        assert process.stderr.read() == "codec: error: interrupted\n"
+        assert process.stderr.read() == "ldc: error: interrupted\n"
