@@ -10,8 +10,10 @@ from typing import NoReturn
 from codec import __version__
 from codec.batch.work import SUFFIX
 from codec.cli.commands import run_decode, run_encode, run_upscale
+from codec.cli.completion import run_completion
 from codec.cli.export import run_export
 from codec.cli.info import run_info
+from codec.cli.man import run_man
 from codec.cli.report import PROGRAM, say
 from codec.cli.view import run_view
 
@@ -36,6 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_info(commands)
     _add_export(commands)
     _add_view(commands)
+    _add_shell(commands)
     return parser
 
 
@@ -256,6 +259,27 @@ def _add_view(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("-f", "--force", action="store_true", help="export into a folder that is not empty")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(run=run_view)
+
+
+def _add_shell(commands: argparse._SubParsersAction) -> None:
+    completion = commands.add_parser(
+        "completion",
+        help="a script that completes the command line in a shell",
+        allow_abbrev=False,
+        description="Print a script by which a shell completes commands, options, their choices and names of files. "
+        "docs/shell.md says where to put it.",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell that is to read it")
+    completion.set_defaults(run=run_completion)
+    man = commands.add_parser(
+        "man",
+        help="the manual page",
+        allow_abbrev=False,
+        description="Print the manual page in troff, for `man -l` or a folder of manual pages.",
+    )
+    man.set_defaults(run=run_man)
+    for parser in (completion, man):
+        parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
 def _add_paths(parser: argparse.ArgumentParser, what: str) -> None:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 #: what the extras bring; hidden from the command and from its worker processes
 EXTRAS = (
     "onnxruntime", "onnx", "onnxscript", "numba", "pillow_heif", "pillow_jxl", "imagecodecs", "av", "piq", "lpips",
-    "fsspec", "s3fs", "pyarrow", "ray", "ncnn", "tensorboard", "skimage", "filelock",
+    "fsspec", "s3fs", "pyarrow", "ray", "ncnn", "tensorboard", "skimage", "filelock", "shtab",
 )  # fmt: skip
 
 
