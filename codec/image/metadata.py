@@ -68,6 +68,8 @@ def _exif_of(image: Image.Image) -> bytes:
             exif = kept.tobytes() if len(kept) else b""
         elif exif is None and not isinstance(image, ImageFile.ImageFile) and image.getexif():
             exif = image.getexif().tobytes()
+    except MemoryError:
+        raise
     except Exception:  # Pillow's readers raise many types: it is kept as broken, and said to be so if it is wanted
         return b"?"
     return re.sub(b"^(Exif\0\0)+", b"", exif) if isinstance(exif, bytes) else b""
@@ -101,11 +103,16 @@ def section(found: Metadata, width: int, height: int) -> Section:
     Orientation, sizes and colour space say what the picture is now, thumbnails are gone. What is broken is left out,
     with a note. Raises LimitError for more than fits a section.
     """
+    if max(len(found.exif), len(found.xmp)) > MAX_INFLATED:
+        raise LimitError(
+            f"{found.names} have {len(found.exif) + len(found.xmp)} bytes, more than the {MAX_INFLATED} that a file "
+            "holds; drop the metadata to encode the picture"
+        )
     notes = []
     exif = upright.exif(found.exif, width, height) if found.exif else b""
     xmp = upright.xmp(found.xmp, width, height) if found.xmp else b""
     notes += ["the EXIF data is broken and was dropped"] if exif is None else []
-    notes += ["the XMP data is not in UTF-8 and was dropped"] if xmp is None else []
+    notes += ["the XMP data is broken or not in UTF-8, and was dropped"] if xmp is None else []
     if xmp and upright.has_more(xmp):
         notes.append("the extended part of the XMP data was dropped")
     data = pack(Metadata(exif or b"", xmp or b""))

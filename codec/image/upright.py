@@ -15,6 +15,7 @@ _WIDTH, _HEIGHT, _ORIENTATION = 0x100, 0x101, 0x112
 _EXIF, _COLOUR_SPACE, _PIXEL_X, _PIXEL_Y, _INTEROP = 0x8769, 0xA001, 0xA002, 0xA003, 0xA005
 #: (offsets, lengths) of what a directory of a thumbnail holds: JPEG, or strips of pixels.
 _THUMBNAILS = ((0x201, 0x202), (0x111, 0x117))
+_MOST_NAMES = 16
 _MOST = 64  # directories, and strips of one
 
 _TIFF_SPACE, _EXIF_SPACE, _XMP_SPACE, _NOTE_SPACE = (
@@ -145,13 +146,15 @@ class _Exif:
 
 def xmp(data: bytes, width: int, height: int) -> bytes | None:
     """An XMP packet that says orientation 1, sRGB and this size where it says them at all, without thumbnails. None for
-    bytes that are not UTF-8."""
+    bytes that are not UTF-8, and for a packet that has dozens of names for one name space."""
     try:
         if "\0" in data.rstrip(b"\0").decode():
             return None
     except UnicodeDecodeError:
         return None
     data = data.rstrip(b"\0")
+    if any(len(_names(data, space, b"")) > _MOST_NAMES for space in _USUAL):
+        return None
     for space, name, value in (
         (_TIFF_SPACE, b"Orientation", 1),
         (_TIFF_SPACE, b"ImageWidth", width),
@@ -162,8 +165,18 @@ def xmp(data: bytes, width: int, height: int) -> bytes | None:
     ):
         data = _set_property(data, space, name, b"%d" % value)
     for name in _names(data, _XMP_SPACE, b"Thumbnails"):
-        data = re.sub(rb"<" + name + rb"[\s>].*?</" + name + rb"\s*>", b"", data, flags=re.DOTALL)
+        data = _without(data, name)
     return data
+
+
+def _without(data: bytes, name: bytes) -> bytes:
+    """A packet without the elements of a name, of which none holds another."""
+    begin, end = re.compile(rb"<" + name + rb"[\s>]"), re.compile(rb"</" + name + rb"\s*>")
+    kept, at = [], 0
+    while (first := begin.search(data, at)) and (last := end.search(data, first.end())):
+        kept.append(data[at : first.start()])
+        at = last.end()
+    return b"".join([*kept, data[at:]])
 
 
 def has_more(data: bytes) -> bool:

@@ -193,9 +193,24 @@ def test_what_is_broken_is_left_out_with_a_note():
         assert metadata.unpack(kept.data) == Metadata(b"", b"<x/>")
         assert kept.notes == ("the EXIF data is broken and was dropped",)
     kept = metadata.section(Metadata(exif(), "<x/>".encode("utf-16")), 1, 1)
-    assert kept.notes == ("the XMP data is not in UTF-8 and was dropped",) and metadata.unpack(kept.data).exif
+    assert (
+        kept.notes == ("the XMP data is broken or not in UTF-8, and was dropped",) and metadata.unpack(kept.data).exif
+    )
     extended = b'<a xmpNote:HasExtendedXMP="0123456789ABCDEF0123456789ABCDEF"/>'
     assert metadata.section(Metadata(b"", extended), 1, 1).notes == ("the extended part of the XMP data was dropped",)
+
+
+def test_packets_made_to_take_time_do_not():
+    """Names without end, and elements that never close: the test would not end."""
+    names = b"".join(b' xmlns:p%d="http://ns.adobe.com/tiff/1.0/"' % k for k in range(20000))
+    assert upright.xmp(b"<a" + names + b"/>", 3, 4) is None
+    for part in (b"<xmp:Thumbnails ", b"<tiff:Orientation ", b" tiff:Orientation =", b" tiff:Orientation='"):
+        hostile = part * (MAX_INFLATED // len(part))
+        assert upright.xmp(hostile, 3, 4) is not None
+    spaces = b"<tiff:Orientation" + b" " * 2**19 + b" tiff:Orientation" + b" " * 2**18
+    assert upright.xmp(spaces, 3, 4) == spaces
+    with pytest.raises(LimitError, match="drop the metadata"):
+        metadata.section(Metadata(b"", b"a" * (MAX_INFLATED + 1)), 3, 4)
 
 
 def test_where_png_files_have_it():
