@@ -102,7 +102,7 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         "--metadata",
         choices=("keep", "drop"),
         default="drop",
-        help="EXIF and XMP: keep them, without thumbnails and with the orientation that the picture has then; default drop",
+        help="EXIF and XMP; what is kept has no thumbnail, and the orientation that was applied is 1; default drop",
     )
     parser.add_argument("--verify", action="store_true", help="decode the result again and tell RMSE, PSNR and MS-SSIM")
     _add_common(parser)
