@@ -278,9 +278,7 @@ class Codec:
         )
         return self.decode_parts(data, options, progress).rgb
 
-    def decode_parts(
-        self, data: Any, asked: DecodeOptions, progress: Callable[[float], None] | None = None
-    ) -> Decoded:
+    def decode_parts(self, data: Any, asked: DecodeOptions, progress: Callable[[float], None] | None = None) -> Decoded:
         """An .ldc file -> pixels and metadata. See ``decode``."""
         decoder, options = asked.decoder, _generation(asked)
         content = source.content(data, asked.max_bytes)

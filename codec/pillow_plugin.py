@@ -51,6 +51,11 @@ class LdcImageFile(ImageFile.ImageFile):
             self.fp = None
         return super().load()
 
+    def getexif(self) -> Image.Exif:
+        """As Pillow's; it is read with the pixels."""
+        self.load()
+        return super().getexif()
+
 
 def register() -> None:
     """Tell Pillow about our files. May be called more than once."""

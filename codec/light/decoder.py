@@ -54,9 +54,7 @@ class LightCodec:
         asked = DecodeOptions(max_bytes=max_bytes, allow_truncated=allow_truncated)
         return self.decode_parts(data, asked, progress).image()
 
-    def decode_parts(
-        self, data: Any, asked: DecodeOptions, progress: Callable[[float], None] | None = None
-    ) -> Decoded:
+    def decode_parts(self, data: Any, asked: DecodeOptions, progress: Callable[[float], None] | None = None) -> Decoded:
         """An .ldc file -> pixels and metadata. See ``decode``."""
         content = source.content(data, asked.max_bytes)
         stream = parse(content, max_bytes=asked.max_bytes, allow_truncated=asked.allow_truncated)
