@@ -94,6 +94,7 @@ class LdcImageFile(ImageFile.ImageFile):
         except CodecError as error:
             raise OSError(str(error)) from error
         self.im, self._mode, self._size = image.im, image.mode, image.size
+        self.info.update(image.info)
         self._waiting = False
         if self._exclusive_fp:
             file.close()

@@ -21,7 +21,7 @@ ALLOWED = {
     "_start": {"api", "module"},
     "module": {"api", "coding", "models", "options", "bitstream.container", "manifest", "zoo", "errors"},
     "__main__": {"cli"},
-    "cli": {"root", "batch", "export", "view", "manifest", "options", "image", "bitstream", "errors"},
+    "cli": {"root", "batch", "export", "view", "pillow_plugin", "manifest", "options", "image", "bitstream", "errors"},
     "batch": {
         "_start",
         "api",

@@ -11,7 +11,9 @@ from codec import __version__
 from codec.batch.work import SUFFIX
 from codec.cli.commands import run_decode, run_encode, run_info, run_upscale
 from codec.cli.export import run_export
+from codec.cli.integrate import run_integrate
 from codec.cli.report import say
+from codec.cli.thumbnail import run_thumbnail
 from codec.cli.view import run_view
 
 
@@ -35,6 +37,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_info(commands)
     _add_export(commands)
     _add_view(commands)
+    _add_thumbnail(commands)
+    _add_integrate(commands)
     return parser
 
 
@@ -249,6 +253,37 @@ def _add_view(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("-f", "--force", action="store_true", help="export into a folder that is not empty")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(run=run_view)
+
+
+def _add_thumbnail(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "thumbnail",
+        help=f"a small PNG of a {SUFFIX} file, from its first part",
+        allow_abbrev=False,
+        description="Write a small PNG, as file managers want it: of large pictures only what it needs is decoded.",
+    )
+    parser.add_argument("file", metavar="FILE", help=f"{SUFFIX} file; - is standard input")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="PNG file, whatever its suffix")
+    parser.add_argument("--size", type=_whole(1, 65535), default=256, metavar="N", help="pixels a side at most; 256")
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite an existing file")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.set_defaults(run=run_thumbnail)
+
+
+def _add_integrate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "integrate",
+        help=f"tell the desktop about {SUFFIX} files: type, previews, viewer",
+        allow_abbrev=False,
+        description="For the user who asks, on desktops that follow freedesktop.org: a media type, a thumbnailer and an "
+        "entry in 'Open with', as three files below XDG_DATA_HOME.",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--dry-run", action="store_true", help="print the files and write nothing")
+    what.add_argument("--install", action="store_true", help="write them")
+    what.add_argument("--remove", action="store_true", help="remove them")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.set_defaults(run=run_integrate)
 
 
 def _add_paths(parser: argparse.ArgumentParser, what: str) -> None:
