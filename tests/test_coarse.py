@@ -135,3 +135,21 @@ def test_damage_is_refused_or_does_not_matter(shipped, small):
             assert got == wanted
             seen.add("same")
     assert {"CorruptError", "same"} <= seen
+
+
+def test_forged_files_are_refused_or_decoded(shipped, small):
+    """Sound checksums around other sizes and sections: an error of ours, or a picture of the size that is said."""
+    sound, done = shipped.encode(small[:70, :50], quality=30), 0
+    for variant in damage.variants([sound], 150):
+        if not variant.forged:
+            continue
+        try:
+            header = read_header(variant.data).header
+            if header.width * header.height > 1 << 16:
+                continue
+            image = coarse.decode(io.BytesIO(variant.data), 4)
+        except FormatError:
+            continue
+        assert image.size == coarse.reduced_size((header.width, header.height), 4)
+        done += 1
+    assert done > 3
