@@ -7,7 +7,7 @@ import io
 
 from codec.batch import files
 from codec.batch.outcome import explain
-from codec.batch.work import read_stream
+from codec.bitstream.source import read_stream
 from codec.errors import CodecError
 
 
