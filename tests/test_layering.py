@@ -21,7 +21,7 @@ ALLOWED = {
     "_start": {"api", "module"},
     "module": {"api", "coding", "models", "options", "bitstream.container", "manifest", "zoo", "errors"},
     "__main__": {"cli"},
-    "cli": {"root", "batch", "export", "view", "manifest", "options", "image", "bitstream", "errors"},
+    "cli": {"root", "batch", "export", "view", "pillow_plugin", "manifest", "options", "image", "bitstream", "errors"},
     "batch": {
         "_start",
         "api",
@@ -34,7 +34,9 @@ ALLOWED = {
         "errors",
     },
     "options": {"errors"},
-    "pillow_plugin": {"root", "options", "bitstream"},
+    "pillow_plugin": {"root", "coarse", "light", "manifest", "opened", "options", "bitstream", "errors"},
+    "imageio_plugin": {"pillow_plugin"},
+    "coarse": {"manifest", "opened", "coding", "image.write", "models.config", "bitstream", "errors"},
     "api": {"manifest", "options", "opened", "restoration", "coding", "image", "zoo", "models", "bitstream", "errors"},
     "light": {"manifest", "options", "opened", "coding", "bitstream", "errors"},
     "opened": {"coding", "image", "bitstream", "errors"},
@@ -69,7 +71,7 @@ ALLOWED = {
 
 #: Layers, and modules of layers, that work without torch, at least until something is really coded.
 LIGHT = {
-    "root", "_start", "options", "__main__", "cli", "batch", "light", "opened", "pillow_plugin", "view", "image", "manifest", "bitstream", "errors",
+    "root", "_start", "options", "__main__", "cli", "batch", "light", "opened", "coarse", "pillow_plugin", "imageio_plugin", "view", "image", "manifest", "bitstream", "errors",
     *(f"coding.{name}" for name in ("compiled", "kernels", "latents", "padding", "stored", "tiles", "trellis")),
     *(f"models.{name}" for name in ("alike", "config", "exact", "integer_prior", "passes")),
 }  # fmt: skip

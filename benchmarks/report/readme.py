@@ -182,6 +182,22 @@ def browser(results: Path) -> pd.DataFrame:
                          "peak MB": b.peak_mb.round().astype(int)})  # fmt: skip
 
 
+def coarse(results: Path) -> pd.DataFrame:
+    c = pd.read_csv(results / "coarse.csv")
+    return pd.DataFrame(
+        {
+            "size": [f"1/{factor}" for factor in c.factor],
+            "quality": c.quality,
+            "read of the file": [f"{share:.0%}" for share in c.share_of_file],
+            "between them": [f"{v:.1f}" for v in c.rmse_to_whole],
+            "error of the smaller": [f"{v:.1f}" for v in c.rmse_to_original],
+            "of the whole": [f"{v:.1f}" for v in c.whole_to_original],
+            "sooner than onnx": [f"{v:.1f}" for v in c.onnx_ratio],
+            "than torch": [f"{v:.1f}" for v in c.torch_ratio],
+        }
+    )
+
+
 def memory(results: Path) -> pd.DataFrame:
     """Peaks at several sizes, beside those of the commit before memory was saved."""
     now, old = (pd.read_csv(results / f"memory{name}.csv") for name in ("", "_before"))
@@ -287,6 +303,7 @@ TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "speed": speed,
     "cold": cold,
     "browser": browser,
+    "coarse": coarse,
     "memory": memory,
     "effort": effort,
     "upscaling": upscaling,

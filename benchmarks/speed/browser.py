@@ -46,7 +46,7 @@ SMALL, LARGE = (768, 512), (4000, 3000)
 QUALITIES = (10, 25, 40, 55, 70, 85)
 COLUMNS = (
     "decoder", "width", "height", "quality", "bytes", "processor_s", "ratio_torch", "seconds", "codes_s", "picture_s", "repeats", "first_s", "peak_mb",
-    "max_difference",
+    "max_difference", "stall_ms", "progress_steps",
 )  # fmt: skip
 METHOD = {
     "processor_s": "median of processor time per decode of a file (one thread: on an idle machine about as much as wall time), start-up and first run excluded; in the browser that of the tab's process",
@@ -54,6 +54,8 @@ METHOD = {
     "seconds": "median of wall time per decode of a file, start-up and first run excluded; codes_s and picture_s: its two parts in the browser",
     "first_s": "from opening the page, or starting the process, to the first picture",
     "peak_mb": "largest resident size in 10**6 bytes of the tab's process, or of the process of the package; each decodes that file only",
+    "stall_ms": "longest time, in milliseconds, in which the page could not do anything else while a file was decoded: between two turns of a timer of 10 ms, which waits for other programs too",
+    "progress_steps": "how many states of the progress bar that timer saw",
     "max_difference": "largest difference in grey levels from the package's picture; the codes were compared by their SHA-256",
 }
 _PACKAGE = {"torch": "ours", "onnx": "ours-onnx"}  # decoder -> codec of a worker
@@ -70,10 +72,31 @@ _PIXELS = """
   });
 })()
 """
+#: Looks at the page while it decodes; what it returns ends that.
+_WATCH = """
+window.watched = (() => {
+  const bar = document.getElementById("progress");
+  const seen = new Set();
+  let [last, longest] = [performance.now(), 0];
+  const timer = setInterval(() => {
+    const now = performance.now();
+    longest = Math.max(longest, now - last - 10);
+    last = now;
+    if (!bar.hidden) seen.add(bar.value);
+  }, 10);
+  return () => {
+    clearInterval(timer);
+    return [longest, seen.size];
+  };
+})();
+"""
 
 
 class Page:
-    """The page with one file open; a decode is asked for by choosing it again."""
+    """The page with one file open; a decode is asked for by choosing it again. stall: milliseconds, steps: of its
+    progress bar."""
+
+    stall, steps = 0.0, 0
 
     def __init__(self, tab: Tab, address: str, path: str) -> None:
         self._tab = tab
@@ -83,14 +106,17 @@ class Page:
         self.first = time.perf_counter() - start
 
     def _wait(self) -> None:
-        self._tab.wait(f"['done', 'refused'].includes({_STATE})", 900)
+        self._tab.wait(f"['done', 'refused'].includes({_STATE})", 3600)
         if self._tab.evaluate(_STATE) != "done":
             raise BenchmarkError(f"the page refused a file: {self._tab.evaluate('reason.textContent')}")
 
     def decode(self) -> list[float]:
         """-> seconds for all, the codes, the picture, as the page measures them."""
+        self._tab.evaluate(_WATCH)
         self._tab.evaluate("files.dispatchEvent(new Event('change'))")
         self._wait()
+        stall, steps = self._tab.evaluate("watched()")
+        self.stall, self.steps = max(self.stall, float(stall)), int(steps)
         return [float(s) for s in self._tab.evaluate("JSON.parse(document.body.dataset.seconds)")]
 
     def codes(self) -> str:
@@ -157,6 +183,7 @@ def _case(
             "decoder": "browser", **same, "processor_s": processor[0], "ratio_torch": round(ratio, 2), "seconds": seconds, "codes_s": codes_s,
             "picture_s": picture_s,
             "first_s": round(page.first, 2), "peak_mb": round(peak), "max_difference": apart,
+            "stall_ms": round(page.stall), "progress_steps": page.steps,
         },
         *(
             {

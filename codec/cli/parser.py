@@ -13,8 +13,10 @@ from codec.cli.commands import run_decode, run_encode, run_upscale
 from codec.cli.completion import run_completion
 from codec.cli.export import run_export
 from codec.cli.info import run_info
+from codec.cli.integrate import run_integrate
 from codec.cli.man import run_man
 from codec.cli.report import PROGRAM, say
+from codec.cli.thumbnail import run_thumbnail
 from codec.cli.view import run_view
 
 
@@ -38,6 +40,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_info(commands)
     _add_export(commands)
     _add_view(commands)
+    _add_thumbnail(commands)
+    _add_integrate(commands)
     _add_shell(commands)
     return parser
 
@@ -280,6 +284,37 @@ def _add_shell(commands: argparse._SubParsersAction) -> None:
     man.set_defaults(run=run_man)
     for parser in (completion, man):
         parser.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def _add_thumbnail(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "thumbnail",
+        help=f"a small PNG of a {SUFFIX} file, from its first part",
+        allow_abbrev=False,
+        description="Write a small PNG, as file managers want it: of large pictures only what it needs is decoded.",
+    )
+    parser.add_argument("file", metavar="FILE", help=f"{SUFFIX} file; - is standard input")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="PNG file, whatever its suffix")
+    parser.add_argument("--size", type=_whole(1, 65535), default=256, metavar="N", help="pixels a side at most; 256")
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite an existing file")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.set_defaults(run=run_thumbnail)
+
+
+def _add_integrate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "integrate",
+        help=f"tell the desktop about {SUFFIX} files: type, previews, viewer",
+        allow_abbrev=False,
+        description="For the user who asks, on desktops that follow freedesktop.org: a media type, a thumbnailer and an "
+        "entry in 'Open with', as three files below XDG_DATA_HOME.",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--dry-run", action="store_true", help="print the files and write nothing")
+    what.add_argument("--install", action="store_true", help="write them")
+    what.add_argument("--remove", action="store_true", help="remove them")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.set_defaults(run=run_integrate)
 
 
 def _add_paths(parser: argparse.ArgumentParser, what: str) -> None:

@@ -26,6 +26,7 @@ def test_rows_of_the_same_file(small, tmp_path, capsys, monkeypatch):
     rows = pd.read_csv(tmp_path / "browser.csv")
     assert list(rows.columns) == list(speed.COLUMNS) and list(rows.decoder) == ["browser", "torch", "onnx"]
     assert rows.bytes.nunique() == 1 and (rows.peak_mb > 30).all() and (rows.first_s >= rows.seconds).all()
+    assert rows.stall_ms[0] >= 0 and rows.progress_steps[0] >= 1
     assert rows.max_difference[0] <= 1 and rows.seconds[0] >= rows.codes_s[0] and (rows.processor_s > 0).all()
     assert list(table(tmp_path).decoder) == ["browser", "onnx", "torch"]
 

@@ -16,7 +16,7 @@ from codec.cli.parser import make_parser
 from tests.support.process import loaded_modules
 
 SHELLS = ("bash", "zsh", "fish")
-COMMANDS = ("encode", "decode", "upscale", "info", "export", "view", "completion", "man")
+COMMANDS = ("encode", "decode", "upscale", "info", "export", "view", "thumbnail", "integrate", "completion", "man")
 #: A line, where the cursor stands at its end -> what Tab offers, in a folder with a photo.jpg and a folder "holiday".
 OFFERED = {
     "ldc enc": {"encode"},

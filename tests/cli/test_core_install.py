@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 #: what the extras bring; hidden from the command and from its worker processes
 EXTRAS = (
     "onnxruntime", "onnx", "onnxscript", "numba", "pillow_heif", "pillow_jxl", "imagecodecs", "av", "piq", "lpips",
-    "fsspec", "s3fs", "pyarrow", "ray", "ncnn", "tensorboard", "skimage", "filelock", "shtab",
+    "fsspec", "s3fs", "imageio", "pyarrow", "ray", "ncnn", "tensorboard", "skimage", "filelock", "shtab",
 )  # fmt: skip
 
 
@@ -34,6 +34,8 @@ def test_encode_decode_and_upscale_need_no_extra(photo, tmp_path):
     assert "PSNR" in codec("encode", one, "-o", tmp_path / "a.ldc", "--verify", "--no-lossless")
     codec("decode", tmp_path / "a.ldc", "-o", tmp_path / "a.png")
     assert Image.open(tmp_path / "a.png").size == (64, 48)
+    codec("thumbnail", tmp_path / "a.ldc", "-o", tmp_path / "t.png", "--size", 32)
+    assert Image.open(tmp_path / "t.png").size == (32, 24)
     codec("encode", tmp_path / "in", "-o", tmp_path / "many", "--jobs", 2, "--no-lossless")
     codec("decode", tmp_path / "many", "-o", tmp_path / "back", "--jobs", 2)
     assert len(list((tmp_path / "back").iterdir())) == 2

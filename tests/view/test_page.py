@@ -2,7 +2,6 @@
 sentence."""
 
 import base64
-import contextlib
 import io
 import json
 import threading
@@ -21,12 +20,11 @@ from codec.coding.stored import read_stored
 from codec.errors import CodecError
 from codec.export.write import write_folder
 from codec.view import assets, server
-from codec.view.server import Server
 from tests.support import damage
 from tests.support.codes import decoded_codes, digest
+from tests.support.page import STATE, serving
 
 GOLDEN, CONFORMANCE = (Path(__file__).parents[1] / name for name in ("golden", "conformance"))
-STATE = "document.body.dataset.state"
 #: Keeps what the page would download, as base64.
 CATCH = """
   URL.createObjectURL = (blob) => {
@@ -39,16 +37,6 @@ CATCH = """
 """
 
 pytestmark = pytest.mark.skipif(PROGRAM is None or not assets.built(), reason="no Chromium, or the page is not built")
-
-
-@contextlib.contextmanager
-def serving(files: dict[str, Path]) -> Iterator[str]:
-    with Server({**assets.files(), **files}) as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        yield running.address
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
