@@ -172,6 +172,17 @@ def cold(results: Path) -> pd.DataFrame:
                          "processor seconds": c.processor_s.round(2), "peak MB": c.peak_mb, "largest difference": c.largest_difference})  # fmt: skip
 
 
+def dependencies(results: Path) -> pd.DataFrame:
+    """What the core installation is made of, and which commands load it."""
+    d = pd.read_csv(results / "dependencies.csv")
+    commands = list(d.columns[d.columns.get_loc("import_s") + 1 :])
+    used = [", ".join(c.replace("_", " ") for c in commands if row[c] == "yes") for _, row in d.iterrows()]
+    table = pd.DataFrame({"package": d.package, "MB": [number(v, 1) for v in d.own_mb], "brings, MB": [number(v, 1) for v in d.brings_mb],
+                          "seconds to import": [number(v, 2) for v in d.import_s], "loaded by": used})  # fmt: skip
+    total = {"package": "together", "MB": number(d.own_mb.sum(), 1), "brings, MB": number(d.brings_mb.sum(), 1)}
+    return pd.concat([table, pd.DataFrame([total])], ignore_index=True).fillna("")
+
+
 def browser(results: Path) -> pd.DataFrame:
     """Means over the files of one size."""
     groups = pd.read_csv(results / "browser.csv").groupby(["width", "decoder"], as_index=False)
@@ -302,6 +313,7 @@ TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "quantisers": quantisers,
     "speed": speed,
     "cold": cold,
+    "dependencies": dependencies,
     "browser": browser,
     "coarse": coarse,
     "memory": memory,
