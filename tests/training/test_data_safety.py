@@ -158,6 +158,22 @@ def test_a_folder_among_the_photographs_is_refused(home, work, monkeypatch, comm
     assert listing(home) == before
 
 
+@pytest.mark.parametrize("option", ["--out", "--cache", "--leave"])
+@pytest.mark.parametrize("command", ["train", "adapt", "minutes"])
+def test_a_folder_among_the_photographs_of_a_second_pack_is_refused(home, work, monkeypatch, tmp_path, command, option):
+    if option == "--leave" and command != "minutes":
+        option = "--out"
+    arguments = [*commands(home, work)[command], "--fine", tmp_path / "fine"]
+    (tmp_path / "fine").mkdir()
+    Image.new("RGB", (300, 300)).save(tmp_path / "fine" / "0.png")
+    arguments += [] if option in arguments else [option, ""]
+    arguments[arguments.index(option) + 1] = tmp_path / "fine" / "sub"
+    before = listing(tmp_path), listing(home)
+    with pytest.raises(SystemExit, match="inside the folder of photographs, .*fine"):
+        call(monkeypatch, command, arguments)
+    assert (listing(tmp_path), listing(home)) == before
+
+
 @pytest.mark.parametrize("command", ["train", "adapt", "decoded"])
 def test_a_cache_in_a_folder_of_other_files_is_refused(home, work, monkeypatch, command):
     before = listing(home)

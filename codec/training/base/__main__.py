@@ -190,8 +190,7 @@ def main() -> None:
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="of the training")
     args = ap.parse_intermixed_args()
     for folder in filter(None, (args.out, args.leave, args.cache)):
-        for photographs in filter(None, (args.data, args.fine)):
-            check_outside(folder, photographs)
+        check_outside(folder, args.data, args.fine)
     for folder, names in ((args.out, ("cache", "cache-fine")), (args.leave, ())):
         check_ours(folder, names, "a cache of photographs")
     given = load_begin(args.begin) if args.begin else None

@@ -35,7 +35,7 @@ from codec.training.base.train import LEVELS, load_base, optimisers
 from codec.training.config import configure, options
 from codec.training.cuda_graph import Recorded
 from codec.training.data.cache import check_run, data_options
-from codec.training.data.packs import Mixture, Packs, fine_option, open_packs
+from codec.training.data.packs import Mixture, Packs, check_caches, fine_option, open_packs
 from codec.training.data.photos import drawn, to_tensor
 from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.losses import rate_distortion
@@ -365,11 +365,13 @@ def main() -> None:
     fine_option(ap)
     ap.add_argument("--base", type=Path, required=True, help="last.pt of a run of codec.training.base.train")
     args = ap.parse_args()
-    check_run(args.out, args.data)
+    cache = args.cache or args.out / "cache"
+    check_run(args.out, args.data, args.fine)
+    check_caches(cache, args.data, args.fine)
     config = configure(AdaptConfig(), args.config, args.settings)
     model, _ = load_base(args.base)
     with place(args.threads) as device:
-        packs = open_packs(args.data, args.fine, args.cache or args.out / "cache", config.mixture())
+        packs = open_packs(args.data, args.fine, cache, config.mixture())
         adapt(config, model.to(device), packs, args.out, args.stop_at)
 
 

@@ -19,7 +19,7 @@ from codec import zoo
 from codec.bitstream.container import MAX_LEVEL
 from codec.coding.model import Base
 from codec.models.transforms import level_features
-from codec.training.data.cache import SHARD_FILES, check_ours, check_outside, data_options
+from codec.training.data.cache import SHARD_FILES, check_cache, check_ours, check_outside, data_options
 from codec.training.data.photos import Photos
 from codec.training.data.shards import CROP, VALIDATION, Shard, stream
 from codec.training.told import told
@@ -68,8 +68,11 @@ def main() -> None:
     torch.set_num_threads(1)
     check_outside(args.out, args.data)
     check_ours(args.out, SHARD_FILES, "shards")
+    cache = args.cache or args.out / "cache"
+    check_outside(cache, args.data)
+    check_cache(cache)
     args.out.mkdir(parents=True, exist_ok=True)
-    model, photos = zoo.load(args.model), Photos(args.data, args.cache or args.out / "cache")
+    model, photos = zoo.load(args.model), Photos(args.data, cache)
     if not (args.out / VALIDATION).exists():
         crops = photos.validation_crops(48, 256)
         Decoded.join(

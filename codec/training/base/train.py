@@ -245,7 +245,7 @@ def train(
     second pack of them.
     """
     rank, device = rank_and_world()[0], torch.device(device)
-    check_run(folder, data)
+    check_run(folder, data, fine)
     packs = open_packs(data, fine, cache or folder / "cache", config.mixture())
     torch.manual_seed(config.seed)
     model = VQVAE(config.model).to(memory_format=torch.channels_last)

@@ -27,10 +27,11 @@ def data_options(ap: argparse.ArgumentParser, default: str | None = "OUT/cache")
     ap.add_argument("--cache", type=Path, required=not default, help=f"folder for the decoded photographs{where}")
 
 
-def check_outside(folder: Path, data: Path) -> None:
-    """Raises SystemExit where something would be written among the photographs."""
-    if folder.resolve().is_relative_to(data.resolve()):
-        raise SystemExit(f"{folder} is inside the folder of photographs, {data}: name a folder outside it")
+def check_outside(folder: Path, *data: Path | None) -> None:
+    """Raises SystemExit where something would be written among the photographs; None: there is no such folder."""
+    for photographs in data:
+        if photographs is not None and folder.resolve().is_relative_to(photographs.resolve()):
+            raise SystemExit(f"{folder} is inside the folder of photographs, {photographs}: name a folder outside it")
 
 
 def check_ours(folder: Path, names: Sequence[str], what: str) -> None:
@@ -44,9 +45,9 @@ def check_ours(folder: Path, names: Sequence[str], what: str) -> None:
         raise SystemExit(f"{folder} holds other files than {what} ({other[0]}): name a new folder")
 
 
-def check_run(folder: Path, data: Path) -> None:
+def check_run(folder: Path, *data: Path | None) -> None:
     """Raises SystemExit where a folder is not one for a run."""
-    check_outside(folder, data)
+    check_outside(folder, *data)
     check_ours(folder, RUN_FILES, "those of a training run")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from codec.models.config import VQVAEConfig
-from codec.training.data.cache import check_outside
+from codec.training.data.cache import check_cache, check_outside
 from codec.training.data.photos import Entry, Photos, to_device
 
 DRAWINGS = "drawn"  # shards and folders of the second pack whose names begin so hold drawn pictures
@@ -75,9 +75,20 @@ def fine_option(ap: argparse.ArgumentParser) -> None:
 
 def open_packs(data: Path, fine: Path | None, cache: Path, mixture: Mixture) -> Packs:
     """The second pack's cache lies beside that of the first, with ``-fine`` at the end of its name. Raises SystemExit
-    where it would lie among photographs."""
-    check_outside(cache, fine or data)
-    return Packs(Photos(data, cache), Photos(fine, cache.with_name(f"{cache.name}-fine")) if fine else None, mixture)
+    where either would lie among photographs."""
+    check_caches(cache, data, fine)
+    return Packs(Photos(data, cache), Photos(fine, _second(cache)) if fine else None, mixture)
+
+
+def check_caches(cache: Path, data: Path, fine: Path | None) -> None:
+    """Raises SystemExit where the caches of packs would lie among photographs, or in folders of other files."""
+    for folder in (cache, _second(cache)) if fine else (cache,):
+        check_outside(folder, data, fine)
+        check_cache(folder)
+
+
+def _second(cache: Path) -> Path:
+    return cache.with_name(f"{cache.name}-fine")
 
 
 def is_drawn(entry: Entry) -> bool:
