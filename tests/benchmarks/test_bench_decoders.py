@@ -1,5 +1,7 @@
 """The comparison of decoders, on a small table; KID and its bootstrap."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -216,3 +218,27 @@ def test_fid_and_kid_are_there_when_the_features_are(tmp_path) -> None:
             < found[f"{metric}_high"] - found[f"{metric}_low"]
         )
     assert "sqz_kid" not in found and "is" not in found
+
+
+def test_no_decoder_is_worse_than_vq_over_the_whole_range_of_qualities() -> None:
+    """docs/results.md says so, of the mean of the held-out photographs."""
+    root = Path(__file__).parents[2] / "results" / "held-out"
+    table = pd.read_csv(root / "decoders.csv")
+    assert {0, 5, 100} <= set(table.setting) and set(table.decoder) == {"vq", "perceptual", "gan", "ldm"}
+    assert (table.groupby("setting").size() == 4).all() and (table.images == table.images.iloc[0]).all()
+    rows = pd.read_csv(root / "decoder_rows.csv")
+    for metric in ("lpips", "dists"):
+        means = rows.groupby(["setting", "codec"])[metric].mean().unstack()
+        for name in ("perceptual", "gan", "ldm"):
+            assert (means[f"ours-{name}"] <= means["ours-vq"]).all(), (metric, name)
+        stated = table.pivot(index="setting", columns="decoder", values=metric)
+        np.testing.assert_allclose(stated["vq"], means["ours-vq"], atol=1e-4)
+    # and where single pictures are worse
+    single = {
+        m: rows.pivot_table(index="image_hash", columns=["codec", "setting"], values=m) for m in ("lpips", "dists")
+    }
+    for name, metric, most in (("gan", "lpips", 0.21), ("ldm", "lpips", 0.19), ("perceptual", "lpips", 0.002)):
+        worse = single[metric][f"ours-{name}"] - single[metric]["ours-vq"]
+        assert (worse > 0).sum().max() <= 3 and worse.max().max() == pytest.approx(most, abs=0.005)
+    for name in ("gan", "ldm", "perceptual"):
+        assert (single["dists"][f"ours-{name}"] - single["dists"]["ours-vq"]).max().max() < 0.003
