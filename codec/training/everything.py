@@ -228,6 +228,8 @@ def check_inputs(args: argparse.Namespace) -> None:
     names = [name for name, _ in members(args.data)]
     if not names:
         raise SystemExit(f"there are no photographs in {args.data}")
+    if len(names) == 1:
+        raise SystemExit(f"there is one photograph alone in {args.data}: training needs two, as one is held out")
     if args.subjects:
         subjects(args.subjects, names)
     settings = {"train": TrainConfig(), "adapt": AdaptConfig(), **dict.fromkeys(BEGIN, RestorationConfig())}

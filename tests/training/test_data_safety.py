@@ -221,6 +221,22 @@ def test_what_cannot_be_read_is_one_sentence(home, work, monkeypatch, tmp_path, 
     assert listing(home) == before
 
 
+def test_one_photograph_alone_and_one_that_is_none_are_told(home, work, monkeypatch, tmp_path):
+    (tmp_path / "one").mkdir()
+    Image.new("RGB", (300, 300)).save(tmp_path / "one" / "0.png")
+    for command in ("train", "everything"):
+        arguments = commands(home, work)[command]
+        arguments[arguments.index("--data") + 1] = tmp_path / "one"
+        for option in ("--out", "--runs", "--weights"):
+            if option in arguments:
+                arguments[arguments.index(option) + 1] = tmp_path / "out" / option
+        with pytest.raises(SystemExit, match="^there is one photograph alone"):
+            call(monkeypatch, command, arguments)
+    (tmp_path / "one" / "1.png").write_bytes(b"nothing of the kind")
+    with pytest.raises(SystemExit, match=r"^the photograph 1.png in .*one cannot be read: not a picture$"):
+        Photos(tmp_path / "one", tmp_path / "cache")
+
+
 def test_a_recipe_is_read_before_the_first_stage(home, work, monkeypatch, tmp_path):
     for name, text in RECIPE.items():
         (tmp_path / f"{name}.toml").write_text(text + ("speling = 3\n" if name == "gan" else ""))

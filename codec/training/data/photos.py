@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from codec.training.data.cache import check_cache, check_outside
 from codec.training.data.held_out import held_out, listed
@@ -52,9 +52,14 @@ def members(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
 
 
 def read_pictures(source: Path) -> Iterator[tuple[str, Image.Image]]:
-    """Pictures of ``members``, RGB."""
+    """Pictures of ``members``, RGB. Raises SystemExit for one that cannot be read."""
     for name, read in members(source):
-        yield name, Image.open(io.BytesIO(read())).convert("RGB")
+        try:
+            picture = Image.open(io.BytesIO(read())).convert("RGB")
+        except (OSError, SyntaxError, ValueError) as error:
+            reason = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error)
+            raise SystemExit(f"the photograph {name} in {source} cannot be read: {reason}") from None
+        yield name, picture
 
 
 class Photos:
@@ -123,6 +128,8 @@ class Photos:
         """Random crops of the training split, or of some of its entries: picture (by area), row, column, mirrored.
         Raises SystemExit where none is large enough."""
         of = self.train if of is None else of
+        if of is self.train and not of:
+            raise SystemExit("there is one photograph alone, and it is held out: training needs two")
         if all(min(e.height, e.width) < size for e in of):
             raise SystemExit(f"no photograph for training has {size} pixels a side")
         if id(of) not in self._areas:
