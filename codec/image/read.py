@@ -330,12 +330,15 @@ def _from_opened(
         image = to_srgb(image, profile, notes)
     elif known.encoding is not None and image.mode != "CMYK":
         notes.append(known.encoding.note())
-        pixels = np.asarray(image)
+        pixels = samples.pixels_of(image)
         converted = colour.to_srgb(pixels[..., None] if gray else pixels, known.encoding)
         image = Image.fromarray(converted[..., 0] if gray else converted)
     if image.mode == "CMYK":
         notes.append("CMYK was converted to RGB")
-    rgb = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    if gray:
+        rgb = np.repeat(samples.pixels_of(image)[..., None], 3, axis=2)
+    else:
+        rgb = samples.pixels_of(image if image.mode == "RGB" else image.convert("RGB"))
     return _picture(rgb, alpha, gray, notes)
 
 
@@ -364,7 +367,7 @@ def _from_deep(
         if profile:
             image = to_srgb(Image.fromarray(eight[..., 0] if gray else eight), profile, notes)
             eight = np.asarray(image)[..., None] if gray else np.asarray(image)
-    rgb = np.array(np.broadcast_to(eight, (*eight.shape[:2], 3)))
+    rgb = np.repeat(eight, 3, axis=2) if gray else eight
     if method is not None:
         rgb = np.array(Image.fromarray(rgb).transpose(method))
         alpha = None if alpha is None else np.array(Image.fromarray(alpha).transpose(method))
@@ -412,7 +415,7 @@ def _split_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image, np.
         image = image.convert("RGBA" if image.mode == "RGB" else "LA")
     if image.mode in _ALPHA_MODES:
         image = image.convert("LA" if image.mode in _GRAY_MODES else "RGBA")
-        alpha = np.array(image.getchannel("A"))
+        alpha = samples.pixels_of(image.getchannel("A"))
         return image.convert("L" if image.mode == "LA" else "RGB"), alpha
     if image.mode in _GRAY_MODES:
         return image.convert("L"), None
@@ -425,9 +428,8 @@ def _split_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image, np.
 def _from_palette(image: Image.Image, has_alpha: bool) -> tuple[Image.Image, np.ndarray | None]:
     """A palette picture; one whose colours in use are all gray becomes mode L."""
     image = image.convert("RGBA" if has_alpha else "RGB")
-    alpha = np.array(image.getchannel("A")) if has_alpha else None
-    pixels = np.asarray(image)
-    neutral = (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all()
+    alpha = samples.pixels_of(image.getchannel("A")) if has_alpha else None
+    neutral = all((part[..., :1] == part[..., 1:3]).all() for _, part in samples.strips_of(image))
     return image.getchannel("R") if neutral else image.convert("RGB"), alpha
 
 
