@@ -21,7 +21,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from codec.bitstream.container import MAGIC, MAX_PIXELS, MAX_SIDE
 from codec.errors import LimitError, PictureError
-from codec.image import boxes, colour, formats, metadata, png, samples
+from codec.image import av1, boxes, colour, formats, metadata, png, samples
 from codec.image.colour import Encoding
 from codec.image.icc import deep_to_srgb, to_srgb
 from codec.image.metadata import NOTHING, Metadata
@@ -41,6 +41,7 @@ _ALPHA_MODES = ("LA", "La", "RGBA", "RGBa", "PA")
 _GRAY_MODES = ("1", "L", "LA", "La")
 #: Formats of which more is known from the file than from Pillow's picture of it.
 _LOOKED_INTO = ("AVIF", "JPEG2000", "PNG", "TIFF")
+_ITEMS = 16  # pictures in an AVIF file that are asked for their colours
 _START = 2**20  # bytes of a file in which its description is looked for
 
 
@@ -195,6 +196,7 @@ def _from_file(file: BinaryIO, notes: list[str], still: bool = False) -> Picture
         taken = replace(taken, xmp=taken.xmp or late_xmp)
         if image.format == "AVIF":
             codes, bits = boxes.avif(start)
+            codes = _said_in_av1(start, file) if codes is None else codes
             if codes is not None and "icc_profile" not in image.info:
                 known = _Known(colour.of_cicp(*codes, notes))
             if bits > 8:
@@ -225,6 +227,16 @@ class _Known:
     icc: bytes | None = None
     key: tuple[int, ...] | None = None
     depth: int = 8
+
+
+def _said_in_av1(start: bytes, file: BinaryIO) -> tuple[int, int] | None:
+    """What the streams of an AVIF file say of colours, which counts where its boxes say nothing."""
+    before, found = file.tell(), None
+    for at in boxes.avif_items(start)[:_ITEMS]:
+        file.seek(at)
+        found = found or av1.colours(file.read(1024))
+    file.seek(before)
+    return found
 
 
 def _with_end(data: bytes) -> bytes | None:

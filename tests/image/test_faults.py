@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageCms
 
 from codec.errors import LimitError, PictureError
-from codec.image import read
+from codec.image import av1, read
 from codec.image.alpha import fill_hidden
 from codec.image.write import SavedPicture, to_bytes
 from tests.support.files import chunk, png, psd, tiff
@@ -250,6 +250,85 @@ def test_avif_colours(codes, note):
         assert np.abs(picture.rgb[0, 0].astype(int) - (215, 93, 31)).max() <= 3
     else:
         assert np.abs(picture.rgb - before).max() > 10
+
+
+def patched_bits(data: bytes, at: int, value: int) -> bytes:
+    """16 bits from bit ``at`` on."""
+    whole, shift = int.from_bytes(data, "big"), 8 * len(data) - at - 16
+    return (whole & ~(0xFFFF << shift) | value << shift).to_bytes(len(data), "big")
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize(
+    "box, stream, note",
+    [
+        (None, (1, 13), None),
+        (None, (12, 13), "Display P3"),
+        (None, (9, 16), "PQ"),
+        (None, (9, 18), "HLG"),
+        (None, (1, 8), "linear light"),
+        (None, (9, 1), "BT.2020"),
+        ((1, 13), (9, 16), None),  # the box counts, not the stream
+        ((12, 13), (1, 13), "Display P3"),
+        ((9, 16), (1, 13), "PQ"),
+    ],
+)
+def test_avif_colours_in_the_stream(box, stream, note, alpha):
+    """Where there is no colr box, the sequence header of AV1 says what the colours are."""
+    out = io.BytesIO()
+    image = Image.new("RGBA" if alpha else "RGB", (16, 16), (200, 100, 50, 77)[: 4 if alpha else 3])
+    image.save(out, "AVIF", quality=100, subsampling="4:4:4")
+    data = out.getvalue()
+    pattern = format(1 << 16 | 1 << 8 | 13, "017b")  # said, primaries 1, transfer 13
+    streams = data.index(b"mdat") + 4
+    text = "".join(format(byte, "08b") for byte in data[streams : streams + 4000])
+    at = text.index(pattern) + 1
+    data = data[:streams] + patched_bits(data[streams:], at, stream[0] << 8 | stream[1])
+    data = data.replace(b"colrnclx", b"freenclx") if box is None else with_codes(data, *box)
+    picture = read.load(data)
+    assert (picture.notes == ()) if note is None else (note in picture.notes[0]), picture.notes
+    if note == "Display P3":
+        assert np.abs(picture.rgb[0, 0].astype(int) - (215, 93, 31)).max() <= 3
+    if note == "linear light":
+        assert np.abs(picture.rgb[0, 0].astype(int) - (229, 168, 123)).max() <= 3
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_sequence_header_of_av1(reduced):
+    """One written field by field, of a still picture and of the first of a film; cut anywhere it says nothing."""
+    fields = [(0, 3), (1, 1), (int(reduced), 1)]  # profile, still, reduced
+    if reduced:
+        fields += [(4, 5)]
+    else:
+        fields += [(1, 1), (1, 32), (25, 32), (1, 1), (0b00101, 5)]  # times
+        fields += [(1, 1), (9, 5), (7, 32), (3, 5), (4, 5)]  # decoder model
+        fields += [(1, 1), (1, 5)]  # delays are said; two operating points
+        fields += [(3, 12), (9, 5), (1, 1), (1, 1), (5, 10), (6, 10), (0, 1), (1, 1), (2, 4)]
+        fields += [(1, 12), (3, 5), (0, 1), (0, 1)]
+    fields += [(9, 4), (8, 4), (639, 10), (479, 9)]
+    if not reduced:
+        fields += [(1, 1), (3, 4), (2, 3)]
+    fields += [(1, 1), (0, 1), (1, 1)]
+    if not reduced:
+        fields += [(1, 1), (1, 1), (0, 1), (1, 1), (1, 1), (0, 1), (1, 1), (0, 1), (1, 1), (0, 1), (1, 1), (6, 3)]
+    fields += [(0, 1), (1, 1), (1, 1)] + [(1, 1), (0, 1), (1, 1), (9, 8), (16, 8), (9, 8)]
+    text = "".join(format(value, f"0{count}b") for value, count in fields)
+    body = int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8), "big")
+    data = b"\x12\0\x0a" + bytes([len(body)]) + body
+    assert av1.colours(data) == (9, 16) and av1.colours(b"\x08" + body) == (9, 16)
+    assert [av1.colours(data[:cut]) for cut in range(len(data) - 1)] == [None] * (len(data) - 1)
+
+
+@pytest.mark.parametrize(
+    "codes, note", [((1, 13), None), ((12, 13), "Display P3"), ((9, 16), "PQ"), ((9, 18), "HLG"), ((1, 8), "linear")]
+)
+def test_heic_colours(codes, note):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), (200, 100, 50)).save(out, "HEIF", quality=100)
+    picture = read.load(with_codes(out.getvalue(), *codes))
+    assert (picture.notes == ()) if note is None else (note in picture.notes[0]), picture.notes
 
 
 # profiles in 16 bits
