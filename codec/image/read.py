@@ -326,10 +326,8 @@ def _from_opened(
         stored = image.info.get("transparency")
         if key is None and isinstance(stored, int):
             key = (stored,)
-    if deep is not None and image.mode != "CMYK":
-        return _from_deep(deep, method, key, profile, known.encoding, notes)
     if deep is not None:
-        image = Image.frombytes("CMYK", (deep.shape[1], deep.shape[0]), samples.to_eight(deep).tobytes())
+        return _from_deep(deep, method, key, profile, known.encoding, notes, image.mode == "CMYK")
     if key is not None:
         image = image.convert("L") if image.mode == "1" else image.copy()  # its info is about to change
         scaled = tuple(value * 255 // ((1 << known.depth) - 1) for value in key)
@@ -361,24 +359,27 @@ def _from_deep(
     profile: bytes | None,
     encoding: Encoding | None,
     notes: list[str],
+    inks: bool,
 ) -> Picture:
-    """The picture of uint16 samples, whose colours are converted before they are reduced to 8 bits."""
+    """The picture of uint16 samples, whose colours are converted before they are reduced to 8 bits. inks: they are
+    CMYK."""
     gray = deep.shape[2] < 3
-    colours = deep[..., : 1 if gray else 3]
-    alpha = samples.to_eight(deep[..., -1]) if deep.shape[2] in (2, 4) else None
+    colours = deep if inks else deep[..., : 1 if gray else 3]
+    alpha = samples.to_eight(deep[..., -1]) if deep.shape[2] in (2, 4) and not inks else None
     if alpha is None and key is not None:
         alpha = np.where((colours == np.array(key)).all(axis=2), 0, 255).astype(np.uint8)
     eight = None
     if profile:
         eight = deep_to_srgb(colours, profile, notes)
-    elif encoding is not None:
+    elif encoding is not None and not inks:
         notes.append(encoding.note())
         eight = colour.to_srgb(colours, encoding)
     if eight is None:
         eight = samples.to_eight(colours)
-        if profile:
-            image = to_srgb(Image.fromarray(eight[..., 0] if gray else eight), profile, notes)
-            eight = np.asarray(image)[..., None] if gray else np.asarray(image)
+    if eight.shape[2] == 4:  # inks without a profile that fits
+        notes.append("CMYK was converted to RGB")
+        size = eight.shape[1], eight.shape[0]
+        eight = samples.pixels_of(Image.frombytes("CMYK", size, eight.tobytes()).convert("RGB"))
     rgb = np.repeat(eight, 3, axis=2) if gray else eight
     if method is not None:
         rgb = np.array(Image.fromarray(rgb).transpose(method))
@@ -466,7 +467,8 @@ def _from_array(array: np.ndarray) -> Picture:
     check_size(width, height)
     gray = channels < 3
     alpha = np.array(array[..., -1]) if channels in (2, 4) else None
-    rgb = np.repeat(array[..., :1], 3, axis=2) if gray else np.array(array[..., :3])
+    # a plain picture is not copied: nothing here writes into it
+    rgb = np.repeat(array[..., :1], 3, axis=2) if gray else np.ascontiguousarray(array[..., :3])
     return _picture(rgb, alpha, gray, [])
 
 

@@ -15,7 +15,7 @@ from codec.errors import LimitError, PictureError
 from codec.image import av1, read
 from codec.image.alpha import fill_hidden
 from codec.image.write import SavedPicture, to_bytes
-from tests.support.files import chunk, png, psd, tiff
+from tests.support.files import chunk, lut_profile, png, psd, tiff
 
 PHOTO = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 REDUCED = "16-bit samples were reduced to 8 bits"
@@ -371,6 +371,40 @@ def test_linear_profile_in_sixteen_bits(channels, kind):
     got = picture.rgb[0, :, 0]
     assert np.abs(got - wanted).max() <= 0.6 and len(set(got.tolist())) > 50
     assert "colours were converted from the ICC profile to sRGB" in picture.notes
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_profile_of_tables_in_sixteen_bits(channels):
+    """A dark ramp keeps its levels, gray its neutrality, and whole steps are as Pillow's engine has them."""
+    profile = lut_profile(3)
+    ramp = np.repeat(np.arange(64)[None, :, None] * 64, channels, axis=2)
+    picture = read.load(png(ramp, 16, 0 if channels == 1 else 2, iccp(profile)))
+    light = ramp[0, :, 0] / 65535
+    wanted = 255 * np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    got = picture.rgb[0].astype(int)
+    assert np.abs(got - wanted[:, None]).max() <= 2.5 and len(set(got[:, 1].tolist())) > 45
+    assert np.ptp(got, axis=1).max() <= 1 and (np.diff(got[:, 1]) >= 0).all()
+    assert picture.notes.count("colours were converted from the ICC profile to sRGB") == 1
+    eight = np.random.default_rng(4).integers(0, 256, (40, 50, channels))
+    kind = 0 if channels == 1 else 2
+    same = [read.load(png(eight * scale, depth, kind, iccp(profile))).rgb for depth, scale in ((8, 1), (16, 257))]
+    assert (same[0] == same[1]).all()
+
+
+def test_inks_in_sixteen_bits_with_a_profile():
+    profile = lut_profile(4, grid=5)
+    eight = np.random.default_rng(4).integers(0, 256, (9, 11, 4))
+    tags = {34675: (7, profile)}
+    pictures = [read.load(tiff(eight * scale, depth, 5, tags=tags)) for depth, scale in ((8, 1), (16, 257))]
+    assert (pictures[0].rgb == pictures[1].rgb).all() and pictures[1].notes[0] == REDUCED
+    assert pictures[1].notes[1:] == pictures[0].notes == ("colours were converted from the ICC profile to sRGB",)
+    ramp = np.zeros((1, 257, 4), int)
+    ramp[..., 3] = 30000 + np.arange(257)
+    got = read.load(tiff(ramp, 16, 5, tags=tags)).rgb[0].astype(int)
+    assert (np.diff(got, axis=0) <= 0).all() and len(set(got[:, 1])) == 2
+    wrong = read.load(tiff(ramp, 16, 5, tags={34675: (7, lut_profile(3))}))
+    plain = read.load(tiff(ramp, 16, 5))
+    assert (wrong.rgb == plain.rgb).all() and any("does not fit" in note for note in wrong.notes)
 
 
 def test_profiles_in_sixteen_bits_agree_with_eight():
