@@ -413,6 +413,8 @@ def _is_sixteen_bit(image: Image.Image) -> bool:
         return False
     if image.format == "PPM" and tiles:
         return image.mode == "RGB" and isinstance(tiles[0][3], tuple) and int(tiles[0][3][1]) > 255
+    if image.format == "BMP":  # whose 16 bits are those of a pixel
+        return False
     return samples.sixteen_bit_tiff(image) or any(";16" in str(tile[-1]) for tile in tiles)
 
 

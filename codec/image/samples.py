@@ -169,7 +169,11 @@ def _mend_tiff(image: ImageFile.ImageFile) -> None:
     """Name the bits of separate planes, which Pillow forgets where they are not compressed."""
     if _tag(image, _FORMAT, 1) == 2:
         raise PictureError("signed samples are not supported")
-    if not isinstance(image, TiffImagePlugin.TiffImageFile) or _tag(image, _BITS, 8) != 16:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return
+    if any(tile[0] == "libtiff" for tile in image.tile):  # which has put the bytes in order; Pillow turns them again
+        _set_rawmode(image, lambda name: name.replace("F;32BF", "F;32NF"))
+    if _tag(image, _BITS, 8) != 16:
         return
     order = "B" if image.tag_v2.prefix == b"MM" else "L"
     _set_rawmode(image, lambda name: f"{name};16{order}" if len(name) == 1 else name)

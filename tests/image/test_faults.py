@@ -202,6 +202,36 @@ def test_png_gamma_and_primaries(before, wanted, depth):
             assert (read.load(opened).rgb == read.load(png(COLOUR, 8, 2, before)).rgb).all()
 
 
+@pytest.mark.parametrize("depth", [8, 16])
+def test_png_in_the_range_of_video(depth):
+    samples = np.array([[[16, 16, 16], [235, 235, 235], [126, 16, 235], [0, 5, 255]]])
+    wanted = np.array([[[0, 0, 0], [255, 255, 255], [128, 0, 255], [0, 0, 255]]])
+    data = png(samples * (256 if depth == 16 else 1), depth, 2, chunk(b"cICP", bytes([1, 13, 0, 0])))
+    picture = read.load(data)
+    assert np.abs(picture.rgb.astype(int) - wanted).max() <= 1
+    assert picture.notes[-1] == "colours were converted from the range of video to sRGB"
+    matrix = read.load(png(samples, 8, 2, chunk(b"cICP", bytes([1, 13, 1, 1]))))
+    assert (matrix.rgb == samples).all() and "matrix 1" in matrix.notes[0]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("deflate", [False, True])
+def test_float_tiff_of_either_order(order, deflate):
+    """Of compressed files of the other order Pillow swaps bytes that libtiff has put right: all but black was lost."""
+    tifffile = pytest.importorskip("tifffile")
+    out = io.BytesIO()
+    values = np.array([[0, 0.5, 1, 0.25]], np.float32)
+    tifffile.imwrite(out, values, byteorder=order, compression="zlib" if deflate else None)
+    assert gray_of(out.getvalue()) == [0, 128, 255, 64]
+
+
+def test_bmp_of_five_bits_is_not_called_deep():
+    row = struct.pack("<4H", 0xF800, 0x07E0, 0x001F, 0xFFFF)
+    head = struct.pack("<IiiHHIIiiII", 40, 4, 1, 1, 16, 3, 0, 0, 0, 0, 0) + struct.pack("<3I", 0xF800, 0x07E0, 0x001F)
+    picture = read.load(b"BM" + struct.pack("<IHHI", 74, 0, 0, 66) + head + row)
+    assert picture.rgb.tolist() == [[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]] and not picture.notes
+
+
 def test_gray_and_palette_gamma():
     assert gray_of(png(np.array([[[0], [55], [255]]]), 8, 0, gama(1.0))) == [0, 128, 255]
     data = png(np.array([[[0], [1]]]), 8, 3, gama(1.0) + chunk(b"PLTE", bytes([200, 100, 50, 0, 0, 255])))
