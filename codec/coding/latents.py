@@ -16,7 +16,7 @@ import numpy as np
 
 from codec.bitstream.entropy import Decoder, Encoder, TableSet
 from codec.bitstream.tables import KINDS, MAX_SYMBOL, UNIT, LatentTables, TokenTables, excess_bits
-from codec.coding import compiled
+from codec.coding import compiled, heap
 from codec.coding.trellis import Trellis, assign, reconstruct, walks
 from codec.errors import CorruptError
 from codec.models.config import VQVAEConfig
@@ -185,6 +185,7 @@ class LatentCoder:
 
         def code(p: Pass) -> np.ndarray | None:
             g, part, final = self.config.groups[p.group], v[p.group], p.last and not keep
+            heap.release(p.mu.size)  # what the networks have left
             r = p.mu.view(np.float32) if final else np.empty(p.mu.shape, np.float32)  # that mu is not asked for again
             for at in _chunks(len(r)):
                 mu = np.divide(p.mu[at], UNIT, dtype=np.float32, casting="unsafe")
@@ -281,6 +282,7 @@ class LatentCoder:
         """Quantises and codes; see ``quantise``. v: may be a list of the groups' arrays, which is emptied, so that
         each is freed when it is coded. keep: v_hat, which takes memory."""
         parts = v if isinstance(v, list) else self._parts(v)
+        heap.release(sum(part.size for part in parts))  # what the analysis has left
         loops = compiled.kernels("assign", sum(part.size for part in parts))
         data, token_bits = self.encode_tokens(tokens, loops)
         bits = [0.0] * len(self.config.groups)
@@ -324,6 +326,7 @@ class LatentCoder:
         ]
 
         def code(p: Pass) -> np.ndarray:
+            heap.release(p.mu.size)
             coder = coders[p.group]
             if coder is None:
                 return p.mu

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from codec.coding import heap
 from codec.models.alike import Alike
 from codec.models.config import PATCH
 
@@ -70,6 +71,7 @@ def synthesise(
     """
     h, w = v_hat.shape[2:]
     out = np.empty((*(size or (h * PATCH, w * PATCH)), 3), np.uint8)
+    heap.release(out.size)
     known = Alike([v_hat[0].transpose(1, 2, 0)])
     for a, b, lo, hi in spans(h):
         for c, d, left, right in spans(w):
