@@ -167,7 +167,6 @@ class Codec:
         alpha = b"" if picture.alpha is None else pack_alpha(picture.alpha)
         with self._settings():
             coded = picture.rgb if options.keep_hidden else fill_hidden(picture.rgb, picture.alpha)
-            x = pad(coded).to(self._device)
 
             def at(level: int, effort: int, step: Callable[[float], None]) -> bytes:
                 header = Header(
@@ -179,7 +178,7 @@ class Codec:
                     picture.gray,
                     options.seed,
                 )
-                return pack(header, self._sections(x, level, effort, step), alpha, kept)
+                return pack(header, self._sections(coded, level, effort, step), alpha, kept)
 
             if options.target_psnr is not None:
                 wanted = 255**2 / 10 ** (options.target_psnr / 10)
@@ -387,13 +386,18 @@ class Codec:
     # parts
 
     @torch.no_grad()
-    def _sections(self, x: torch.Tensor, level: int, effort: int, step: Callable[[float], None]) -> list[bytes]:
+    def _sections(self, rgb: np.ndarray, level: int, effort: int, step: Callable[[float], None]) -> list[bytes]:
+        rounds = search.ROUNDS[effort - 1]
+        x = pad(rgb).to(self._device) if rounds else rgb
         with self._networks(self._narrow_analysis):
-            asked = self._model.to_steps(x, level, progress=lambda done: step(done / 2))
-        v, tokens = asked.v, asked.tokens
-        if rounds := search.ROUNDS[effort - 1]:
-            v = search.refine(self._model, x, v, tokens, level, asked.position, rounds, step)
-        encoded = self._model.coder.encode(v[0].cpu().numpy(), tokens[0].cpu().numpy(), level, asked.weight, keep=False)
+            asked = self._model.to_steps(x, level, progress=lambda done: step(done / 2), by_group=not rounds)
+        v: np.ndarray | list[np.ndarray]
+        if isinstance(x, torch.Tensor):
+            found = search.refine(self._model, x, asked.v, asked.tokens, level, asked.position, rounds, step)
+            v = found[0].cpu().numpy()
+        else:
+            v = asked.take()
+        encoded = self._model.coder.encode(v, asked.tokens[0].cpu().numpy(), level, asked.weight, keep=False)
         step(1.0)
         return encoded.sections
 
@@ -510,11 +514,10 @@ def _largest_below(
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
     """MS-SSIM (Wang et al. 2003) of two uint8 pictures (H, W, 3) of at least 161 pixels a side, as pytorch-msssim has
     it: five scales, data range 255, mean over colours."""
-    from pytorch_msssim import ms_ssim as found
+    from codec.coding import similarity  # whose library takes a while to import
 
     with sealed(), torch.inference_mode():
-        x, y = (torch.from_numpy(t.astype(np.float32)).permute(2, 0, 1)[None] for t in (a, b))
-        return float(found(x, y, data_range=255))
+        return similarity.ms_ssim(a, b)
 
 
 class _OutOfReach(RateError):

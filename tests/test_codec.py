@@ -364,7 +364,12 @@ def test_tiles_of_the_encoder(shipped, small, monkeypatch):
 
     def analyse() -> tuple[torch.Tensor, torch.Tensor]:
         with torch.no_grad():
-            return tiles.analyse(x, lambda tile: vqvae.analyse(tile.float() / 255, position), lambda done: None)
+            (y,), tokens = tiles.analyse(
+                (x.shape[2], x.shape[3]),
+                lambda rows, columns: vqvae.analyse(x[:, :, rows, columns].float() / 255, position),
+                lambda done: None,
+            )
+            return y, tokens
 
     y, tokens = analyse()
     whole = shipped.encode(small, quality=60)

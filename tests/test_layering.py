@@ -72,7 +72,7 @@ ALLOWED = {
 #: Layers, and modules of layers, that work without torch, at least until something is really coded.
 LIGHT = {
     "root", "_start", "options", "__main__", "cli", "batch", "light", "opened", "coarse", "pillow_plugin", "imageio_plugin", "view", "image", "manifest", "bitstream", "errors",
-    *(f"coding.{name}" for name in ("compiled", "kernels", "latents", "padding", "stored", "tiles", "trellis")),
+    *(f"coding.{name}" for name in ("compiled", "heap", "kernels", "latents", "padding", "stored", "tiles", "trellis")),
     *(f"models.{name}" for name in ("alike", "config", "exact", "integer_prior", "passes")),
 }  # fmt: skip
 

@@ -212,11 +212,14 @@ def coarse(results: Path) -> pd.DataFrame:
 def memory(results: Path) -> pd.DataFrame:
     """Peaks at several sizes, beside those of the commit before memory was saved."""
     now, old = (pd.read_csv(results / f"memory{name}.csv") for name in ("", "_before"))
-    both = now.merge(old, on=["megapixels", "direction", "effort", "decoder"], suffixes=("", "_before"))
+    both = now.merge(old, "left", ["megapixels", "direction", "effort", "decoder"], suffixes=("", "_before"))
+
+    def change(before: float, after: float) -> str:
+        return f"{after:.0f}" if np.isnan(before) else f"{before:.0f} -> {after:.0f}"
+
     return pd.DataFrame(
         {"megapixels": f"{r.megapixels:g}", "": r.direction if r.direction == "decode" else f"encode, effort {r.effort:.0f}",
-         "peak MB": f"{r.peak_mb_before} -> {r.peak_mb}",
-         "MB a megapixel": f"{r.mb_per_megapixel_before:.0f} -> {r.mb_per_megapixel:.0f}"}
+         "peak MB": change(r.peak_mb_before, r.peak_mb), "MB a megapixel": change(r.mb_per_megapixel_before, r.mb_per_megapixel)}
         for r in both.itertuples()
     )  # fmt: skip
 

@@ -87,9 +87,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--megapixels",
         type=lambda text: [float(part) for part in text.split(",")],
-        default=[0.4, 2, 12],
+        default=[0.4, 2, 12, 48, 64],
         metavar="A,B",
-        help="sizes (default 0.4,2,12)",
+        help="sizes (default 0.4,2,12,48,64)",
     )
     parser.add_argument("--efforts", type=numbers, default=[1, 3], metavar="A,B", help="our encoder's (default 1,3)")
     parser.add_argument("--decoders", default="vq", metavar="A,B", help="our decoders (default vq)")

@@ -16,7 +16,7 @@ import numpy as np
 
 from codec.bitstream.entropy import Decoder, Encoder, TableSet
 from codec.bitstream.tables import KINDS, MAX_SYMBOL, UNIT, LatentTables, TokenTables, excess_bits
-from codec.coding import compiled
+from codec.coding import compiled, heap
 from codec.coding.trellis import Trellis, assign, reconstruct, walks
 from codec.errors import CorruptError
 from codec.models.config import VQVAEConfig
@@ -163,13 +163,16 @@ class LatentCoder:
         """v (C, h, w) float32 in steps, weight (C,): bits a squared step of error is worth -> what each pass sends,
         and v_hat (C, h, w) int32."""
         out: list[Sent] = []
-        v_hat = self._quantise(v, tokens, level, weight, out.append, compiled.kernels("assign", v.size))
+        v_hat = self._quantise(self._parts(v), tokens, level, weight, out.append, compiled.kernels("assign", v.size))
         assert v_hat is not None
         return out, v_hat
 
+    def _parts(self, v: np.ndarray) -> list[np.ndarray]:
+        return [v[g.start : g.stop] for g in self.config.groups]
+
     def _quantise(
         self,
-        v: np.ndarray,
+        v: list[np.ndarray],
         tokens: np.ndarray,
         level: int,
         weight: np.ndarray,
@@ -177,20 +180,28 @@ class LatentCoder:
         loops: ModuleType | None,
         keep: bool = True,
     ) -> np.ndarray | None:
-        """Hands each pass to ``send`` when it is quantised -> v_hat, if it is to be kept."""
+        """Hands each pass to ``send`` when it is quantised -> v_hat, if it is to be kept. v: of each group (C, h, w);
+        the list is emptied on the way."""
 
         def code(p: Pass) -> np.ndarray | None:
-            g = self.config.groups[p.group]
-            r = np.empty(p.mu.shape, np.float32)
+            g, part, final = self.config.groups[p.group], v[p.group], p.last and not keep
+            heap.release(p.mu.size)  # what the networks have left
+            r = p.mu.view(np.float32) if final else np.empty(p.mu.shape, np.float32)  # that mu is not asked for again
             for at in _chunks(len(r)):
-                np.divide(p.mu[at], UNIT, out=r[at], dtype=np.float32, casting="unsafe")
-                np.subtract(v[g.start : g.stop, p.rows[at], p.columns[at]].T, r[at], out=r[at])
+                mu = np.divide(p.mu[at], UNIT, dtype=np.float32, casting="unsafe")
+                np.subtract(part[:, p.rows[at], p.columns[at]].T, mu, out=r[at])
+            if p.number == g.passes - 1:
+                v[p.group] = part[:0]
+            del part
             places = walks(p.scale)
             symbols, kind = self._assign(r, p.scale, weight[g.start : g.stop], places, loops)
-            table = p.scale * np.uint8(KINDS) + kind
+            table = np.multiply(p.scale, np.uint8(KINDS), out=p.scale if final else None)
+            table += kind
+            if final:
+                del kind
             send(Sent(p, r, symbols, table, places))
             del r, places
-            if p.last and not keep:
+            if final:
                 return None
             values = np.empty(p.mu.shape, np.int32)
             for at in _chunks(len(values)):
@@ -241,7 +252,7 @@ class LatentCoder:
             at = slice(self.config.groups[p.group].start, self.config.groups[p.group].stop), p.rows, p.columns
             symbols[at], kinds[at] = sent.symbols.T, (sent.table % KINDS).T
 
-        v_hat = self._quantise(v, tokens, level, weight, send, compiled.kernels("assign", v.size))
+        v_hat = self._quantise(self._parts(v), tokens, level, weight, send, compiled.kernels("assign", v.size))
         assert v_hat is not None
         return Measured(bits[0], v_hat, symbols, kinds)
 
@@ -260,9 +271,19 @@ class LatentCoder:
             total += float(costs.sum(dtype=np.float64))
         return total
 
-    def encode(self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray, keep: bool = True) -> Encoded:
-        """Quantises and codes; see ``quantise``. keep: v_hat, which takes memory."""
-        loops = compiled.kernels("assign", v.size)
+    def encode(
+        self,
+        v: np.ndarray | list[np.ndarray],
+        tokens: np.ndarray,
+        level: int,
+        weight: np.ndarray,
+        keep: bool = True,
+    ) -> Encoded:
+        """Quantises and codes; see ``quantise``. v: may be a list of the groups' arrays, which is emptied, so that
+        each is freed when it is coded. keep: v_hat, which takes memory."""
+        parts = v if isinstance(v, list) else self._parts(v)
+        heap.release(sum(part.size for part in parts))  # what the analysis has left
+        loops = compiled.kernels("assign", sum(part.size for part in parts))
         data, token_bits = self.encode_tokens(tokens, loops)
         bits = [0.0] * len(self.config.groups)
         coders: list = [Encoder() if loops is None else compiled.Encoder(loops) for _ in self.config.groups]
@@ -275,7 +296,7 @@ class LatentCoder:
             else:
                 coder.latents(self._tables, self._limits, sent.places, table, symbols)
 
-        v_hat = self._quantise(v, tokens, level, weight, send, loops, keep)
+        v_hat = self._quantise(parts, tokens, level, weight, send, loops, keep)
         return Encoded([data, *(c.finish() for c in coders)], v_hat, [token_bits, *bits])
 
     def _encode_pass(self, coder: Encoder, places: np.ndarray, symbols: np.ndarray, table: np.ndarray) -> None:
@@ -305,6 +326,7 @@ class LatentCoder:
         ]
 
         def code(p: Pass) -> np.ndarray:
+            heap.release(p.mu.size)
             coder = coders[p.group]
             if coder is None:
                 return p.mu
@@ -323,7 +345,7 @@ class LatentCoder:
             )
             return p.mu
 
-        v_hat = self.prior.run(tokens, level, code)
+        v_hat = self.prior.run(tokens, level, code, planar=True)
         assert v_hat is not None
         return tokens, v_hat
 

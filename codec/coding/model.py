@@ -27,9 +27,20 @@ class Steps:
     """What an encoder would send of a picture at a level, before it quantises."""
 
     position: torch.Tensor  # (1,), of the level among the anchors
-    v: torch.Tensor  # (1, C, h, w) float32, latents in steps
+    parts: list[torch.Tensor]  # (1, C, h, w) float32, latents in steps; all channels, or those of each group
     tokens: torch.Tensor  # (1, h/2, w/2)
     weight: np.ndarray  # (C,) float32, bits that a squared step of error is worth
+
+    @property
+    def v(self) -> torch.Tensor:
+        """All channels."""
+        return self.parts[0] if len(self.parts) == 1 else torch.cat(self.parts, 1)
+
+    def take(self) -> list[np.ndarray]:
+        """The parts (C, h, w), which are then no longer here: who uses them can free them one by one."""
+        taken = [part[0].cpu().numpy() for part in self.parts]
+        self.parts.clear()
+        return taken
 
 
 def pad(rgb: np.ndarray) -> torch.Tensor:
@@ -42,6 +53,11 @@ def pad(rgb: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(padded).permute(2, 0, 1)[None]
 
 
+def _window(x: torch.Tensor | np.ndarray, rows: slice, columns: slice) -> torch.Tensor:
+    """A tile of a padded picture, or of one that ``pad`` would pad: then no copy of all of it is made."""
+    return (pad(x[rows])[:, :, :, columns]) if isinstance(x, np.ndarray) else x[:, :, rows, columns]
+
+
 def position_of(net: VQVAE, level: int) -> torch.Tensor:
     """Integer level of a file -> position among the anchors, (1,)."""
     return torch.tensor([level / MAX_LEVEL * (net.config.anchors - 1)], device=net.sd.device)
@@ -50,14 +66,25 @@ def position_of(net: VQVAE, level: int) -> torch.Tensor:
 @torch.no_grad()
 def to_steps(
     net: VQVAE,
-    x: torch.Tensor,
+    x: torch.Tensor | np.ndarray,
     level: int,
     share: float = RATE_SHARE,
     progress: Callable[[float], None] = lambda done: None,
+    by_group: bool = False,
 ) -> Steps:
-    """x (1, 3, H, W) uint8, or float in 0..1, padded; share: of the rate in the quantiser's decisions."""
-    position, scale = position_of(net, level), 255 if x.dtype == torch.uint8 else 1
-    v, tokens = tiles.analyse(x, lambda tile: net.in_steps(tile.float() / scale, position)[:2], progress)
+    """x: tensor (1, 3, H, W) uint8, or float in 0..1, padded; or an array uint8 (H, W, 3) of any size. share: of the
+    rate in the quantiser's decisions. by_group: a part for each group of channels."""
+    position, groups = position_of(net, level), net.config.groups
+    h, w = x.shape[:2] if isinstance(x, np.ndarray) else x.shape[2:]
+
+    def found(rows: slice, columns: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        tile = _window(x, rows, columns)
+        scale = 255 if tile.dtype == torch.uint8 else 1
+        return net.in_steps(tile.to(net.sd.device).float() / scale, position)[:2]
+
+    size = -(-h // SIDE) * SIDE, -(-w // SIDE) * SIDE
+    parts = [g.stop - g.start for g in groups] if by_group else ()
+    v, tokens = tiles.analyse(size, found, progress, parts)
     return Steps(position, v, tokens, error_weight(net, position, share))
 
 
@@ -102,13 +129,14 @@ class Base:
 
     def to_steps(
         self,
-        x: torch.Tensor,
+        x: torch.Tensor | np.ndarray,
         level: int,
         share: float = RATE_SHARE,
         progress: Callable[[float], None] = lambda done: None,
+        by_group: bool = False,
     ) -> Steps:
         """``to_steps``."""
-        return to_steps(self.vqvae, x, level, share, progress)
+        return to_steps(self.vqvae, x, level, share, progress, by_group)
 
     def from_steps(self, v_hat: np.ndarray, level: int) -> torch.Tensor:
         """``from_steps``."""

@@ -3,11 +3,12 @@ covers the receptive field."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from codec.coding import heap
 from codec.models.alike import Alike
 from codec.models.config import PATCH
 
@@ -28,24 +29,31 @@ def spans(n: int, tile: int | None = None) -> Iterator[tuple[int, int, int, int]
 
 
 def analyse(
-    x: torch.Tensor,
-    function: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    size: tuple[int, int],
+    function: Callable[[slice, slice], tuple[torch.Tensor, torch.Tensor]],
     step: Callable[[float], None],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """x (1, 3, H, W), H and W multiples of 32; function(tile) -> (y, tokens) -> both for the whole picture."""
-    h, w = x.shape[2] // PATCH, x.shape[3] // PATCH
-    y = tokens = None
+    groups: Sequence[int] = (),
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """size: H, W of the padded picture, multiples of 32; function(rows, columns of its pixels) -> (y, tokens) -> y
+    (1, C, H/16, W/16) and tokens (1, H/32, W/32) for all of it. groups: how many channels each part of y is to have,
+    so that one can be freed before the others; all in one by default."""
+    h, w = size[0] // PATCH, size[1] // PATCH
+    y: list[torch.Tensor] = []
+    tokens = None
     for a, b, lo, hi in spans(h):
         for c, d, left, right in spans(w):
-            part, codes = function(x[:, :, lo * PATCH : hi * PATCH, left * PATCH : right * PATCH])
-            if y is None:
-                y = part.new_empty(1, part.shape[1], h, w)
+            found, codes = function(slice(lo * PATCH, hi * PATCH), slice(left * PATCH, right * PATCH))
+            parts = found.split(list(groups) or found.shape[1], 1)
+            if tokens is None:
+                y = [part.new_empty(1, part.shape[1], h, w) for part in parts]
                 tokens = codes.new_empty(1, h // 2, w // 2)
-            y[:, :, a:b, c:d] = part[:, :, a - lo : b - lo, c - left : d - left]
+            for whole, part in zip(y, parts, strict=True):
+                whole[:, :, a:b, c:d] = part[:, :, a - lo : b - lo, c - left : d - left]
             tokens[:, a // 2 : b // 2, c // 2 : d // 2] = codes[
                 :, (a - lo) // 2 : (b - lo) // 2, (c - left) // 2 : (d - left) // 2
             ]
             step((a * w + (b - a) * d) / (h * w))
+    assert tokens is not None
     return y, tokens
 
 
@@ -63,6 +71,7 @@ def synthesise(
     """
     h, w = v_hat.shape[2:]
     out = np.empty((*(size or (h * PATCH, w * PATCH)), 3), np.uint8)
+    heap.release(out.size)
     known = Alike([v_hat[0].transpose(1, 2, 0)])
     for a, b, lo, hi in spans(h):
         for c, d, left, right in spans(w):
@@ -71,7 +80,10 @@ def synthesise(
             if made is None:
                 y, x = (a - lo) * PATCH, (c - left) * PATCH
                 inner = slice(y, y + here.shape[0]), slice(x, x + here.shape[1])
-                made = function(v_hat[:, :, lo:hi, left:right], inner)
+                tile = v_hat[:, :, lo:hi, left:right]
+                if right - left == w:  # of a narrow picture: the layout decides the last bit of a float
+                    tile = np.ascontiguousarray(tile.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+                made = function(tile, inner)
             here[:] = made[: here.shape[0], : here.shape[1]]
             step((a * w + (b - a) * d) / (h * w))
     return out

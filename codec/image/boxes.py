@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
 
@@ -18,6 +19,49 @@ def avif(data: bytes) -> tuple[tuple[int, int] | None, int]:
         elif name == b"av1C" and len(body) >= 3 and body[2] & 0x40:
             bits = max(bits, 12 if body[2] & 0x20 else 10)
     return codes, bits
+
+
+def avif_items(data: bytes) -> list[int]:
+    """From the start of an AVIF file: where the data of its pictures lie in the file, that of the main one first."""
+    boxes = dict(_boxes(data))  # of each kind the last one; these come once
+    main = boxes.get(b"pitm", b"")[4:]
+    items = _locations(boxes.get(b"iloc", b""))
+    first = int.from_bytes(main, "big")
+    return [at for number, at in sorted(items, key=lambda item: (item[0] != first, item[0]))]
+
+
+def _locations(body: bytes) -> list[tuple[int, int]]:
+    """Of an iloc box: number and place of each item that lies in the file itself."""
+    file = io.BytesIO(body)
+
+    def take(size: int) -> int:
+        found = file.read(size)
+        if len(found) < size:
+            raise EOFError
+        return int.from_bytes(found, "big")
+
+    items: list[tuple[int, int]] = []
+    try:
+        version = take(4) >> 24
+        sizes = take(2)
+        offset, length, base, index = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
+        wide = 4 if version == 2 else 2
+        for _ in range(take(wide)):
+            number = take(wide)
+            method = take(2) & 15 if version else 0
+            take(2)
+            start = take(base)
+            places = []
+            for _ in range(take(2)):
+                if version:
+                    take(index)
+                places.append(start + take(offset))
+                take(length)
+            if places and method == 0:
+                items.append((number, places[0]))
+    except EOFError:
+        pass
+    return items
 
 
 def jpeg2000(data: bytes) -> tuple[int, ...]:

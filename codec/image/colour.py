@@ -46,6 +46,7 @@ class Encoding:
     curve:  samples in 0..1 -> light, 1 is white.
     matrix: 3x3, light of the file's primaries -> light of sRGB's.
     hlg, bright: light is that of a scene; light may exceed white.
+    narrow: black is 16 and white is 235 of 255, as in video.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Encoding:
     matrix: np.ndarray
     hlg: bool = False
     bright: bool = False
+    narrow: bool = False
 
     def note(self) -> str:
         if self.bright:
@@ -60,7 +62,7 @@ class Encoding:
         return f"colours were converted from {self.name} to sRGB"
 
 
-def of_cicp(primaries: int, transfer: int, notes: list[str]) -> Encoding | None:
+def of_cicp(primaries: int, transfer: int, notes: list[str], narrow: bool = False) -> Encoding | None:
     """What the numbers of ITU-T H.273 say; None for what is sRGB or not said. Unknown numbers get a note."""
     if primaries != 2 and primaries not in _PRIMARIES:
         notes.append(f"the colour primaries {primaries} are not known and were taken as those of sRGB")
@@ -76,11 +78,13 @@ def of_cicp(primaries: int, transfer: int, notes: list[str]) -> Encoding | None:
     curve = curves.get(transfer)
     if curve is None and transfer not in _LIKE_SRGB:
         notes.append(f"the transfer curve {transfer} is not known and was taken as that of sRGB")
-    if curve is None and points == _SRGB:
+    if curve is None and points == _SRGB and not narrow:
         return None
     label = name if curve is None else curve[0] if points == _SRGB else f"{name}, {curve[0]}"
+    if narrow:
+        label = "the range of video" if label == "sRGB" else f"{label} in the range of video"
     bright = transfer in (16, 18)
-    return Encoding(label, curve[1] if curve else _srgb_light, _to_srgb_light(points), transfer == 18, bright)
+    return Encoding(label, curve[1] if curve else _srgb_light, _to_srgb_light(points), transfer == 18, bright, narrow)
 
 
 def of_gamma(gamma: float | None, points: Sequence[float] | None, notes: list[str]) -> Encoding | None:
@@ -109,7 +113,11 @@ def of_gamma(gamma: float | None, points: Sequence[float] | None, notes: list[st
 
 def to_srgb(samples: np.ndarray, encoding: Encoding) -> np.ndarray:
     """uint8 or uint16 samples H W C, C = 1 (gray) or 3 -> uint8 of the same shape."""
-    table = encoding.curve(np.linspace(0, 1, np.iinfo(samples.dtype).max + 1)).astype(np.float32)
+    most = np.iinfo(samples.dtype).max
+    levels = np.linspace(0, 1, most + 1)
+    if encoding.narrow:
+        levels = np.clip((np.arange(most + 1) * 256 / (most + 1) - 16) / 219, 0, 1)
+    table = encoding.curve(levels).astype(np.float32)
     out = np.empty(samples.shape, np.uint8)
     for rows, coded in strips(samples):
         light = table[coded]

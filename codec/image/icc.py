@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageCms
 
 from codec.image.colour import srgb_bytes, strips
 
-_LOOKED_AT = (b"kTRC", b"rTRC", b"gTRC", b"bTRC", b"rXYZ", b"gXYZ", b"bXYZ", b"A2B0")
+_LOOKED_AT = (b"kTRC", b"rTRC", b"gTRC", b"bTRC", b"rXYZ", b"gXYZ", b"bXYZ", b"A2B0", b"A2B1")
+_SPACES = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
 #: Columns: red, green and blue of sRGB under D50, as profiles have them.
 _SRGB_XYZ = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
 
@@ -21,34 +23,64 @@ def to_srgb(image: Image.Image, icc: bytes, notes: list[str]) -> Image.Image:
     A profile that is broken or belongs to another kind of picture is ignored, with a note. One that changes
     no colour by more than one step is sRGB under some name: the pixels stay as they are, without a note.
     """
-    space = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}[image.mode]
+    convert = _converter(image.mode, icc, notes)
+    return image if convert is None else convert(image)
+
+
+def _converter(mode: str, icc: bytes, notes: list[str]) -> Callable[[Image.Image], Image.Image] | None:
+    """What converts pictures of 8 bits, and a note; None where they stay as they are."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        if image.mode == "L" and profile.profile.xcolor_space == "RGB ":
-            return _gray_through_rgb(image, profile, notes)
-        if profile.profile.xcolor_space != space:
+        through_rgb = mode == "L" and profile.profile.xcolor_space == "RGB "  # its tone curve is for the gray values
+        source = "RGB" if through_rgb else mode
+        if profile.profile.xcolor_space != _SPACES[source]:
             notes.append("the ICC profile does not fit the picture and was ignored")
-            return image
-        transform = _srgb_transform(profile, image.mode)
-        if image.mode != "CMYK" and _changes_nothing(transform, image.mode):
-            return image
-        converted = _applied(image, transform)
+            return None
+        transform = _srgb_transform(profile, source)
+        if source != "CMYK" and _changes_nothing(transform, source):
+            return None
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         notes.append("the ICC profile is broken and was ignored")
-        return image
+        return None
     notes.append("colours were converted from the ICC profile to sRGB")
-    # A gray profile only bends the tone curve: its sRGB channels agree up to rounding.
-    return converted.getchannel("G") if image.mode == "L" else converted
+
+    def convert(image: Image.Image) -> Image.Image:
+        converted = _applied(image.convert("RGB") if through_rgb else image, transform)
+        # A gray profile only bends the tone curve: its sRGB channels agree up to rounding.
+        return converted.getchannel("G") if mode == "L" else converted
+
+    return convert
 
 
 def deep_to_srgb(samples: np.ndarray, icc: bytes, notes: list[str]) -> np.ndarray | None:
-    """Convert uint16 samples H W C, C = 1 or 3, to 8-bit sRGB, by a profile of curves and a matrix.
+    """Convert uint16 samples H W C, C = 1 (gray), 3 or 4 (CMYK), to 8-bit sRGB H W C, of CMYK H W 3.
 
-    None where the profile is of another kind, or changes nothing: then 8 bits are converted instead.
+    A profile of curves and a matrix is worked out in floats. Of any other one what Pillow's engine makes of the
+    nearest colours in 8 bits is interpolated. None where the samples stay as they are; see ``to_srgb`` for notes.
     """
+    curves = _curves_and_matrix(icc, samples.shape[2])
+    if curves is None:
+        convert = _converter({1: "L", 3: "RGB", 4: "CMYK"}[samples.shape[2]], icc, notes)
+        return None if convert is None else _interpolated(samples, convert)
+    axis = np.linspace(0, 65535, 9).round().astype(np.uint16)
+    if samples.shape[2] == 1:
+        lattice = np.arange(0, 65536, 257, dtype=np.uint16)[None, :, None]
+    else:
+        lattice = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(1, -1, 3)
+    same = lattice.astype(np.float32) / 257
+    if np.abs(through(lattice, *curves) - same).max() <= 1.5:
+        return None
+    notes.append("colours were converted from the ICC profile to sRGB")
+    return through(samples, *curves)
+
+
+def _curves_and_matrix(icc: bytes, channels: int) -> tuple[list[np.ndarray], np.ndarray] | None:
+    """Of a profile that has no more: a table of light for each channel, and the matrix to sRGB's light."""
     tags = _tags(icc)
     names = ("kTRC",) if icc[16:20] == b"GRAY" else ("rTRC", "gTRC", "bTRC")
-    if icc[16:20] not in (b"GRAY", b"RGB ") or (icc[16:20] == b"GRAY" and samples.shape[2] == 3) or "A2B0" in tags:
+    if icc[16:20] not in (b"GRAY", b"RGB ") or (icc[16:20] == b"GRAY" and channels == 3) or channels == 4:
+        return None
+    if "A2B0" in tags or "A2B1" in tags:
         return None
     curves = [_curve(tags.get(name, b"")) for name in names]
     matrix = np.eye(3)
@@ -60,18 +92,31 @@ def deep_to_srgb(samples: np.ndarray, icc: bytes, notes: list[str]) -> np.ndarra
     tables = [curve for curve in curves if curve is not None]
     if len(tables) < len(names):
         return None
-    if samples.shape[2] == 1:
+    if channels == 1:
         tables, matrix = tables[len(tables) // 2 :][:1], np.eye(1)  # of RGB curves the green one
-    axis = np.linspace(0, 65535, 9).round().astype(np.uint16)
-    if samples.shape[2] == 1:
-        lattice = np.arange(0, 65536, 257, dtype=np.uint16)[None, :, None]
-    else:
-        lattice = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(1, -1, 3)
-    same = lattice.astype(np.float32) / 257
-    if np.abs(through(lattice, tables, matrix) - same).max() <= 1.5:
-        return None
-    notes.append("colours were converted from the ICC profile to sRGB")
-    return through(samples, tables, matrix)
+    return tables, matrix
+
+
+def _interpolated(samples: np.ndarray, convert: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """uint16 samples H W C -> uint8, linear in the simplex of the C + 1 colours of 8 bits around each: black to white
+    takes grays only."""
+    height, width, channels = samples.shape
+    out = np.empty((height, width, 1 if channels == 1 else 3), np.uint8)
+    for rows, part in strips(samples, 2**16):
+        base, rest = np.divmod(part, np.uint16(257))
+        rank = np.argsort(np.argsort(-rest.astype(np.int32), axis=2, kind="stable"), axis=2)
+        falling = -np.sort(-rest.astype(np.float32) / 257, axis=2)
+        total = np.zeros((*part.shape[:2], out.shape[2]), np.float32)
+        for k in range(channels + 1):
+            corner = np.minimum(base + (rank < k), 255).astype(np.uint8)
+            mode = {1: "L", 3: "RGB", 4: "CMYK"}[channels]
+            image = Image.frombytes(mode, (width, len(part)), corner.tobytes())
+            found = np.asarray(convert(image)).reshape(total.shape)
+            before = falling[..., k - 1] if k else 1
+            after = falling[..., k] if k < channels else 0
+            total += np.asarray(before - after)[..., None] * found
+        out[rows] = np.rint(total)
+    return out
 
 
 def through(samples: np.ndarray, tables: list[np.ndarray], matrix: np.ndarray) -> np.ndarray:
@@ -122,16 +167,6 @@ def _curve(tag: bytes) -> np.ndarray | None:
             return None
         return np.asarray(np.where(x >= -b / a, power, 0) + c, np.float32)
     return np.asarray(np.where(x >= d, power + e, c * x + f), np.float32)
-
-
-def _gray_through_rgb(image: Image.Image, profile: ImageCms.ImageCmsProfile, notes: list[str]) -> Image.Image:
-    """A gray picture with an RGB profile: its tone curve applies to the gray values."""
-    transform = _srgb_transform(profile, "RGB")
-    if _changes_nothing(transform, "RGB"):
-        return image
-    converted = _applied(image.convert("RGB"), transform)
-    notes.append("colours were converted from the ICC profile to sRGB")
-    return converted.getchannel("G")
 
 
 def _srgb_transform(profile: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCmsTransform:

@@ -17,6 +17,7 @@ from codec.bitstream.container import LOSSLESS_SIDE, Header, Stream, lossless_he
 from codec.errors import CodecError, CorruptError, UnsupportedError
 from codec.image import metadata
 from codec.image.read import Picture
+from codec.image.samples import pixels_of
 from codec.image.write import assemble
 
 _RIFF = struct.Struct("<4sI4s4sI")  # what a WebP file has before the data of its only chunk
@@ -161,7 +162,8 @@ def _decoded(section: bytes, shape: tuple[int, ...]) -> np.ndarray:
     riff = _RIFF.pack(b"RIFF", 12 + len(padded), b"WEBP", b"VP8L", len(section))
     try:
         with Image.open(io.BytesIO(riff + padded), formats=("WEBP",)) as image:
-            pixels = np.asarray(image.convert("RGBA" if shape[2] == 4 else "RGB"))
+            mode = "RGBA" if shape[2] == 4 else "RGB"
+            pixels = pixels_of(image if image.mode == mode else image.convert(mode))
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise many types

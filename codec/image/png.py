@@ -182,7 +182,9 @@ def _colours(said: dict[bytes, bytes], notes: list[str]) -> tuple[bytes | None, 
     """The profile or the encoding, by the order of the standard: cICP, iCCP, sRGB, then gAMA and cHRM."""
     cicp = said.get(b"cICP", b"")
     if len(cicp) == 4:
-        encoding = of_cicp(cicp[0], cicp[1], notes)
+        encoding = of_cicp(cicp[0], cicp[1], notes, narrow=cicp[3] == 0)
+        if cicp[2]:
+            notes.append(f"the matrix {cicp[2]} of the PNG file is not allowed there and was ignored")
         if encoding is not None or cicp[0] != 2 or cicp[1] != 2:
             return None, encoding
     if b"iCCP" in said:

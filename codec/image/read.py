@@ -21,7 +21,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from codec.bitstream.container import MAGIC, MAX_PIXELS, MAX_SIDE
 from codec.errors import LimitError, PictureError
-from codec.image import boxes, colour, formats, metadata, png, samples
+from codec.image import av1, boxes, colour, formats, metadata, png, samples
 from codec.image.colour import Encoding
 from codec.image.icc import deep_to_srgb, to_srgb
 from codec.image.metadata import NOTHING, Metadata
@@ -41,6 +41,7 @@ _ALPHA_MODES = ("LA", "La", "RGBA", "RGBa", "PA")
 _GRAY_MODES = ("1", "L", "LA", "La")
 #: Formats of which more is known from the file than from Pillow's picture of it.
 _LOOKED_INTO = ("AVIF", "JPEG2000", "PNG", "TIFF")
+_ITEMS = 16  # pictures in an AVIF file that are asked for their colours
 _START = 2**20  # bytes of a file in which its description is looked for
 
 
@@ -195,6 +196,7 @@ def _from_file(file: BinaryIO, notes: list[str], still: bool = False) -> Picture
         taken = replace(taken, xmp=taken.xmp or late_xmp)
         if image.format == "AVIF":
             codes, bits = boxes.avif(start)
+            codes = _said_in_av1(start, file) if codes is None else codes
             if codes is not None and "icc_profile" not in image.info:
                 known = _Known(colour.of_cicp(*codes, notes))
             if bits > 8:
@@ -225,6 +227,16 @@ class _Known:
     icc: bytes | None = None
     key: tuple[int, ...] | None = None
     depth: int = 8
+
+
+def _said_in_av1(start: bytes, file: BinaryIO) -> tuple[int, int] | None:
+    """What the streams of an AVIF file say of colours, which counts where its boxes say nothing."""
+    before, found = file.tell(), None
+    for at in boxes.avif_items(start)[:_ITEMS]:
+        file.seek(at)
+        found = found or av1.colours(file.read(1024))
+    file.seek(before)
+    return found
 
 
 def _with_end(data: bytes) -> bytes | None:
@@ -314,10 +326,8 @@ def _from_opened(
         stored = image.info.get("transparency")
         if key is None and isinstance(stored, int):
             key = (stored,)
-    if deep is not None and image.mode != "CMYK":
-        return _from_deep(deep, method, key, profile, known.encoding, notes)
     if deep is not None:
-        image = Image.frombytes("CMYK", (deep.shape[1], deep.shape[0]), samples.to_eight(deep).tobytes())
+        return _from_deep(deep, method, key, profile, known.encoding, notes, image.mode == "CMYK")
     if key is not None:
         image = image.convert("L") if image.mode == "1" else image.copy()  # its info is about to change
         scaled = tuple(value * 255 // ((1 << known.depth) - 1) for value in key)
@@ -330,12 +340,15 @@ def _from_opened(
         image = to_srgb(image, profile, notes)
     elif known.encoding is not None and image.mode != "CMYK":
         notes.append(known.encoding.note())
-        pixels = np.asarray(image)
+        pixels = samples.pixels_of(image)
         converted = colour.to_srgb(pixels[..., None] if gray else pixels, known.encoding)
         image = Image.fromarray(converted[..., 0] if gray else converted)
     if image.mode == "CMYK":
         notes.append("CMYK was converted to RGB")
-    rgb = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    if gray:
+        rgb = np.repeat(samples.pixels_of(image)[..., None], 3, axis=2)
+    else:
+        rgb = samples.pixels_of(image if image.mode == "RGB" else image.convert("RGB"))
     return _picture(rgb, alpha, gray, notes)
 
 
@@ -346,25 +359,28 @@ def _from_deep(
     profile: bytes | None,
     encoding: Encoding | None,
     notes: list[str],
+    inks: bool,
 ) -> Picture:
-    """The picture of uint16 samples, whose colours are converted before they are reduced to 8 bits."""
+    """The picture of uint16 samples, whose colours are converted before they are reduced to 8 bits. inks: they are
+    CMYK."""
     gray = deep.shape[2] < 3
-    colours = deep[..., : 1 if gray else 3]
-    alpha = samples.to_eight(deep[..., -1]) if deep.shape[2] in (2, 4) else None
+    colours = deep if inks else deep[..., : 1 if gray else 3]
+    alpha = samples.to_eight(deep[..., -1]) if deep.shape[2] in (2, 4) and not inks else None
     if alpha is None and key is not None:
         alpha = np.where((colours == np.array(key)).all(axis=2), 0, 255).astype(np.uint8)
     eight = None
     if profile:
         eight = deep_to_srgb(colours, profile, notes)
-    elif encoding is not None:
+    elif encoding is not None and not inks:
         notes.append(encoding.note())
         eight = colour.to_srgb(colours, encoding)
     if eight is None:
         eight = samples.to_eight(colours)
-        if profile:
-            image = to_srgb(Image.fromarray(eight[..., 0] if gray else eight), profile, notes)
-            eight = np.asarray(image)[..., None] if gray else np.asarray(image)
-    rgb = np.array(np.broadcast_to(eight, (*eight.shape[:2], 3)))
+    if eight.shape[2] == 4:  # inks without a profile that fits
+        notes.append("CMYK was converted to RGB")
+        size = eight.shape[1], eight.shape[0]
+        eight = samples.pixels_of(Image.frombytes("CMYK", size, eight.tobytes()).convert("RGB"))
+    rgb = np.repeat(eight, 3, axis=2) if gray else eight
     if method is not None:
         rgb = np.array(Image.fromarray(rgb).transpose(method))
         alpha = None if alpha is None else np.array(Image.fromarray(alpha).transpose(method))
@@ -397,6 +413,8 @@ def _is_sixteen_bit(image: Image.Image) -> bool:
         return False
     if image.format == "PPM" and tiles:
         return image.mode == "RGB" and isinstance(tiles[0][3], tuple) and int(tiles[0][3][1]) > 255
+    if image.format == "BMP":  # whose 16 bits are those of a pixel
+        return False
     return samples.sixteen_bit_tiff(image) or any(";16" in str(tile[-1]) for tile in tiles)
 
 
@@ -412,7 +430,7 @@ def _split_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image, np.
         image = image.convert("RGBA" if image.mode == "RGB" else "LA")
     if image.mode in _ALPHA_MODES:
         image = image.convert("LA" if image.mode in _GRAY_MODES else "RGBA")
-        alpha = np.array(image.getchannel("A"))
+        alpha = samples.pixels_of(image.getchannel("A"))
         return image.convert("L" if image.mode == "LA" else "RGB"), alpha
     if image.mode in _GRAY_MODES:
         return image.convert("L"), None
@@ -425,9 +443,8 @@ def _split_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image, np.
 def _from_palette(image: Image.Image, has_alpha: bool) -> tuple[Image.Image, np.ndarray | None]:
     """A palette picture; one whose colours in use are all gray becomes mode L."""
     image = image.convert("RGBA" if has_alpha else "RGB")
-    alpha = np.array(image.getchannel("A")) if has_alpha else None
-    pixels = np.asarray(image)
-    neutral = (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all()
+    alpha = samples.pixels_of(image.getchannel("A")) if has_alpha else None
+    neutral = all((part[..., :1] == part[..., 1:3]).all() for _, part in samples.strips_of(image))
     return image.getchannel("R") if neutral else image.convert("RGB"), alpha
 
 
@@ -452,7 +469,8 @@ def _from_array(array: np.ndarray) -> Picture:
     check_size(width, height)
     gray = channels < 3
     alpha = np.array(array[..., -1]) if channels in (2, 4) else None
-    rgb = np.repeat(array[..., :1], 3, axis=2) if gray else np.array(array[..., :3])
+    # a plain picture is not copied: nothing here writes into it
+    rgb = np.repeat(array[..., :1], 3, axis=2) if gray else np.ascontiguousarray(array[..., :3])
     return _picture(rgb, alpha, gray, [])
 
 

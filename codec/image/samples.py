@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from codec.errors import PictureError
+from codec.image.colour import strips
 
 _BITS, _PHOTOMETRIC, _PLANES, _FORMAT = 258, 262, 284, 339  # tags of TIFF
 _NATIVE, _OTHER = ("L", "B") if sys.byteorder == "little" else ("B", "L")
@@ -46,12 +47,17 @@ def deep(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile]) -
     _set_rawmode(image, lambda name: name.replace("RGBa", "RGBA"))
     _set_rawmode(other, _lower)
     image.load()
-    upper = np.asarray(image).astype(np.uint16)
+    samples = np.empty((image.height, image.width, len(image.getbands())), np.uint16)
+    for rows, upper in strips_of(image):
+        samples[rows] = upper
+        samples[rows] <<= 8
     other.load()
-    samples = np.asarray((upper << 8) | np.asarray(other), np.uint16)
+    for rows, lower in strips_of(other):
+        samples[rows] |= lower
     if any("RGBa" in name for name in raw):
-        alpha = np.maximum(samples[..., 3:], 1).astype(np.uint64)
-        samples[..., :3] = np.minimum((samples[..., :3].astype(np.uint64) * 65535 + alpha // 2) // alpha, 65535)
+        for _, part in strips(samples):
+            alpha = np.maximum(part[..., 3:], 1).astype(np.uint64)
+            part[..., :3] = np.minimum((part[..., :3].astype(np.uint64) * 65535 + alpha // 2) // alpha, 65535)
     return samples
 
 
@@ -116,8 +122,28 @@ def gray(image: Image.Image) -> np.ndarray:
 
 
 def to_eight(samples: np.ndarray) -> np.ndarray:
-    """uint16 -> uint8, rounded."""
-    return np.asarray((samples.astype(np.uint32) + 128) // 257, np.uint8)
+    """uint16 (H, W, ...) -> uint8, rounded."""
+    out = np.empty(samples.shape, np.uint8)
+    for rows, part in strips(samples):
+        out[rows] = (part.astype(np.uint32) + 128) // 257
+    return out
+
+
+def strips_of(image: Image.Image) -> Iterator[tuple[slice, np.ndarray]]:
+    """The pixels of a loaded picture, a band of rows at a time: Pillow takes twice the memory to hand out all."""
+    step = max(1, 2**18 // image.width)
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        yield slice(top, bottom), np.asarray(image.crop((0, top, image.width, bottom)))
+
+
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """A loaded picture of 8 bits -> uint8 (H, W) or (H, W, C), the caller's own."""
+    bands = len(image.getbands())
+    out = np.empty((image.height, image.width) if bands == 1 else (image.height, image.width, bands), np.uint8)
+    for rows, part in strips_of(image):
+        out[rows] = part
+    return out
 
 
 def depth_of(image: Image.Image) -> int:
@@ -143,7 +169,11 @@ def _mend_tiff(image: ImageFile.ImageFile) -> None:
     """Name the bits of separate planes, which Pillow forgets where they are not compressed."""
     if _tag(image, _FORMAT, 1) == 2:
         raise PictureError("signed samples are not supported")
-    if not isinstance(image, TiffImagePlugin.TiffImageFile) or _tag(image, _BITS, 8) != 16:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return
+    if any(tile[0] == "libtiff" for tile in image.tile):  # which has put the bytes in order; Pillow turns them again
+        _set_rawmode(image, lambda name: name.replace("F;32BF", "F;32NF"))
+    if _tag(image, _BITS, 8) != 16:
         return
     order = "B" if image.tag_v2.prefix == b"MM" else "L"
     _set_rawmode(image, lambda name: f"{name};16{order}" if len(name) == 1 else name)

@@ -80,12 +80,17 @@ class IntegerPrior:
         return (self.log2_spread[k] * (MAX_LEVEL - t) + self.log2_spread[k + 1] * t) // MAX_LEVEL
 
     def run(
-        self, tokens: np.ndarray, level: int, code: Callable[[Pass], np.ndarray | None], keep: bool = True
+        self,
+        tokens: np.ndarray,
+        level: int,
+        code: Callable[[Pass], np.ndarray | None],
+        keep: bool = True,
+        planar: bool = False,
     ) -> np.ndarray | None:
         """tokens (H/32, W/32) int; code(pass) -> v_hat (P, C) integers in 1/UNIT step for each pass in turn; it may
         be mu, written over.
         -> v_hat (C, H/16, W/16) int32, or None if ``keep`` is False: then nothing needs to be answered to the pass
-        that is ``last``."""
+        that is ``last``. planar: channel by channel in memory, so that no group takes any before it is there."""
         h, w, ct = tokens.shape[0] * 2, tokens.shape[1] * 2, self.config.token_channels
         log2_spread = self.spread(level)
         wide = np.clip(log2_spread, -16 * ONE, 16 * ONE)
@@ -95,7 +100,14 @@ class IntegerPrior:
         u = level * 2 * ONE // MAX_LEVEL - ONE
         powers = np.broadcast_to(np.array([u, u * u // ONE, u**3 // ONE**2], np.float64), (h, w, 3))
         first, last, nets = self.config.groups[0], self.config.groups[-1], iter(self.nets)
-        v_hat = np.zeros((h, w, self.config.channels), np.int32) if keep else None
+        v_hat = None
+        if keep:
+            channels = self.config.channels
+            v_hat = (
+                np.zeros((channels, h, w), np.int32).transpose(1, 2, 0)
+                if planar
+                else np.zeros((h, w, channels), np.int32)
+            )
         # what the networks see of the groups; of the last one nothing, unless it has passes of its own
         seen = np.zeros((h, w, last.stop if last.passes > 1 else last.start), np.int16)
         lead = np.zeros((h, w, first.stop), np.int32)
@@ -111,6 +123,9 @@ class IntegerPrior:
                 mu, scale = self._expect(next(nets), features, base, mask, spread[part], log2_spread[part])
                 rows, columns = (n.astype(np.int32) for n in np.nonzero(mask))
                 ended = g == last and i == g.passes - 1
+                if ended:  # coding takes the most memory
+                    features.clear()
+                    seen = seen[:0].copy()
                 coded = code(Pass(number, i, rows, columns, mu, scale, ended))
                 del mu, scale
                 for a in range(0, len(rows), ROWS) if coded is not None else ():

@@ -23,13 +23,22 @@ def stream_agreement(net: VQVAE, v_hat: torch.Tensor, level: torch.Tensor) -> Ag
 
     def agree(x: torch.Tensor) -> torch.Tensor:
         for _ in range(ROUNDS):
-            v = tiles.analyse(x.clamp(0, 1), lambda tile: net.analyse(tile, level), lambda done: None)[0] * gain
+            v = _analysed(net, x.clamp(0, 1), level) * gain
             d = v - v_hat
             with torch.autocast(x.device.type, enabled=False):
                 x = x - net.g_s.linear((d - d.clamp(-CELL, CELL)) / gain)
         return x
 
     return agree
+
+
+def _analysed(net: VQVAE, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    (y,), _ = tiles.analyse(
+        (x.shape[2], x.shape[3]),
+        lambda rows, columns: net.analyse(x[:, :, rows, columns], level),
+        lambda done: None,
+    )
+    return y
 
 
 def shrink(x: torch.Tensor, factor: int) -> torch.Tensor:

@@ -12,10 +12,10 @@ import torch
 from PIL import Image, ImageCms
 
 from codec.errors import LimitError, PictureError
-from codec.image import read
+from codec.image import av1, read
 from codec.image.alpha import fill_hidden
 from codec.image.write import SavedPicture, to_bytes
-from tests.support.files import chunk, png, psd, tiff
+from tests.support.files import chunk, lut_profile, png, psd, tiff
 
 PHOTO = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 REDUCED = "16-bit samples were reduced to 8 bits"
@@ -202,6 +202,36 @@ def test_png_gamma_and_primaries(before, wanted, depth):
             assert (read.load(opened).rgb == read.load(png(COLOUR, 8, 2, before)).rgb).all()
 
 
+@pytest.mark.parametrize("depth", [8, 16])
+def test_png_in_the_range_of_video(depth):
+    samples = np.array([[[16, 16, 16], [235, 235, 235], [126, 16, 235], [0, 5, 255]]])
+    wanted = np.array([[[0, 0, 0], [255, 255, 255], [128, 0, 255], [0, 0, 255]]])
+    data = png(samples * (256 if depth == 16 else 1), depth, 2, chunk(b"cICP", bytes([1, 13, 0, 0])))
+    picture = read.load(data)
+    assert np.abs(picture.rgb.astype(int) - wanted).max() <= 1
+    assert picture.notes[-1] == "colours were converted from the range of video to sRGB"
+    matrix = read.load(png(samples, 8, 2, chunk(b"cICP", bytes([1, 13, 1, 1]))))
+    assert (matrix.rgb == samples).all() and "matrix 1" in matrix.notes[0]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("deflate", [False, True])
+def test_float_tiff_of_either_order(order, deflate):
+    """Of compressed files of the other order Pillow swaps bytes that libtiff has put right: all but black was lost."""
+    tifffile = pytest.importorskip("tifffile")
+    out = io.BytesIO()
+    values = np.array([[0, 0.5, 1, 0.25]], np.float32)
+    tifffile.imwrite(out, values, byteorder=order, compression="zlib" if deflate else None)
+    assert gray_of(out.getvalue()) == [0, 128, 255, 64]
+
+
+def test_bmp_of_five_bits_is_not_called_deep():
+    row = struct.pack("<4H", 0xF800, 0x07E0, 0x001F, 0xFFFF)
+    head = struct.pack("<IiiHHIIiiII", 40, 4, 1, 1, 16, 3, 0, 0, 0, 0, 0) + struct.pack("<3I", 0xF800, 0x07E0, 0x001F)
+    picture = read.load(b"BM" + struct.pack("<IHHI", 74, 0, 0, 66) + head + row)
+    assert picture.rgb.tolist() == [[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]] and not picture.notes
+
+
 def test_gray_and_palette_gamma():
     assert gray_of(png(np.array([[[0], [55], [255]]]), 8, 0, gama(1.0))) == [0, 128, 255]
     data = png(np.array([[[0], [1]]]), 8, 3, gama(1.0) + chunk(b"PLTE", bytes([200, 100, 50, 0, 0, 255])))
@@ -252,6 +282,85 @@ def test_avif_colours(codes, note):
         assert np.abs(picture.rgb - before).max() > 10
 
 
+def patched_bits(data: bytes, at: int, value: int) -> bytes:
+    """16 bits from bit ``at`` on."""
+    whole, shift = int.from_bytes(data, "big"), 8 * len(data) - at - 16
+    return (whole & ~(0xFFFF << shift) | value << shift).to_bytes(len(data), "big")
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize(
+    "box, stream, note",
+    [
+        (None, (1, 13), None),
+        (None, (12, 13), "Display P3"),
+        (None, (9, 16), "PQ"),
+        (None, (9, 18), "HLG"),
+        (None, (1, 8), "linear light"),
+        (None, (9, 1), "BT.2020"),
+        ((1, 13), (9, 16), None),  # the box counts, not the stream
+        ((12, 13), (1, 13), "Display P3"),
+        ((9, 16), (1, 13), "PQ"),
+    ],
+)
+def test_avif_colours_in_the_stream(box, stream, note, alpha):
+    """Where there is no colr box, the sequence header of AV1 says what the colours are."""
+    out = io.BytesIO()
+    image = Image.new("RGBA" if alpha else "RGB", (16, 16), (200, 100, 50, 77)[: 4 if alpha else 3])
+    image.save(out, "AVIF", quality=100, subsampling="4:4:4")
+    data = out.getvalue()
+    pattern = format(1 << 16 | 1 << 8 | 13, "017b")  # said, primaries 1, transfer 13
+    streams = data.index(b"mdat") + 4
+    text = "".join(format(byte, "08b") for byte in data[streams : streams + 4000])
+    at = text.index(pattern) + 1
+    data = data[:streams] + patched_bits(data[streams:], at, stream[0] << 8 | stream[1])
+    data = data.replace(b"colrnclx", b"freenclx") if box is None else with_codes(data, *box)
+    picture = read.load(data)
+    assert (picture.notes == ()) if note is None else (note in picture.notes[0]), picture.notes
+    if note == "Display P3":
+        assert np.abs(picture.rgb[0, 0].astype(int) - (215, 93, 31)).max() <= 3
+    if note == "linear light":
+        assert np.abs(picture.rgb[0, 0].astype(int) - (229, 168, 123)).max() <= 3
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_sequence_header_of_av1(reduced):
+    """One written field by field, of a still picture and of the first of a film; cut anywhere it says nothing."""
+    fields = [(0, 3), (1, 1), (int(reduced), 1)]  # profile, still, reduced
+    if reduced:
+        fields += [(4, 5)]
+    else:
+        fields += [(1, 1), (1, 32), (25, 32), (1, 1), (0b00101, 5)]  # times
+        fields += [(1, 1), (9, 5), (7, 32), (3, 5), (4, 5)]  # decoder model
+        fields += [(1, 1), (1, 5)]  # delays are said; two operating points
+        fields += [(3, 12), (9, 5), (1, 1), (1, 1), (5, 10), (6, 10), (0, 1), (1, 1), (2, 4)]
+        fields += [(1, 12), (3, 5), (0, 1), (0, 1)]
+    fields += [(9, 4), (8, 4), (639, 10), (479, 9)]
+    if not reduced:
+        fields += [(1, 1), (3, 4), (2, 3)]
+    fields += [(1, 1), (0, 1), (1, 1)]
+    if not reduced:
+        fields += [(1, 1), (1, 1), (0, 1), (1, 1), (1, 1), (0, 1), (1, 1), (0, 1), (1, 1), (0, 1), (1, 1), (6, 3)]
+    fields += [(0, 1), (1, 1), (1, 1)] + [(1, 1), (0, 1), (1, 1), (9, 8), (16, 8), (9, 8)]
+    text = "".join(format(value, f"0{count}b") for value, count in fields)
+    body = int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8), "big")
+    data = b"\x12\0\x0a" + bytes([len(body)]) + body
+    assert av1.colours(data) == (9, 16) and av1.colours(b"\x08" + body) == (9, 16)
+    assert [av1.colours(data[:cut]) for cut in range(len(data) - 1)] == [None] * (len(data) - 1)
+
+
+@pytest.mark.parametrize(
+    "codes, note", [((1, 13), None), ((12, 13), "Display P3"), ((9, 16), "PQ"), ((9, 18), "HLG"), ((1, 8), "linear")]
+)
+def test_heic_colours(codes, note):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), (200, 100, 50)).save(out, "HEIF", quality=100)
+    picture = read.load(with_codes(out.getvalue(), *codes))
+    assert (picture.notes == ()) if note is None else (note in picture.notes[0]), picture.notes
+
+
 # profiles in 16 bits
 
 
@@ -292,6 +401,40 @@ def test_linear_profile_in_sixteen_bits(channels, kind):
     got = picture.rgb[0, :, 0]
     assert np.abs(got - wanted).max() <= 0.6 and len(set(got.tolist())) > 50
     assert "colours were converted from the ICC profile to sRGB" in picture.notes
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_profile_of_tables_in_sixteen_bits(channels):
+    """A dark ramp keeps its levels, gray its neutrality, and whole steps are as Pillow's engine has them."""
+    profile = lut_profile(3)
+    ramp = np.repeat(np.arange(64)[None, :, None] * 64, channels, axis=2)
+    picture = read.load(png(ramp, 16, 0 if channels == 1 else 2, iccp(profile)))
+    light = ramp[0, :, 0] / 65535
+    wanted = 255 * np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    got = picture.rgb[0].astype(int)
+    assert np.abs(got - wanted[:, None]).max() <= 2.5 and len(set(got[:, 1].tolist())) > 45
+    assert np.ptp(got, axis=1).max() <= 1 and (np.diff(got[:, 1]) >= 0).all()
+    assert picture.notes.count("colours were converted from the ICC profile to sRGB") == 1
+    eight = np.random.default_rng(4).integers(0, 256, (40, 50, channels))
+    kind = 0 if channels == 1 else 2
+    same = [read.load(png(eight * scale, depth, kind, iccp(profile))).rgb for depth, scale in ((8, 1), (16, 257))]
+    assert (same[0] == same[1]).all()
+
+
+def test_inks_in_sixteen_bits_with_a_profile():
+    profile = lut_profile(4, grid=5)
+    eight = np.random.default_rng(4).integers(0, 256, (9, 11, 4))
+    tags = {34675: (7, profile)}
+    pictures = [read.load(tiff(eight * scale, depth, 5, tags=tags)) for depth, scale in ((8, 1), (16, 257))]
+    assert (pictures[0].rgb == pictures[1].rgb).all() and pictures[1].notes[0] == REDUCED
+    assert pictures[1].notes[1:] == pictures[0].notes == ("colours were converted from the ICC profile to sRGB",)
+    ramp = np.zeros((1, 257, 4), int)
+    ramp[..., 3] = 30000 + np.arange(257)
+    got = read.load(tiff(ramp, 16, 5, tags=tags)).rgb[0].astype(int)
+    assert (np.diff(got, axis=0) <= 0).all() and len(set(got[:, 1])) == 2
+    wrong = read.load(tiff(ramp, 16, 5, tags={34675: (7, lut_profile(3))}))
+    plain = read.load(tiff(ramp, 16, 5))
+    assert (wrong.rgb == plain.rgb).all() and any("does not fit" in note for note in wrong.notes)
 
 
 def test_profiles_in_sixteen_bits_agree_with_eight():

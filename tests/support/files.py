@@ -97,3 +97,28 @@ def psd(samples: np.ndarray, layers: int) -> bytes:
     head = b"8BPS\0\x01" + bytes(6) + struct.pack(">HIIHH", 3, height, width, 8, 3) + bytes(8)
     merged = struct.pack(">H", 0) + samples.transpose(2, 0, 1).tobytes()
     return head + struct.pack(">I", len(section)) + section + merged
+
+
+def lut_profile(channels: int, grid: int = 17) -> bytes:
+    """An ICC profile of tables (A2B0 of type mft2) to Lab: of RGB samples that are linear light, or of CMYK ones whose
+    curve is sRGB's."""
+    axis = np.linspace(0, 1, grid)
+    nodes = np.stack(np.meshgrid(*[axis] * channels, indexing="ij"), axis=-1)
+    coded = nodes if channels == 3 else (1 - nodes[..., :3]) * (1 - nodes[..., 3:])
+    light = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    matrix = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
+    part = light @ matrix.T / matrix.sum(axis=1)
+    f = np.where(part > (6 / 29) ** 3, np.cbrt(part), part / (3 * (6 / 29) ** 2) + 4 / 29)
+    lab = [(116 * f[..., 1] - 16) * 652.8, (500 * (f[..., 0] - f[..., 1]) + 128) * 256]
+    lab.append((200 * (f[..., 1] - f[..., 2]) + 128) * 256)
+    table = np.rint(np.stack(lab, axis=-1)).clip(0, 65535).astype(">u2").tobytes()
+    x = np.linspace(0, 1, 4096)
+    curve = np.where(x <= 0.0031308, x * 12.92, 1.055 * x ** (1 / 2.4) - 0.055) if channels == 3 else x
+    inputs = np.rint(curve * 65535).astype(">u2").tobytes() * channels
+    body = b"mft2\0\0\0\0" + bytes([channels, 3, grid, 0])
+    body += struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9))) + struct.pack(">HH", len(x), 2)
+    body += inputs + table + struct.pack(">6H", *[0, 65535] * 3)
+    head = bytes(4) + b"\0\0\0\0\x02\x40\0\0" + (b"scnrRGB " if channels == 3 else b"prtrCMYK") + b"Lab "
+    head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    head = head.ljust(128, b"\0") + struct.pack(">I4sII", 1, b"A2B0", 144, len(body)) + body
+    return struct.pack(">I", len(head)) + head[4:]
