@@ -107,7 +107,7 @@ def _gradient(
             part = _steps(sent.v_hat[:, lo:hi, left:right], x.device).requires_grad_(True)
             inner = slice((a - lo) * PATCH, (b - lo) * PATCH), slice((c - left) * PATCH, (d - left) * PATCH)
             target = x[:, :, a * PATCH : b * PATCH, c * PATCH : d * PATCH].float() / 255
-            difference = net.synthesise(part * igain, position)[:, :, inner[0], inner[1]] - target
+            difference = net.synthesise(part * igain, position, inner=inner) - target
             error = lam / 3 * 65025 * difference.square().sum()
             gradient[:, :, lo:hi, left:right] += torch.autograd.grad(error, part)[0]  # before the other graph is made
             total += error.item()
