@@ -19,9 +19,9 @@ def leaky(x: torch.Tensor) -> torch.Tensor:
 
 def added(h: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """h + x, in place of h where no gradient is wanted: the same sums in less memory. x broadcasts to h."""
-    if torch.is_grad_enabled() or torch.result_type(h, x) != h.dtype:
+    if torch.is_grad_enabled():
         return h + x
-    return h.add_(x)
+    return h.to(torch.result_type(h, x)).add_(x)  # sums of two types are slow
 
 
 def shifted(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
