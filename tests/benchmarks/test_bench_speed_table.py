@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from benchmarks.report import rate_time
 from benchmarks.speed import table
 from benchmarks.speed.table import Entry, Group
 
@@ -80,3 +81,31 @@ def test_wrong_usage(capsys, tmp_path):
         with pytest.raises(SystemExit, match="2"):
             table.main(arguments)
     assert "is no checkout of this project" in capsys.readouterr().err
+
+
+def test_the_figure_of_rate_and_time(tmp_path):
+    (tmp_path / "kodak").mkdir()
+    rates, rmse = np.array([0.05, 0.1, 0.2, 0.4]), np.array([16, 11, 8, 5.5])
+    (tmp_path / "kodak" / "mean.csv").write_text(
+        "codec,setting,bits_per_dim,psnr\n"
+        + "".join(
+            f"{codec},1,{rate * share},{20 * np.log10(255 / error)}\n"
+            for codec, share in (("jpeg", 1), ("ours-vq", 0.25))
+            for rate, error in zip(rates, rmse, strict=True)
+        )
+    )
+    rows = [
+        ("small-1", "ours", "", "decode", "vq", 0.5), ("small-1", "ours", "numpy", "decode", "vq", 0.6), ("small-1", "jpeg", "", "decode", "", 0.01),
+        ("small-1", "ours", "", "decode", "ldm", 9), ("small-2", "jpeg", "", "decode", "", 9), ("small-1", "jpeg", "", "encode", "", 9),
+        ("small-1", "mbt2018-mean", "", "decode", "", 0.4), ("small-1", "ours", "before", "decode", "vq", 9),
+    ]  # fmt: skip
+    names = ("group", "codec", "variant", "direction", "decoder", "seconds")
+    with open(tmp_path / "speed_full.csv", "w", newline="") as file:
+        csv.writer(file).writerows([names, *rows])
+    found = rate_time.points(tmp_path)
+    assert found.label.tolist() == ["ours", "ours, without numba", "jpeg", "mbt2018-mean"]
+    assert found.seconds.tolist() == [0.5, 0.6, 0.01, 0.4]
+    assert found.saved_percent[:3].tolist() == pytest.approx([75, 75, 0], abs=1e-6)
+    assert 30 < found.saved_percent[3] < 90 and found.published.tolist() == [False, False, False, True]
+    drawn = [x for line in rate_time.rate_time(tmp_path).axes[0].lines for x in line.get_xdata()]
+    assert sorted(drawn) == [0.01, 0.4, 0.5, 0.6]
