@@ -16,6 +16,11 @@ def pointwise(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) 
     return F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, dilation=2)
 
 
+def planes(x: torch.Tensor) -> torch.Tensor:
+    """x with one plane after the other, as lapped filters and pictures want it."""
+    return x if x.device.type != "cpu" or torch.compiler.is_exporting() else x.contiguous()
+
+
 class Pointwise(nn.Conv2d):
     """``pointwise`` with weights of its own."""
 

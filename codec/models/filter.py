@@ -6,7 +6,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from codec.layers.block import Block, added
-from codec.layers.pointwise import Pointwise
+from codec.layers.pointwise import Pointwise, planes
 
 GRID = 16  # pixels a side of the transform's grid: errors depend on the place in it
 FACTOR = 4  # the filter works at 1/4 resolution
@@ -43,4 +43,4 @@ class Filter(nn.Module):
         h = self.stem(F.pixel_unshuffle(x, FACTOR))
         h = added(added(h, self.features(F.pixel_shuffle(features, 8 // FACTOR))), self.level(level))
         h = added(h, place)
-        return F.pixel_shuffle(self.head(self.body(h)), FACTOR)
+        return F.pixel_shuffle(planes(self.head(self.body(h))), FACTOR)

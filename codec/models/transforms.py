@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from codec.layers.block import Block, added
 from codec.layers.lapped import Lapped
-from codec.layers.pointwise import Pointwise
+from codec.layers.pointwise import Pointwise, planes
 from codec.models.config import PATCH, VQVAEConfig
 from codec.models.filter import Filter
 
@@ -83,7 +83,7 @@ class Synthesis(nn.Module):
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
 
     def linear(self, y_hat: torch.Tensor) -> torch.Tensor:
-        return self.lapped(F.pixel_shuffle(self.klt(y_hat), PATCH))
+        return self.lapped(F.pixel_shuffle(planes(self.klt(y_hat)), PATCH))
 
     def features(self, y_norm: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """What the nonlinear path knows of the picture, (B, width8, 2h, 2w)."""
@@ -94,4 +94,4 @@ class Synthesis(nn.Module):
         """x_hat before the filter; its linear part in float32 also under autocast, as it carries the picture."""
         with torch.autocast(y_hat.device.type, enabled=False):
             linear = self.linear(y_hat.float())
-        return added(linear, self.lapped8(F.pixel_shuffle(self.head(features), 8).float()))
+        return added(linear, self.lapped8(F.pixel_shuffle(planes(self.head(features)), 8).float()))
