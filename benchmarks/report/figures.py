@@ -25,6 +25,7 @@ from benchmarks.analysis.models import find
 from benchmarks.report import tables
 from benchmarks.report.decoder_figures import perceptual_curves, plane, progressive, sweeps
 from benchmarks.report.plots import draw_figures
+from benchmarks.report.rate_time import rate_time
 from benchmarks.report.style import COLUMN, PAGE, RC, SERIES, SERIES_MARKERS
 from benchmarks.studies.quantisers import report as quantizers
 
@@ -194,7 +195,7 @@ def training(results: Path) -> plt.Figure:
 
 FIGURES: dict[str, Callable[[Path], plt.Figure]] = {
     "decoders": perceptual_curves, "distortion_perception": plane, "progressive": progressive, "sweeps": sweeps, "speed": speed,
-    "effort": effort, "ablations": ablations, "compute": compute, "training": training,
+    "rate_time": rate_time, "effort": effort, "ablations": ablations, "compute": compute, "training": training,
 }  # fmt: skip
 
 

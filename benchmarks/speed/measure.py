@@ -31,6 +31,7 @@ from benchmarks.harness.table import write_rows
 from benchmarks.speed.worker import Job
 
 ROOT = Path(__file__).resolve().parents[2]
+WORKER = Path(__file__).with_name("worker.py")
 SIZE = (768, 512)
 PEERS = {"hyperprior": 3, "webp": 80, "avif": 75}  # codec -> quality: quality 3 of CompressAI, Pillow's defaults
 COLUMNS = (
@@ -47,16 +48,34 @@ METHOD = {
 }
 
 
-class Worker:
-    """A process of benchmarks/speed/worker.py."""
+def package_joules() -> float | None:
+    """What the processor's packages have taken so far, by RAPL; None where that cannot be read."""
+    try:
+        counters = list(Path("/sys/class/powercap").glob("intel-rapl:?/energy_uj"))
+        return sum(int(file.read_text()) for file in counters) / 1e6 if counters else None
+    except OSError:
+        return None
 
-    def __init__(self, job: Job) -> None:
-        self.job, self.seconds = job, list[float]()
+
+class Worker:
+    """A process of benchmarks/speed/worker.py. settings: more of its environment; source: a checkout of the project
+    that it measures, None: this one."""
+
+    def __init__(self, job: Job, settings: Mapping[str, str] | None = None, source: Path | None = None) -> None:
+        self.job, self.seconds, self.processor = job, list[float](), list[float]()
+        self.joules = list[float | None]()
         count = str(job.threads)
         env = {**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OMP_WAIT_POLICY": "PASSIVE"}
-        command = [sys.executable, "-m", "benchmarks.speed.worker", json.dumps(asdict(job))]
+        env |= {**(settings or {}), "PYTHONPATH": str(source or ROOT)}
+        command = [sys.executable, str(WORKER), json.dumps(asdict(job))]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command,
+            cwd=source or ROOT,
+            env=env,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         self.facts = self._answer()
 
@@ -79,7 +98,12 @@ class Worker:
         return self._process.pid
 
     def run(self) -> None:
-        self.seconds.append(self.ask("run")["seconds"])
+        before = package_joules()
+        took = self.ask("run")
+        after = package_joules()
+        self.joules.append(None if before is None or after is None or after < before else after - before)
+        self.seconds.append(took["seconds"])
+        self.processor.append(took["processor_s"])
 
     def finish(self) -> None:
         self.facts |= self.ask("end")

@@ -3,8 +3,8 @@ the same.
 
 To import numba takes half a second, to compile takes seconds, once on a machine: the results are kept beside the
 source, or in the user's cache. One small picture is done sooner than that, so a process starts with NumPy and changes
-over when it has done so much that what it could have saved is what the change costs. A large picture counts before it
-begins.
+over when it has done so much that what it could have saved is what the change costs. A large picture, and all rounds
+of a search, count before they begin.
 """
 
 from __future__ import annotations
@@ -33,22 +33,28 @@ class _Loops:
     """What this process has done so far, and the compiled loops when it has them."""
 
     def __init__(self) -> None:
-        self._latents, self._ready = 0, set[str]()
+        self._latents, self._coming, self._ready = 0, 0, set[str]()
         self._module: ModuleType | None = None
         self._absent = False
+
+    def expect(self, latents: int) -> None:
+        """So many latents will be asked for, a part at a time."""
+        self._coming += latents
 
     def ask(self, loop: str, latents: int) -> ModuleType | None:
         """loop: name of the kernel that takes the time; latents: how many come now -> codec.coding.kernels, or None
         for NumPy."""
         wish = os.environ.get(VARIABLE, "auto")
         self._latents += latents
+        self._coming = max(0, self._coming - latents)
+        known = self._latents + self._coming
         if wish == "never" or self._absent:
             return None
-        if wish != "always" and self._module is None and self._latents < IMPORT:
+        if wish != "always" and self._module is None and known < IMPORT:
             return None
         module = self._load()
         if module is not None and loop not in self._ready:
-            if wish != "always" and self._latents < COMPILE and not _is_cached(module, loop):
+            if wish != "always" and known < COMPILE and not _is_cached(module, loop):
                 return None
             self._ready.add(loop)
         return module
@@ -73,7 +79,7 @@ def _is_cached(module: ModuleType, loop: str) -> bool:
 
 
 _loops = _Loops()
-kernels = _loops.ask
+kernels, expect = _loops.ask, _loops.expect
 
 
 class Encoder:

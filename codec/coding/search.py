@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from codec.bitstream.tables import UNIT
+from codec.coding import compiled
 from codec.coding.latents import Measured
 from codec.coding.model import Base
 from codec.coding.ratecontrol import RATE_SHARE, error_weight, lagrangian, thrift
@@ -53,7 +54,9 @@ def refine(
     weight = error_weight(model.vqvae, position, weigh)
     w = torch.from_numpy(weight).to(v.device)[None, :, None, None]
     codes, best, best_cost, quick = tokens[0].cpu().numpy(), v, float("inf"), rounds <= QUICK
-    for turn in range(rounds if quick else rounds + 1):
+    turns = rounds if quick else rounds + 1
+    compiled.expect(v.numel() * turns)
+    for turn in range(turns):
         sent = model.coder.measure(v[0].cpu().numpy(), codes, level, weight)
         error, gradient = _gradient(model, x, sent, tokens, position, weigh, contexts=not quick)
         cost = sent.bits + error
@@ -107,7 +110,7 @@ def _gradient(
             part = _steps(sent.v_hat[:, lo:hi, left:right], x.device).requires_grad_(True)
             inner = slice((a - lo) * PATCH, (b - lo) * PATCH), slice((c - left) * PATCH, (d - left) * PATCH)
             target = x[:, :, a * PATCH : b * PATCH, c * PATCH : d * PATCH].float() / 255
-            difference = net.synthesise(part * igain, position)[:, :, inner[0], inner[1]] - target
+            difference = net.synthesise(part * igain, position, inner=inner) - target
             error = lam / 3 * 65025 * difference.square().sum()
             gradient[:, :, lo:hi, left:right] += torch.autograd.grad(error, part)[0]  # before the other graph is made
             total += error.item()

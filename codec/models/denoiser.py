@@ -9,6 +9,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from codec.layers.attention import CrossAttention
+from codec.layers.pointwise import Pointwise
 from codec.layers.residual import ResidualBlock
 from codec.models.context import Context, grid
 from codec.models.painter import unshuffled
@@ -43,7 +44,7 @@ class ModulatedBlock(nn.Module):
         super().__init__()
         self.modulate = nn.Linear(embedding, 2 * width)
         self.a = nn.Conv2d(width, width, 3, padding=1)
-        self.b = nn.Conv2d(width, width, 1)
+        self.b = Pointwise(width, width)
         for layer in (self.b, self.modulate):
             nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
 
@@ -62,17 +63,17 @@ class Denoiser(nn.Module):
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         c = self.config = config
-        self.stem = nn.Conv2d(c.latent, c.width, 1)
+        self.stem = Pointwise(c.latent, c.width)
         self.see4 = nn.Conv2d(48, 64, 3, padding=1)
-        self.see8 = nn.Conv2d(256, 128, 1)
+        self.see8 = Pointwise(256, 128)
         self.body8 = ResidualBlock(128)
-        self.see16 = nn.Conv2d(512, c.width, 1)
+        self.see16 = Pointwise(512, c.width)
         self.embed = nn.Sequential(
             nn.Linear(2 * FOURIER + c.features, c.embedding), nn.SiLU(), nn.Linear(c.embedding, c.embedding), nn.SiLU()
         )
         self.blocks = nn.ModuleList(ModulatedBlock(c.width, c.embedding) for _ in range(c.blocks))
         self.attention = nn.ModuleList(CrossAttention(c.width, c.context, c.heads) for _ in range(c.blocks // c.attend))
-        self.head, self.spread = nn.Conv2d(c.width, c.latent, 1), nn.Conv2d(c.width, c.latent, 1)
+        self.head, self.spread = Pointwise(c.width, c.latent), Pointwise(c.width, c.latent)
         for layer in (self.head, self.spread):
             nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
 

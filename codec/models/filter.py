@@ -4,9 +4,9 @@ does not follow."""
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint
 
 from codec.layers.block import Block, added
+from codec.layers.pointwise import Pointwise, planes
 
 GRID = 16  # pixels a side of the transform's grid: errors depend on the place in it
 FACTOR = 4  # the filter works at 1/4 resolution
@@ -24,13 +24,17 @@ class Filter(nn.Module):
         super().__init__()
         values = FACTOR * FACTOR
         self.reach = -(-blocks * FACTOR // GRID) * GRID  # pixels beyond which it sees nothing
-        self.stem = nn.Conv2d(3 * values, width, 1)
-        self.features = nn.Conv2d(features * values // 64, width, 1, bias=False)
-        self.level = nn.Conv2d(3, width, 1, bias=False)
+        self.stem = Pointwise(3 * values, width)
+        self.features = Pointwise(features * values // 64, width, bias=False)
+        self.level = Pointwise(3, width, bias=False)
         self.place = nn.Parameter(torch.zeros(1, width, GRID // FACTOR, GRID // FACTOR))
         self.body = nn.Sequential(*[Block(width) for _ in range(blocks)])
-        self.head = nn.Conv2d(width, 3 * values, 1)
+        self.head = Pointwise(width, 3 * values)
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
+
+    def seen(self, start: int, stop: int, n: int) -> tuple[int, int]:
+        """Pixels start..stop of n along an axis -> those that have to be there, on the grid."""
+        return max(0, start // GRID * GRID - self.reach), min(n, -(-stop // GRID) * GRID + self.reach)
 
     def forward(self, x: torch.Tensor, features: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """x (B, 3, H, W) in about -0.5..0.5, H and W multiples of 16; features (B, C, H/8, W/8); level (B, 3, 1, 1)
@@ -39,9 +43,4 @@ class Filter(nn.Module):
         h = self.stem(F.pixel_unshuffle(x, FACTOR))
         h = added(added(h, self.features(F.pixel_shuffle(features, 8 // FACTOR))), self.level(level))
         h = added(h, place)
-        searching = (
-            h.requires_grad and not self.place.requires_grad
-        )  # an encoder's search over large tiles: what a block keeps for its gradient is computed again
-        for block in self.body:
-            h = checkpoint(block, h, use_reentrant=False) if searching else block(h)
-        return F.pixel_shuffle(self.head(h), FACTOR)
+        return F.pixel_shuffle(planes(self.head(self.body(h))), FACTOR)

@@ -9,6 +9,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from codec.layers.pointwise import Pointwise
 from codec.layers.residual import ResidualBlock
 
 WEAVE, REACH = (
@@ -57,10 +58,10 @@ class ResidualEncoder(nn.Module):
         a, b = config.width4, config.width8
         self.stem = nn.Conv2d(96, a, 3, padding=1)
         self.block4 = ResidualBlock(a)
-        self.down = nn.Conv2d(4 * a, b, 1)
+        self.down = Pointwise(4 * a, b)
         self.body8 = nn.Sequential(*[ResidualBlock(b) for _ in range(config.encoder8)])
-        self.head = nn.Conv2d(b, config.latent, 1)
-        self.linear = nn.Conv2d(3 * STRIDE * STRIDE, config.latent, 1, bias=False)
+        self.head = Pointwise(b, config.latent)
+        self.linear = Pointwise(3 * STRIDE * STRIDE, config.latent, bias=False)
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
 
     def forward(self, x: torch.Tensor, x_c: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
@@ -85,14 +86,14 @@ class Painter(nn.Module):
         super().__init__()
         a, b = config.width4, config.width8
         self.config = config
-        self.linear = nn.Conv2d(config.latent, 3 * STRIDE * STRIDE, 1, bias=False)
+        self.linear = Pointwise(config.latent, 3 * STRIDE * STRIDE, bias=False)
         self.stem = nn.Conv2d(96, a, 3, padding=1)
         self.block4 = ResidualBlock(a)
-        self.down = nn.Conv2d(4 * a, b, 1)
+        self.down = Pointwise(4 * a, b)
         self.latent = nn.Conv2d(config.latent, b, 3, padding=1, bias=False)
         self.task = nn.Linear(config.features, b, bias=False)
         self.body8 = nn.Sequential(*[ResidualBlock(b) for _ in range(config.blocks8)])
-        self.up = nn.Conv2d(b, 4 * a, 1)
+        self.up = Pointwise(b, 4 * a)
         self.body4 = nn.Sequential(*[ResidualBlock(a) for _ in range(config.blocks4)])
         self.head = nn.Conv2d(a, 48, 3, padding=1)
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)

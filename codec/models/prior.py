@@ -7,6 +7,7 @@ import torch.nn as nn
 
 from codec.bitstream.tables import KINDS, LOG2_SCALE_MIN, MAX_SYMBOL, PER_OCTAVE, SCALES
 from codec.layers.block import Block, leaky
+from codec.layers.pointwise import Pointwise
 from codec.models.config import VQVAEConfig
 from codec.models.passes import pass_masks as passes_of
 
@@ -29,9 +30,9 @@ class ContextNet(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(inputs, width, 1)
+        self.stem = Pointwise(inputs, width)
         self.body = nn.Sequential(*[Block(width) for _ in range(blocks)])
-        self.head = nn.Conv2d(width, 2 * outputs, 1)
+        self.head = Pointwise(width, 2 * outputs)
         with torch.no_grad():
             self.head.weight.mul_(0.1)
             self.head.bias.zero_()

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from codec.layers.block import Block, added
 from codec.layers.lapped import Lapped
+from codec.layers.pointwise import Pointwise, planes
 from codec.models.config import PATCH, VQVAEConfig
 from codec.models.filter import Filter
 
@@ -38,16 +39,16 @@ class Analysis(nn.Module):
         super().__init__()
         c, w8, w16 = config.channels, config.width8, config.width16
         self.lapped = Lapped(PATCH)
-        self.klt = nn.Conv2d(3 * PATCH * PATCH, c, 1, bias=False)
-        self.stem = nn.Conv2d(192, w8, 1)
-        self.level8 = nn.Conv2d(3, w8, 1, bias=False)
+        self.klt = Pointwise(3 * PATCH * PATCH, c, bias=False)
+        self.stem = Pointwise(192, w8)
+        self.level8 = Pointwise(3, w8, bias=False)
         self.scale8 = _scales(w8) if config.scales else None
         self.body8 = nn.Sequential(*[Block(w8) for _ in range(config.enc8)])
-        self.down = nn.Conv2d(4 * w8, w16, 1)
-        self.level16 = nn.Conv2d(3, w16, 1, bias=False)
+        self.down = Pointwise(4 * w8, w16)
+        self.level16 = Pointwise(3, w16, bias=False)
         self.scale16 = _scales(w16) if config.scales else None
         self.body16 = nn.Sequential(*[Block(w16) for _ in range(config.enc16)])
-        self.head = nn.Conv2d(w16, c, 1)
+        self.head = Pointwise(w16, c)
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
 
     def linear(self, x: torch.Tensor) -> torch.Tensor:
@@ -67,22 +68,22 @@ class Synthesis(nn.Module):
         super().__init__()
         c, w8, w16 = config.channels, config.width8, config.width16
         self.lapped = Lapped(PATCH)
-        self.klt = nn.Conv2d(c, 3 * PATCH * PATCH, 1, bias=False)
-        self.stem = nn.Conv2d(c, w16, 1)
-        self.level16 = nn.Conv2d(3, w16, 1, bias=False)
+        self.klt = Pointwise(c, 3 * PATCH * PATCH, bias=False)
+        self.stem = Pointwise(c, w16)
+        self.level16 = Pointwise(3, w16, bias=False)
         self.scale16 = _scales(w16) if config.scales else None
         self.body16 = nn.Sequential(*[Block(w16) for _ in range(config.dec16)])
-        self.up = nn.Conv2d(w16, 4 * w8, 1)
-        self.level8 = nn.Conv2d(3, w8, 1, bias=False)
+        self.up = Pointwise(w16, 4 * w8)
+        self.level8 = Pointwise(3, w8, bias=False)
         self.scale8 = _scales(w8) if config.scales else None
         self.body8 = nn.Sequential(*[Block(w8) for _ in range(config.dec8)])
-        self.head = nn.Conv2d(w8, 192, 1)
+        self.head = Pointwise(w8, 192)
         self.lapped8 = Lapped(8)
         self.filter = Filter(config.filter_width, config.filter_blocks, w8) if config.filter_blocks else None
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
 
     def linear(self, y_hat: torch.Tensor) -> torch.Tensor:
-        return self.lapped(F.pixel_shuffle(self.klt(y_hat), PATCH))
+        return self.lapped(F.pixel_shuffle(planes(self.klt(y_hat)), PATCH))
 
     def features(self, y_norm: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """What the nonlinear path knows of the picture, (B, width8, 2h, 2w)."""
@@ -93,4 +94,4 @@ class Synthesis(nn.Module):
         """x_hat before the filter; its linear part in float32 also under autocast, as it carries the picture."""
         with torch.autocast(y_hat.device.type, enabled=False):
             linear = self.linear(y_hat.float())
-        return added(linear, self.lapped8(F.pixel_shuffle(self.head(features), 8).float()))
+        return added(linear, self.lapped8(F.pixel_shuffle(planes(self.head(features)), 8).float()))

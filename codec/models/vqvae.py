@@ -6,7 +6,6 @@ import torch
 import torch.nn as nn
 
 from codec.models.config import VQVAEConfig
-from codec.models.filter import GRID
 from codec.models.prior import Prior, gaussian_bits
 from codec.models.tokens import Tokens
 from codec.models.transforms import Analysis, Synthesis, level_features
@@ -69,15 +68,38 @@ class VQVAE(nn.Module):
         """v_hat (B, C, h, w) in steps -> y_hat."""
         return v_hat * torch.exp2(self.interpolate(self.log2_igain, level))
 
-    def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor, filtered: bool = True) -> torch.Tensor:
+    def synthesise(
+        self,
+        y_hat: torch.Tensor,
+        level: torch.Tensor,
+        filtered: bool = True,
+        inner: tuple[slice, slice] | None = None,
+    ) -> torch.Tensor:
         """y_hat (B, C, h, w) -> x_hat (B, 3, 16h, 16w) in 0..1, not clipped. filtered: repair what the quantisation
-        of the level does; not for latents that were never quantised."""
+        of the level does; not for latents that were never quantised. inner: rows and columns of the pixels that are
+        wanted, which takes less work; with the filter only."""
         powers = level_features(level, self.config.anchors)
         features = self.g_s.features(y_hat / self.sd, powers)
         x = self.g_s.picture(y_hat, features)
+        if inner is not None:
+            return self._filtered(x, features, powers, inner) + 0.5
         if filtered and self.g_s.filter is not None:
             x = x + self.g_s.filter(x, features, powers)
         return x + 0.5
+
+    def _filtered(
+        self, x: torch.Tensor, features: torch.Tensor, powers: torch.Tensor, inner: tuple[slice, slice]
+    ) -> torch.Tensor:
+        """x (B, 3, H, W) and what g_s knows of it -> the pixels in the rows and columns ``inner``, repaired: the
+        filter works on what it has to."""
+        if self.g_s.filter is None:
+            return x[:, :, inner[0], inner[1]]
+        (top, bottom, _), (left, right, _) = inner[0].indices(x.shape[2]), inner[1].indices(x.shape[3])
+        (c, d), (a, b) = (
+            self.g_s.filter.seen(*side) for side in ((top, bottom, x.shape[2]), (left, right, x.shape[3]))
+        )
+        correction = self.g_s.filter(x[:, :, c:d, a:b], features[:, :, c // 8 : d // 8, a // 8 : b // 8], powers)
+        return x[:, :, top:bottom, left:right] + correction[:, :, top - c : bottom - c, left - a : right - a]
 
     @torch.no_grad()
     def pixels(self, y_hat: torch.Tensor, level: torch.Tensor, inner: tuple[slice, slice]) -> torch.Tensor:
@@ -86,20 +108,13 @@ class VQVAE(nn.Module):
         powers = level_features(level, self.config.anchors)
         features = self.g_s.features(y_hat / self.sd, powers)
         x = self.g_s.picture(y_hat, features)
-        if self.g_s.filter is None:
-            return x[:, :, inner[0], inner[1]] + 0.5
-        h, w, reach = *x.shape[2:], self.g_s.filter.reach
-        (top, bottom, _), (left, right, _) = inner[0].indices(h), inner[1].indices(w)
+        (top, bottom, _), (left, right, _) = inner[0].indices(x.shape[2]), inner[1].indices(x.shape[3])
         out = x.new_empty(*x.shape[:2], bottom - top, right - left)
-        a, b = max(0, left // GRID * GRID - reach), min(w, -(-right // GRID) * GRID + reach)
         for start in range(top, bottom, STRIP):
             stop = min(start + STRIP, bottom)
-            c, d = max(0, start // GRID * GRID - reach), min(h, -(-stop // GRID) * GRID + reach)
-            known = features[:, :, c // 8 : d // 8, a // 8 : b // 8]
-            correction = self.g_s.filter(x[:, :, c:d, a:b], known, powers)
-            within = correction[:, :, start - c : stop - c, left - a : right - a]
-            torch.add(x[:, :, start:stop, left:right], within, out=out[:, :, start - top : stop - top])
-        return out.add_(0.5)
+            strip = slice(start, stop), slice(left, right)
+            torch.add(self._filtered(x, features, powers, strip), 0.5, out=out[:, :, start - top : stop - top])
+        return out
 
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> TrainingOutput:
         """Training pass: rounding with a straight-through gradient for what decoder and prior see, additive uniform

@@ -157,6 +157,17 @@ def test_a_small_picture_is_left_to_numpy_and_much_work_is_not(monkeypatch):
     assert asked(monkeypatch, True, False, [IMPORT, COMPILE - IMPORT, 1]) == [False, True, True]
 
 
+def test_what_is_to_come_counts(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    choice = compiled._Loops()
+    monkeypatch.setattr(compiled, "_is_cached", lambda module, loop: True)
+    monkeypatch.setattr(choice, "_load", lambda: sys)
+    choice.expect(IMPORT - 2)
+    assert choice.ask("assign", 1) is None  # one of those that were announced
+    choice.expect(2)
+    assert choice.ask("assign", 1) is sys
+
+
 def test_without_numba_all_is_numpy(monkeypatch):
     assert asked(monkeypatch, False, True, [COMPILE, COMPILE]) == [False, False]
 

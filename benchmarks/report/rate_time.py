@@ -1,0 +1,56 @@
+"""Rate saved against the time that decoding takes."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.ticker import FuncFormatter
+
+from benchmarks.analysis.bdrate import bd_rate
+from benchmarks.report.style import PAGE, SERIES, SERIES_MARKERS
+from benchmarks.studies.rivals import measured_curve, published_curve
+
+ANCHOR = "jpeg"
+#: Codec of the table of speed -> codec of the Kodak table, or system of the published points.
+MEASURED = {"ours": "ours-vq", "jpeg": ANCHOR, "webp": "webp", "avif": "avif", "jxl": "jxl"}
+PUBLISHED = {
+    "hyperprior": "CompressAI:compressai-bmshj2018-hyperprior_mse_ans_cuda-8bit",
+    "mbt2018-mean": "CompressAI:compressai-mbt2018-mean_mse_ans_cuda-8bit",
+    "cheng2020-anchor": "CompressAI:compressai-cheng2020-anchor_mse_ans_cuda-8bit",
+}
+LABELS = {"": "ours", "numpy": "ours, without numba", "bfloat16": "ours, bfloat16"}
+
+
+def points(results: Path) -> pd.DataFrame:
+    """Label, decode seconds of 768x512 with one thread, percent of JPEG's bytes saved at equal RMSE on Kodak, and
+    whether that is published."""
+    speed = pd.read_csv(results / "speed_full.csv", keep_default_na=False, na_values={"seconds": [""]})
+    means = pd.read_csv(results / "kodak" / "mean.csv", dtype={"setting": str})
+    anchor, found = measured_curve(means, ANCHOR), []
+    here = (speed.group == "small-1") & (speed.direction == "decode") & speed.decoder.isin(["", "vq"])
+    for line in speed[here & speed.variant.isin(LABELS)].itertuples():
+        published = line.codec in PUBLISHED
+        curve = published_curve(PUBLISHED[line.codec])[0] if published else measured_curve(means, MEASURED[line.codec])
+        label = LABELS[line.variant] if line.codec == "ours" else line.codec
+        found.append((label, line.seconds, -bd_rate(anchor, curve), published))
+    return pd.DataFrame(found, columns=["label", "seconds", "saved_percent", "published"])
+
+
+def rate_time(results: Path) -> plt.Figure:
+    """A dot for each codec."""
+    table = points(results)
+    figure, axes = plt.subplots(figsize=(PAGE, 2.8), layout="constrained")
+    for k, row in enumerate(table.itertuples()):  # names beside the plot: dots may lie close together
+        colour, marker = SERIES[k % len(SERIES)], SERIES_MARKERS[(k + k // len(SERIES)) % len(SERIES_MARKERS)]
+        label = f"{row.label} (rate published)" if row.published else row.label
+        face = "white" if row.published else colour
+        axes.plot(
+            [row.seconds], [row.saved_percent], marker, color=colour, markerfacecolor=face, markersize=6, label=label
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel("seconds to decode 768x512, one thread")
+    axes.set_ylabel("bytes saved against JPEG, %")
+    axes.margins(x=0.1, y=0.1)
+    figure.legend(loc="outside right upper", fontsize=7)
+    return figure
