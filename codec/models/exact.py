@@ -25,7 +25,8 @@ _CACHE = 1 << 15  # numbers that stay near the processor
 class Profile:
     """Widths of the arithmetic of a network.
 
-    dtype: what holds the integers; clip, weight: largest magnitudes of an activation and a weight; shifts: least and
+    dtype: what holds the integers; clip, hidden, weight: largest magnitudes of features and the running sum of a
+    network, of activations between two layers of a block, and of a weight; shifts: least and
     largest shift behind a layer, negative to the left; half: what is added to x / 8 before it is rounded down; seen,
     tokens, powers, head: fractional bits of latents and of tokens where they enter, of what says the level and which
     positions are there, and of what the head gives.
@@ -33,6 +34,7 @@ class Profile:
 
     dtype: type
     clip: int
+    hidden: int
     weight: int
     shifts: tuple[int, int]
     half: float
@@ -45,12 +47,12 @@ class Profile:
         """Integers with FRACTION fractional bits -> what a network sees of them."""
         if fraction == FRACTION:
             return x
-        return np.clip(np.floor(x * 2.0 ** (fraction - FRACTION) + 0.5), -self.clip, self.clip).astype(np.int8)
+        return np.clip(np.floor(x * 2.0 ** (fraction - FRACTION) + 0.5), -self.clip, self.clip).astype(np.int16)
 
 
-WIDE = Profile(np.float64, CLIP, 1 << 16, (WEIGHT_BITS, WEIGHT_BITS), 0.0)
-#: operands of 8 bits, of which weights use 7; a shift for each output
-NARROW = Profile(np.float32, 127, 63, (-8, 23), 0.5, seen=4, tokens=4, powers=6)
+WIDE = Profile(np.float64, CLIP, CLIP, 1 << 16, (WEIGHT_BITS, WEIGHT_BITS), 0.0)
+#: features and running sum have 11 bits, what is between the layers of a block 8, weights 7; a shift for each output
+NARROW = Profile(np.float32, 1023, 127, 63, (-8, 23), 0.5, seen=7, tokens=6, powers=9)
 PROFILES = dict(zip(ARITHMETICS, (WIDE, NARROW), strict=True))
 
 
@@ -70,10 +72,10 @@ class Arithmetic(Protocol):
     def depthwise(self, x: Any, weight: Any, bias: Any) -> Any:
         """weight (3, 3, C), bias (C,): filter of 3x3 positions with zeros outside, plus the bias, rounded down."""
 
-    def leaky(self, x: Any, profile: Profile) -> Any:
+    def leaky(self, x: Any, clip: int, half: float) -> Any:
         """x or, below 0, x / 8 + half, rounded down; then clipped."""
 
-    def add(self, x: Any, y: Any, profile: Profile) -> Any:
+    def add(self, x: Any, y: Any, clip: int) -> Any:
         """x + y, clipped."""
 
     def at(self, x: Any, places: np.ndarray) -> Any:
@@ -98,16 +100,16 @@ class NumPy:
         out = filtered(x, weight, bias)
         return np.floor(out, out=out)
 
-    def leaky(self, x: np.ndarray, profile: Profile) -> np.ndarray:
+    def leaky(self, x: np.ndarray, clip: int, half: float) -> np.ndarray:
         low = x * x.dtype.type(0.125)
-        if profile.half:
-            low += x.dtype.type(profile.half)
+        if half:
+            low += x.dtype.type(half)
         np.maximum(x, np.floor(low, out=low), out=x)
-        return _clip(x, profile.clip)
+        return _clip(x, clip)
 
-    def add(self, x: np.ndarray, y: np.ndarray, profile: Profile) -> np.ndarray:
+    def add(self, x: np.ndarray, y: np.ndarray, clip: int) -> np.ndarray:
         x += y
-        return _clip(x, profile.clip)
+        return _clip(x, clip)
 
     def at(self, x: np.ndarray, places: np.ndarray) -> np.ndarray:
         return x.reshape(-1, x.shape[-1])[places]
@@ -135,21 +137,18 @@ def filtered(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | float = 0.0) 
     return out
 
 
-def layer(
-    arrays: dict[str, np.ndarray], name: str, profile: Profile, largest: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def layer(arrays: dict[str, np.ndarray], name: str, profile: Profile, largest: int) -> tuple[np.ndarray, np.ndarray]:
     """Weight (inputs or 3 x 3, outputs) and bias of a layer, the shift behind it and its rounding included: powers of
     two and halves, and so as exact as integers; then only the floor is left to take.
 
-    largest: magnitude of what the layer sees, if it is not that of an activation. Raises ValueError where a sum could
-    be too large to be exact.
+    largest: magnitude of what the layer sees. Raises ValueError where a sum could be too large to be exact.
     """
     weight, bias = (arrays[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias"))
     shift = arrays.get(f"{name}.shift", np.full(len(bias), WEIGHT_BITS)).astype(np.int64)
     if np.abs(weight).max() > profile.weight or shift.min() < profile.shifts[0] or shift.max() > profile.shifts[1]:
         raise ValueError(f"{name} does not fit the arithmetic of its prior")
     half = np.where(shift > 0, 2.0 ** (shift - 1), 0)
-    sums = np.abs(weight).reshape(len(weight), -1).sum(1) * (largest or profile.clip) + np.abs(bias) + half
+    sums = np.abs(weight).reshape(len(weight), -1).sum(1) * largest + np.abs(bias) + half
     if sums.max() >= 2.0 ** (np.finfo(profile.dtype).nmant + 1):
         raise ValueError(f"the sums of {name} may grow to {sums.max():.0f}, which is not exact")
     scale = 2.0**-shift
@@ -164,7 +163,8 @@ class Net:
         self, arrays: dict[str, np.ndarray], prefix: str, blocks: int, arithmetic: Arithmetic, profile: Profile = WIDE
     ) -> None:
         def loaded(name: str) -> tuple[Any, Any]:
-            weight, bias = layer(arrays, prefix + name, profile)
+            inner = name.endswith((".d", ".b", ".g"))  # these see what is between two layers
+            weight, bias = layer(arrays, prefix + name, profile, profile.hidden if inner else profile.clip)
             return arithmetic.load(weight), arithmetic.load(bias)
 
         self._arithmetic, self._profile, self.reach = arithmetic, profile, blocks
@@ -173,13 +173,13 @@ class Net:
 
     def __call__(self, x: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
         """at (P,): positions asked for, as row * W + column; then the result is (P, 2 n)."""
-        use, profile = self._arithmetic, self._profile
-        v = use.leaky(use.dense(use.load(x), *self._stem), profile)
+        use, clip, hidden, half = self._arithmetic, self._profile.clip, self._profile.hidden, self._profile.half
+        v = use.leaky(use.dense(use.load(x), *self._stem), clip, half)
         for k, (a, d, b, f, g) in enumerate(self._blocks):
-            h = use.leaky(use.dense(v, *a), profile)
-            h = use.leaky(use.depthwise(h, *d), profile)
+            h = use.leaky(use.dense(v, *a), hidden, half)
+            h = use.leaky(use.depthwise(h, *d), hidden, half)
             if at is not None and k + 1 == len(self._blocks):  # from here on no position sees another
                 v, h = use.at(v, at), use.at(h, at)
-            v = use.add(v, use.dense(h, *b), profile)
-            v = use.add(v, use.dense(use.leaky(use.dense(v, *f), profile), *g), profile)
-        return _clip(use.store(use.dense(use.leaky(v, profile), *self._head)), CLIP)
+            v = use.add(v, use.dense(h, *b), clip)
+            v = use.add(v, use.dense(use.leaky(use.dense(v, *f), hidden, half), *g), clip)
+        return _clip(use.store(use.dense(use.leaky(v, clip, half), *self._head)), CLIP)

@@ -1,7 +1,7 @@
 """The networks of the prior in narrow arithmetic, for training: what codec.models.exact computes with its NARROW
 profile, with gradients as if nothing were rounded or clipped on the way (Bengio et al. 2013; Jacob et al. 2018).
 
-Everything here is in whole numbers held in float32: activations of 8 bits, weights of 7.
+Everything here is in whole numbers held in float32.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def rounded(x: torch.Tensor) -> torch.Tensor:
     return Rounded.apply(x)
 
 
-def clipped(x: torch.Tensor) -> torch.Tensor:
+def clipped(x: torch.Tensor, limit: int = NARROW.clip) -> torch.Tensor:
     """Within the range of an activation; no gradient from outside."""
-    return x.clamp(-NARROW.clip, NARROW.clip)
+    return x.clamp(-limit, limit)
 
 
 def feature(x: torch.Tensor, fraction: int) -> torch.Tensor:
@@ -43,9 +43,9 @@ def feature(x: torch.Tensor, fraction: int) -> torch.Tensor:
     return clipped(rounded(x * 2**fraction))
 
 
-def leaky(x: torch.Tensor) -> torch.Tensor:
+def leaky(x: torch.Tensor, limit: int = NARROW.hidden) -> torch.Tensor:
     """Integers -> integers: x, or x / 8 rounded."""
-    return clipped(rounded(F.leaky_relu(x, SLOPE)))
+    return clipped(rounded(F.leaky_relu(x, SLOPE)), limit)
 
 
 class Layer(nn.Module):
@@ -112,5 +112,5 @@ class NarrowNet(nn.Module):
         self.head = Layer(width, 2 * outputs)
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        out = self.head(leaky(self.body(leaky(self.stem(features)))))
+        out = self.head(leaky(self.body(leaky(self.stem(features), NARROW.clip)), NARROW.clip))
         return (out * 2.0**-NARROW.head).chunk(2, 1)

@@ -59,11 +59,14 @@ def int_net(arrays: dict, number: int, x: np.ndarray, profile) -> np.ndarray:
         out = sum(p[i : i + h, j : j + wide] * w[:, i, j] for i in range(3) for j in range(3))
         return rs(out + b, n)
 
+    def hidden(v):
+        return clip(leaky(v), profile.hidden)
+
     x = clip(leaky(dense(x, "stem")))
-    h = clip(leaky(dense(x, "body.0.a")))
-    h = clip(leaky(depthwise(h, "body.0.d")))
+    h = hidden(dense(x, "body.0.a"))
+    h = hidden(depthwise(h, "body.0.d"))
     x = clip(x + dense(h, "body.0.b"))
-    x = clip(x + dense(clip(leaky(dense(x, "body.0.f"))), "body.0.g"))
+    x = clip(x + dense(hidden(dense(x, "body.0.f")), "body.0.g"))
     return clip(dense(clip(leaky(x)), "head"), CLIP)
 
 
@@ -197,15 +200,17 @@ def test_sums_that_may_not_be_exact_are_refused():
     """The largest sum that any input could give stays below 2**24, with the half of the rounding."""
     inputs = 2**11
     rest = 2**24 - 63 * 127 * inputs
-    layer(one_layer(63, inputs, rest - 2), "x", NARROW)
+    layer(one_layer(63, inputs, rest - 2), "x", NARROW, 127)
     for bad in (one_layer(-63, inputs, 1 - rest), one_layer(63, 2 * inputs)):
         with pytest.raises(ValueError, match=r"sums of x may grow to \d+, which is not exact"):
-            layer(bad, "x", NARROW)
+            layer(bad, "x", NARROW, 127)
+    wide = {k: v for k, v in one_layer(1 << 16, 1 << 21).items() if "shift" not in k}
+    layer(wide, "x", WIDE, 1 << 15)
     with pytest.raises(ValueError, match="not exact"):
-        layer({k: v for k, v in one_layer(1 << 16, 1 << 21).items() if "shift" not in k}, "x", WIDE)
+        layer(wide, "x", WIDE, CLIP)
     for bad in (one_layer(64, 1), one_layer(1, 1, shift=24), one_layer(1, 1, shift=-9)):
         with pytest.raises(ValueError, match="does not fit"):
-            layer(bad, "x", NARROW)
+            layer(bad, "x", NARROW, 127)
 
 
 def test_an_arithmetic_of_a_later_version_is_refused():

@@ -43,7 +43,8 @@ from codec.zoo import read_model
 
 HELD_OUT = 8  # photographs to validate with
 UNIFORM = 1 / 12  # variance of a uniform error of a step: what is finer than that is not worth bits
-REACHED = 0.9995  # share of the values of an activation that are not clipped at first
+REACHED = 0.9998  # share of the values between two layers that are not clipped at first
+HEADROOM = 1.25  # of the largest running sum that was seen
 
 
 @dataclass(frozen=True)
@@ -155,31 +156,31 @@ def excess(seen: Batch, found: PriorOutput) -> torch.Tensor:
 
 
 def reached(net: ContextNet, x: torch.Tensor, share: float) -> list[torch.Tensor]:
-    """features (B, inputs, h, w) -> magnitudes (channels,) that this share of an activation's values does not exceed:
-    of the running sum, then of a, d and f of every block."""
+    """features (B, inputs, h, w) -> magnitudes (channels,) of the running sum, and of a, d and f of every block those
+    that this share of the values does not exceed."""
 
-    def of(v: torch.Tensor) -> torch.Tensor:
+    def of(v: torch.Tensor, share: float = share) -> torch.Tensor:
         return torch.quantile(v.transpose(0, 1).flatten(1).abs(), share, dim=1)
 
     x, found = leaky(net.stem(x)), []
-    most = of(x)
+    most = of(x, 1.0)
     for block in net.body:
         a = leaky(block.a(x))
         d = leaky(block.d(a.clone()))
         x = x + block.b(d)
-        most = torch.maximum(most, of(x))
+        most = torch.maximum(most, of(x, 1.0))
         f = leaky(block.f(x))
         found += [of(a), of(d), of(f)]
         x = x + block.g(f)
-        most = torch.maximum(most, of(x))
+        most = torch.maximum(most, of(x, 1.0))
     return [most, *found]
 
 
 def take(narrow: NarrowNet, net: ContextNet, inputs: torch.Tensor, limits: list[torch.Tensor]) -> None:
     """Sets a narrow network to what comes nearest to another one. inputs (inputs,): units of the features; limits:
     magnitudes that activations are to hold, as of ``reached``."""
-    units = [NARROW.clip / limit.clamp(min=1e-3) for limit in limits]
-    whole, rest = units[0], iter(units[1:])
+    whole = NARROW.clip / (HEADROOM * limits[0]).clamp(min=1e-3)
+    rest = iter(NARROW.hidden / limit.clamp(min=1e-3) for limit in limits[1:])
 
     def layer(to: Layer, of: nn.Module, before: torch.Tensor, after: torch.Tensor | float) -> None:
         w, after = of.weight, torch.as_tensor(after, device=of.weight.device).expand(len(of.weight))
@@ -277,7 +278,9 @@ class NarrowStage(Stage):
 def narrow(
     config: NarrowConfig, model: VQVAE, sender: Sender, photos: Photos, folder: Path, stop_at: int | None = None
 ) -> VQVAE:
-    """Runs or resumes a training -> ``model`` with a prior of narrow networks; all else is shared with it."""
+    """Runs or resumes a training -> ``model``, whose prior then has narrow networks; nothing else changes."""
+    if model.config.arithmetic != "wide":
+        raise SystemExit("the prior of this model is narrow already")
     run = Run(folder, config, True, model.sd.device)
     known, held_out = (Known(model, found) for found in coded(config, model, sender, photos, folder))
     torch.manual_seed(config.seed)
