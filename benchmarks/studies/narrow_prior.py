@@ -40,7 +40,7 @@ from codec.training.data.cache import data_options
 from codec.training.data.photos import Photos, to_tensor
 
 ARITHMETICS: dict[str, Arithmetic] = {"numpy": NumPy(), "torch": Torch()}
-POSITIONS = np.linspace(0, 7, 15)  # of the levels among the anchors
+POSITIONS = np.arange(8.0)  # of the levels among the anchors
 REGIONS = {"low": (0.0, 2.0), "middle": (2.0, 5.0), "high": (5.0, 7.0), "all": (0.0, 7.0)}
 SIDE = 256
 
@@ -136,7 +136,7 @@ def main() -> None:
     data_options(ap, None)
     ap.add_argument("--run", type=Path, required=True, help="folder of a run of codec.training.base.narrow")
     ap.add_argument("--model", default="default", help="the model that the run was begun with")
-    ap.add_argument("--crops", type=int, default=16, help="held-out photographs")
+    ap.add_argument("--crops", type=int, default=8, help="held-out photographs")
     ap.add_argument("--rounds", type=int, default=15, help="of the measurement of time")
     ap.add_argument("--results", type=Path, default=Path("results"))
     args = ap.parse_args()

@@ -12,6 +12,7 @@ from codec.models.exact import NARROW
 from codec.training.base import __main__ as minutes
 from codec.training.base.train import load_base, load_begin, load_kept
 from codec.training.config import TrainConfig, configure
+from codec.training.run import LARGEST
 from codec.training.shipping.ship import ship
 from tests.support.tiny import CONFIG
 
@@ -41,7 +42,7 @@ def test_it_trains_anneals_adapts_and_leaves_what_the_next_run_needs(tmp_path, w
     minutes.main()
     left = tmp_path / "left"
     assert {p.name for p in left.iterdir()} == {"held.pt", "annealed.pt", "adapted.pt", "narrow.pt", "report.json"}
-    assert all(p.stat().st_size <= minutes.LARGEST for p in left.iterdir())
+    assert all(p.stat().st_size <= LARGEST for p in left.iterdir())
     report = json.loads((left / "report.json").read_text())
     assert [s["command"].split(".")[-1] for s in report["stages"]] == ["train", "train", "adapt", "narrow"]
     assert all(s["steps"] > 0 and s["hardware"] for s in report["stages"])
@@ -53,7 +54,9 @@ def test_it_trains_anneals_adapts_and_leaves_what_the_next_run_needs(tmp_path, w
     assert facts["quantizer"] == "tcq4" and torch.equal(adapted.g_a.klt.weight, annealed.g_a.klt.weight)
     narrow, facts = load_base(left / "narrow.pt")
     assert facts["quantizer"] == "tcq4" and torch.equal(narrow.g_s.stem.weight, adapted.g_s.stem.weight)
-    assert {v.dtype for k, v in narrow.state_dict().items() if "nets" in k} == {torch.float32}
+    state = torch.load(left / "narrow.pt", weights_only=True)["model"]
+    assert {v.dtype for k, v in state.items() if k.startswith("prior.nets") and v.ndim == 1} == {torch.float32}
+    assert all((v == v.round()).all() for k, v in state.items() if k.startswith("prior.nets") and v.ndim > 1)
     shares = [float(row["excess_percent"]) for row in report["validation"]["narrow"]]
     assert len(shares) == 8 and all(0 < share < 100 for share in shares)
     made = ship(left / "narrow.pt", tmp_path / "photos", tmp_path / "out" / "cache", tmp_path / "m.safetensors", 2, 1)

@@ -81,14 +81,16 @@ class Codes(Shard):
 
 
 def code(model: VQVAE, sender: Sender, crops: np.ndarray, level: np.ndarray) -> Codes:
-    """Crops (N, S, S, 3) uint8 at levels (N,) -> their codes by the prior of the model."""
-    parts, device = [], model.sd.device
+    """Crops (N, S, S, 3) uint8 at levels (N,) -> their codes by the prior of the model. The sender's counts are as
+    before."""
+    parts, device, held = [], model.sd.device, sender.state()
     batch = 64 if device.type == "cuda" else 8
     for k in tqdm(range(0, len(crops), batch), desc="codes", disable=None):
         position = torch.from_numpy(level[k : k + batch]).float()
         tokens, out, bits = codes(model, sender, to_tensor(crops[k : k + batch]).to(device), position.to(device))
         found = tokens.short(), out.v_hat, (out.v_hat - out.mu).half(), out.log2_sigma.half(), position, bits.float()
         parts.append(Codes(*(t.cpu().numpy() for t in found)))
+    sender.restore(held)
     return Codes.join(parts)
 
 
