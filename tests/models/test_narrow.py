@@ -14,7 +14,7 @@ from codec.models.exact import NARROW, Net, NumPy
 from codec.models.exact_torch import Torch
 from codec.models.narrow import Layer
 from codec.training.base.tables import analytic_tables
-from tests.models.test_prior import int_net
+from tests.support.integers import int_net
 from tests.support.small import CONFIG, narrow_model, small_coder
 
 LEVELS = (0, 3000, 6400)

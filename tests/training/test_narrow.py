@@ -24,6 +24,7 @@ from codec.training.base.narrow import (
     narrow,
     usual,
 )
+from codec.training.data.packs import Mixture, Packs
 from codec.training.data.photos import Photos
 from codec.training.run import leave
 from tests.support.small import CONFIG, small_model
@@ -32,40 +33,40 @@ SHORT = NarrowConfig(steps=12, batch=3, crops=6, crop=64, warmup=1, lr=0.02, bf1
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Photos:
+def packs(tmp_path_factory) -> Packs:
     folder = tmp_path_factory.mktemp("photos")
     hopper = Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)).convert("RGB")
     for k in range(3):
         hopper.rotate(90 * k, expand=True).resize((320, 300)).save(folder / f"{k}.png")
-    return Photos(folder, tmp_path_factory.mktemp("cache"))
+    return Packs(Photos(folder, tmp_path_factory.mktemp("cache")), None, Mixture())
 
 
-def made(photos: Photos, folder, **other) -> tuple[Prior, list[float]]:
+def made(packs: Packs, folder, **other) -> tuple[Prior, list[float]]:
     """A run -> its prior, and excess_percent of its last validation."""
     stop_at = other.pop("stop_at", None)
-    model = narrow(dataclasses.replace(SHORT, **other), small_model(), make_sender("tcq4"), photos, folder, stop_at)
+    model = narrow(dataclasses.replace(SHORT, **other), small_model(), make_sender("tcq4"), packs, folder, stop_at)
     rows = folder / "validation.csv"
     found = list(csv.DictReader(rows.open())) if rows.exists() else []
     return model.prior, [float(row["excess_percent"]) for row in found[-8:]]
 
 
 @pytest.fixture(scope="module")
-def whole(photos, tmp_path_factory):
-    return made(photos, tmp_path_factory.mktemp("run"))
+def whole(packs, tmp_path_factory):
+    return made(packs, tmp_path_factory.mktemp("run"))
 
 
-def test_conversion_is_close_and_training_comes_closer(photos, whole, tmp_path):
+def test_conversion_is_close_and_training_comes_closer(packs, whole, tmp_path):
     prior, trained = whole
-    _, converted = made(photos, tmp_path / "run", steps=1, lr=0.0)
+    _, converted = made(packs, tmp_path / "run", steps=1, lr=0.0)
     assert 0 < np.mean(trained) < np.mean(converted) < 20
     layers = [m for m in prior.modules() if isinstance(m, Layer)]
     assert all((m.weight == m.weight.round()).all() and m.weight.abs().max() <= 63 for m in layers)
     assert min(m.weight.abs().max() for m in layers) > 31  # the bits are used
 
 
-def test_stopped_and_resumed_it_ends_in_the_same_state(photos, whole, tmp_path):
-    made(photos, tmp_path / "run", stop_at=5)
-    again, shares = made(photos, tmp_path / "run")
+def test_stopped_and_resumed_it_ends_in_the_same_state(packs, whole, tmp_path):
+    made(packs, tmp_path / "run", stop_at=5)
+    again, shares = made(packs, tmp_path / "run")
     assert shares == whole[1]
     for a, b in zip(whole[0].state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -97,12 +98,12 @@ def test_usual_bits_are_those_of_the_level():
     assert found[0] < 40 and found[0] < found[1] < found[2] and found[3] == pytest.approx(401, abs=1)
 
 
-def test_the_command_takes_what_an_adaptation_left(photos, tmp_path, monkeypatch):
+def test_the_command_takes_what_an_adaptation_left(packs, tmp_path, monkeypatch):
     sender, settings = make_sender("tcq4"), [f"{k}={v}" for k, v in dataclasses.asdict(SHORT).items() if k != "bf16"]
     leave(tmp_path, "adapted", small_model(), {"quantizer": "tcq4", "sender": sender.state()})
     (tmp_path / "data").mkdir()
     folders = {"--data": tmp_path / "data", "--cache": tmp_path / "cache", "--base": tmp_path / "adapted.pt"}
-    monkeypatch.setattr("codec.training.base.narrow.Photos", lambda data, cache: photos)
+    monkeypatch.setattr("codec.training.base.narrow.open_packs", lambda data, fine, cache, mixture: packs)
     words = [str(word) for pair in {**folders, "--out": tmp_path / "run"}.items() for word in pair]
     monkeypatch.setattr("sys.argv", ["narrow", *words, *settings, "steps=2"])
     main()
@@ -116,4 +117,4 @@ def test_the_command_takes_what_an_adaptation_left(photos, tmp_path, monkeypatch
     with pytest.raises(SystemExit, match="begun with lr"):
         main()
     with pytest.raises(SystemExit, match="is narrow already"):
-        narrow(SHORT, model, sender, photos, tmp_path / "again")
+        narrow(SHORT, model, sender, packs, tmp_path / "again")

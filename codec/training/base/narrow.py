@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,15 +30,17 @@ from codec.models.prior import ContextNet, Prior, PriorOutput
 from codec.models.transforms import level_features
 from codec.models.vqvae import VQVAE
 from codec.training.base.adapt import Sender, codes, make_sender
-from codec.training.base.train import LEVELS, draw_levels, load_base
+from codec.training.base.train import LEVELS, load_base
 from codec.training.config import configure, options
 from codec.training.cuda_graph import Recorded
 from codec.training.data.cache import check_run, data_options
-from codec.training.data.photos import Photos, to_tensor
+from codec.training.data.packs import Mixture, Packs, fine_option, open_packs
+from codec.training.data.photos import to_tensor
 from codec.training.data.shards import Shard
 from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.processes import place
 from codec.training.run import Run, leave
+from codec.training.told import told
 from codec.zoo import read_model
 
 HELD_OUT = 8  # photographs to validate with
@@ -49,8 +51,8 @@ HEADROOM = 1.25  # of the largest running sum that was seen
 
 @dataclass(frozen=True)
 class NarrowConfig:
-    """steps, seconds, batch, warmup, ema, bf16, validate, save, seed: as in TrainConfig; crops: how many are coded;
-    crop: their side in pixels; lr: of Adam, in units of a weight."""
+    """steps, seconds, batch, warmup, ema, bf16, fine, drawings, upper, validate, save, seed: as in TrainConfig; crops:
+    how many are coded; crop: their side in pixels; lr: of Adam, in units of a weight."""
 
     steps: int = 3000
     seconds: float = 0.0
@@ -61,9 +63,15 @@ class NarrowConfig:
     warmup: int = 50
     ema: float = 0.99
     bf16: bool = True
+    fine: float = 0.0
+    drawings: float = 0.0
+    upper: float = 0.6
     validate: int = 500
     save: int = 250
     seed: int = 3
+
+    def mixture(self) -> Mixture:
+        return Mixture(self.fine, self.drawings, self.upper)
 
 
 @dataclass(frozen=True)
@@ -80,15 +88,15 @@ class Codes(Shard):
     bits: np.ndarray
 
 
-def code(model: VQVAE, sender: Sender, crops: np.ndarray, level: np.ndarray) -> Codes:
-    """Crops (N, S, S, 3) uint8 at levels (N,) -> their codes by the prior of the model. The sender's counts are as
-    before."""
+Pictures = Iterable[tuple[torch.Tensor, torch.Tensor]]  # x (B, 3, S, S) in 0..1 and level (B,), batch by batch
+
+
+def code(model: VQVAE, sender: Sender, pictures: Pictures) -> Codes:
+    """Pictures -> their codes by the prior of the model. The sender's counts are as before."""
     parts, device, held = [], model.sd.device, sender.state()
-    batch = 64 if device.type == "cuda" else 8
-    for k in tqdm(range(0, len(crops), batch), desc="codes", disable=None):
-        position = torch.from_numpy(level[k : k + batch]).float()
-        tokens, out, bits = codes(model, sender, to_tensor(crops[k : k + batch]).to(device), position.to(device))
-        found = tokens.short(), out.v_hat, (out.v_hat - out.mu).half(), out.log2_sigma.half(), position, bits.float()
+    for x, level in tqdm(pictures, desc="codes", disable=None):
+        tokens, out, bits = codes(model, sender, x.to(device), level.to(device))
+        found = tokens.short(), out.v_hat, (out.v_hat - out.mu).half(), out.log2_sigma.half(), level, bits.float()
         parts.append(Codes(*(t.cpu().numpy() for t in found)))
     sender.restore(held)
     return Codes.join(parts)
@@ -250,6 +258,9 @@ class NarrowStage(Stage):
     def rate(self, done: Done) -> float:
         return min(1.0, (done.steps + 1) / self._config.warmup) * (1 - done.share)
 
+    def forget(self) -> None:
+        self._gradients.forget()
+
     def _share(self, seen: Batch) -> torch.Tensor:
         """What the narrow networks cost of each crop (B,), as a share of its bits."""
         return excess(seen, expect(self.module, seen)) / seen.bits
@@ -278,13 +289,14 @@ class NarrowStage(Stage):
 
 
 def narrow(
-    config: NarrowConfig, model: VQVAE, sender: Sender, photos: Photos, folder: Path, stop_at: int | None = None
+    config: NarrowConfig, model: VQVAE, sender: Sender, packs: Packs, folder: Path, stop_at: int | None = None
 ) -> VQVAE:
-    """Runs or resumes a training -> ``model``, whose prior then has narrow networks; nothing else changes."""
+    """Runs or resumes a training -> ``model``, whose prior then has narrow networks; nothing else changes. Raises
+    SystemExit where it has them already."""
     if model.config.arithmetic != "wide":
         raise SystemExit("the prior of this model is narrow already")
     run = Run(folder, config, True, model.sd.device)
-    known, held_out = (Known(model, found) for found in coded(config, model, sender, photos, folder))
+    known, held_out = (Known(model, found) for found in coded(config, model, sender, packs, folder))
     torch.manual_seed(config.seed)
     prior = narrowed(model.prior, known)
     loop = Loop(NarrowStage(config, prior, known, held_out), run, config, model.sd.device)
@@ -292,18 +304,24 @@ def narrow(
     return with_prior(model, prior)
 
 
-def coded(config: NarrowConfig, model: VQVAE, sender: Sender, photos: Photos, folder: Path) -> list[Codes]:
-    """Codes of crops for training, at levels that are spread evenly, and of held-out crops at LEVELS; made once."""
-    rng, out = np.random.default_rng((config.seed, 1)), []
-    held_out = photos.validation_crops(HELD_OUT, config.crop)
-    levels = np.tile(np.array(LEVELS, np.float32), len(held_out)).clip(max=model.config.anchors - 1)
-    for name in ("train", "validation"):
+def coded(config: NarrowConfig, model: VQVAE, sender: Sender, packs: Packs, folder: Path) -> list[Codes]:
+    """Codes of crops for training, and of held-out crops at LEVELS; made once."""
+    out, device = [], model.sd.device
+    size = 64 if device.type == "cuda" else 8
+
+    def drawn() -> Pictures:
+        rng = np.random.default_rng((config.seed, 1))
+        for k in range(0, config.crops, size):
+            yield packs.batch(rng, min(size, config.crops - k), config.crop, device, model.config)[:2]
+
+    def held_out() -> Pictures:
+        for x in to_tensor(packs.photos.validation_crops(HELD_OUT, config.crop)):
+            yield x.expand(len(LEVELS), -1, -1, -1), torch.tensor(LEVELS).clamp(max=model.config.anchors - 1)
+
+    for name, pictures in (("train", drawn), ("validation", held_out)):
         path = folder / f"codes-{name}.safetensors"
-        if not path.exists() and name == "train":
-            level, _ = draw_levels(rng, config.crops, model.config)
-            code(model, sender, photos.crops(rng, config.crops, config.crop), level.numpy()).save(path)
-        elif not path.exists():
-            code(model, sender, np.repeat(held_out, len(LEVELS), 0), levels).save(path)
+        if not path.exists():
+            code(model, sender, pictures()).save(path)
         out.append(Codes.load(path))
     return out
 
@@ -329,9 +347,11 @@ def load(path: Path, device: torch.device | str) -> tuple[VQVAE, Sender, str]:
     return model.to(device), sender, state["quantizer"]
 
 
+@told
 def main() -> None:
     ap = options("base.narrow", __doc__)
     data_options(ap)
+    fine_option(ap)
     ap.add_argument(
         "--base", type=Path, required=True, help="last.pt or adapted.pt of an adaptation, or a weights file"
     )
@@ -340,8 +360,8 @@ def main() -> None:
     config = configure(NarrowConfig(), args.config, args.settings)
     with place(args.threads, alone="codec.training.base.narrow") as device:
         model, sender, quantizer = load(args.base, device)
-        photos = Photos(args.data, args.cache or args.out / "cache")
-        narrow(config, model, sender, photos, args.out, args.stop_at)
+        packs = open_packs(args.data, args.fine, args.cache or args.out / "cache", config.mixture())
+        narrow(config, model, sender, packs, args.out, args.stop_at)
     leave(args.out, "narrow", model, {"quantizer": quantizer, "sender": sender.state()})
 
 
