@@ -43,6 +43,7 @@ SHARES = {
     "adapt": 0.08,
     "narrow": 0.04,
 }  # of the time that is left after the start; the rest is for validations and files
+LEAST = 0.2  # share of the time that training has, however long the start took
 TIMED = 0.05  # share of the time for the choice of a variant
 
 
@@ -135,7 +136,7 @@ def train(
     runs = {name: out / name for name in SHARES}
     scratch = Run(out / "timing", config, True, device)
     config, report["steps_a_second"] = fastest(model, packs, config, scratch, TIMED * 60 * minutes)
-    remaining = 60 * minutes - (time.perf_counter() - started)
+    remaining = max(60 * minutes - (time.perf_counter() - started), LEAST * 60 * minutes)
     state: dict[str, Any] | None = None
     for name in ("hold", "anneal"):
         part = dataclasses.replace(
