@@ -21,9 +21,9 @@ from codec.coding.stored import INTEGER, read_stored, smallest
 from codec.coding.trellis import TRELLISES
 from codec.errors import CodecError, UnsupportedError
 from codec.manifest import Weights
+from codec.models import integer_export
 from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
-from codec.models.exact import FRACTION, WEIGHT_BITS
 from codec.models.exact_torch import Torch
 from codec.models.filter import Filter
 from codec.models.painter import PainterConfig
@@ -64,7 +64,7 @@ def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") ->
     for name, value in stored.floats.items():
         state[name] = torch.from_numpy(value.astype(np.float32))
     model.load_state_dict(state)
-    _restore_prior(model, stored.integers)
+    integer_export.restore(model.prior, stored.integers)
     model = model.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
     coder = LatentCoder(
         stored.config,
@@ -87,14 +87,6 @@ def write_filter(source: Path, out: Path, net: Filter) -> None:
     config = {**json.loads(meta["config"]), "filter_width": net.stem.out_channels, "filter_blocks": len(net.body)}
     save_file(arrays, out.with_suffix(".new"), {**meta, "config": json.dumps(config)})
     os.replace(out.with_suffix(".new"), out)
-
-
-@torch.no_grad()
-def _restore_prior(model: VQVAE, integers: dict[str, np.ndarray]) -> None:
-    """Sets the float prior to the values of the integer one."""
-    for name, p in model.prior.named_parameters():
-        bits = WEIGHT_BITS + (FRACTION if name.endswith("bias") else 0)
-        p.copy_(torch.from_numpy(integers[name].astype(np.float32) / 2.0**bits).view_as(p))
 
 
 def quantised(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

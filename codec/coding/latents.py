@@ -18,7 +18,7 @@ from codec.bitstream.entropy import Decoder, Encoder, TableSet
 from codec.bitstream.tables import KINDS, MAX_SYMBOL, UNIT, LatentTables, TokenTables, excess_bits
 from codec.coding import compiled, heap
 from codec.coding.trellis import Trellis, assign, reconstruct, walks
-from codec.errors import CorruptError
+from codec.errors import CodecError, CorruptError
 from codec.models.config import VQVAEConfig
 from codec.models.exact import Arithmetic
 from codec.models.integer_prior import IntegerPrior, Pass
@@ -89,7 +89,8 @@ def _chunks(n: int) -> Iterator[slice]:
 
 
 class LatentCoder:
-    """One model's entropy coding. ``arrays`` and ``arithmetic`` are those of an IntegerPrior."""
+    """One model's entropy coding. ``arrays`` and ``arithmetic`` are those of an IntegerPrior. Raises CodecError for a
+    prior whose sums could be inexact."""
 
     def __init__(
         self,
@@ -101,7 +102,10 @@ class LatentCoder:
         arithmetic: Arithmetic | None = None,
     ) -> None:
         self.config, self.trellis, self.latent, self.token = config, trellis, latent, token
-        self.prior = IntegerPrior(config, arrays, arithmetic)
+        try:
+            self.prior = IntegerPrior(config, arrays, arithmetic)
+        except ValueError as error:
+            raise CodecError(f"the model cannot be used: {error}") from error
         self._next, self._kind = trellis.next_array, trellis.kind_array
         self._tables, self._limits, self._bits = TableSet(latent.frequencies), latent.limits, latent.bits()
         classes = len(token.within)

@@ -20,7 +20,7 @@ from codec.errors import CodecError
 from codec.models import exact
 from codec.models.config import PATCH
 
-VERSION = 1  # of the manifest
+VERSIONS = {"wide": 1, "narrow": 2}  # of the manifest, by the arithmetic of the prior
 MANIFEST, INTEGERS = "manifest.json", "integers.bin"
 _ALIGN = 8  # bytes
 
@@ -88,9 +88,12 @@ def write_folder(
     files = {INTEGERS: data, **{graph.file: graph.data for graph in graphs.values()}}
     config = asdict(stored.config)
     shape = ("channels", "groups", "tokens", "token_channels", "anchors", "prior_width", "prior_blocks")
+    version = VERSIONS[stored.config.arithmetic]
+    if version > 1:
+        shape = (*shape, "arithmetic")
     listed = {
         "format": "ldc-export",
-        "version": VERSION,
+        "version": version,
         "file_version": container.VERSION,
         "model_id": model_id,
         "table_hash": stored.table_hash,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+ARITHMETICS = ("wide", "narrow")  # of codec.models.exact
 PATCH = 16  # pixels a side that one position of y stands for
 
 
@@ -19,11 +20,12 @@ class VQVAEConfig:
     """Shape of the VQ-VAE.
 
     channels: of y, at 1/16 resolution; groups: their order in the stream; width8, width16: of the nonlinear paths at
-    1/8 and 1/16; enc8 .. dec16: blocks there; prior_width, prior_blocks: of each context network; tokens: size of the
-    codebook; token_channels: leading channels of y that a token describes, over 2x2 positions; anchors: quality
-    levels between which step sizes are interpolated; filter_width, filter_blocks: of the filter in the pixel domain
-    (0 blocks: none); scales: whether the level also multiplies what goes into a body; lambda_min, lambda_max: weight
-    of the MSE (0..255 scale) against bits per pixel at the lowest and the highest of them.
+    1/8 and 1/16; enc8 .. dec16: blocks there; prior_width, prior_blocks: of each context network; arithmetic: its
+    numbers where bits are decided, one of ARITHMETICS; tokens: size of the codebook; token_channels: leading channels
+    of y that a token describes, over 2x2 positions; anchors: quality levels between which step sizes are
+    interpolated; filter_width, filter_blocks: of the filter in the pixel domain (0 blocks: none); scales: whether the
+    level also multiplies what goes into a body; lambda_min, lambda_max: weight of the MSE (0..255 scale) against bits
+    per pixel at the lowest and the highest of them.
     """
 
     channels: int = 384
@@ -38,6 +40,7 @@ class VQVAEConfig:
     dec16: int = 3
     prior_width: int = 128
     prior_blocks: int = 2
+    arithmetic: str = "wide"
     tokens: int = 1024
     token_channels: int = 16
     anchors: int = 8
@@ -54,5 +57,8 @@ class VQVAEConfig:
 
 
 def model_config(values: dict) -> VQVAEConfig:
-    """Inverse of dataclasses.asdict, for what was stored beside weights."""
+    """Inverse of dataclasses.asdict, for what was stored beside weights. Raises ValueError for an arithmetic that this
+    version does not know."""
+    if (named := values.get("arithmetic", "wide")) not in ARITHMETICS:
+        raise ValueError(f"this version has no arithmetic {named!r}")
     return VQVAEConfig(**{**values, "groups": tuple(Group(**g) for g in values["groups"])})

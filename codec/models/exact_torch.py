@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from codec.models.exact import CLIP
-
 
 class Torch:
     """Arithmetic in PyTorch on a device."""
@@ -33,11 +31,11 @@ class Torch:
                     out.addcmul_(p[i : i + h, j : j + w], weight[i, j])
         return out.floor_()
 
-    def leaky(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.maximum(x, (x * 0.125).floor_(), out=x).clamp_(-CLIP, CLIP)
+    def leaky(self, x: torch.Tensor, clip: int, half: float) -> torch.Tensor:
+        return torch.maximum(x, (x * 0.125).add_(half).floor_(), out=x).clamp_(-clip, clip)
 
-    def add(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return x.add_(y).clamp_(-CLIP, CLIP)
+    def add(self, x: torch.Tensor, y: torch.Tensor, clip: int) -> torch.Tensor:
+        return x.add_(y).clamp_(-clip, clip)
 
     def at(self, x: torch.Tensor, places: np.ndarray) -> torch.Tensor:
         return x.flatten(0, 1)[torch.from_numpy(places).to(self._device)]

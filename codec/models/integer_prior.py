@@ -15,7 +15,7 @@ from codec.bitstream.container import MAX_LEVEL
 from codec.bitstream.tables import LOG2_SCALE_MIN, PER_OCTAVE, SCALES, UNIT
 from codec.models.alike import Alike
 from codec.models.config import VQVAEConfig
-from codec.models.exact import FRACTION, ONE, WEIGHT_BITS, Arithmetic, Net, NumPy, filtered
+from codec.models.exact import FRACTION, ONE, PROFILES, WEIGHT_BITS, Arithmetic, Net, NumPy, filtered
 from codec.models.passes import pass_masks
 
 TILE = 64  # positions a side that a network answers for at a time, so that memory stays bounded; the result does not depend on it
@@ -57,10 +57,11 @@ class IntegerPrior:
     def __init__(
         self, config: VQVAEConfig, arrays: dict[str, np.ndarray], arithmetic: Arithmetic | None = None
     ) -> None:
-        """arithmetic: what the networks are computed with; None is NumPy."""
-        self.config = config
+        """arithmetic: what the networks are computed with; None is NumPy. Raises ValueError for arrays that its
+        profile does not hold exactly."""
+        self.config, self.profile = config, PROFILES[config.arithmetic]
         count, arithmetic = sum(g.passes for g in config.groups), arithmetic or NumPy()
-        self.nets = [Net(arrays, f"nets.{i}.", config.prior_blocks, arithmetic) for i in range(count)]
+        self.nets = [Net(arrays, f"nets.{i}.", config.prior_blocks, arithmetic, self.profile) for i in range(count)]
         self.smooth = [
             np.moveaxis(arrays[f"smooth.{i}.weight"], 0, -1).astype(np.float64)
             for i in range(config.groups[0].passes - 1)
@@ -97,8 +98,9 @@ class IntegerPrior:
         spread = (self.exp2[wide & (ONE - 1)] << 16) >> (21 - (wide >> FRACTION))  # FRACTION fractional bits
         # (h/2, w/2, ct * 4) with (channel, row, column) -> (h, w, ct)
         values = self.centroids[tokens].reshape(h // 2, w // 2, ct, 2, 2).transpose(0, 3, 1, 4, 2).reshape(h, w, ct)
-        u = level * 2 * ONE // MAX_LEVEL - ONE
-        powers = np.broadcast_to(np.array([u, u * u // ONE, u**3 // ONE**2], np.float64), (h, w, 3))
+        u, use = level * 2 * ONE // MAX_LEVEL - ONE, self.profile
+        powers = use.feature(np.array([u, u * u // ONE, u**3 // ONE**2], np.float64), use.powers)
+        told = [use.feature(values, use.tokens), np.broadcast_to(powers, (h, w, 3))]
         first, last, nets = self.config.groups[0], self.config.groups[-1], iter(self.nets)
         v_hat = None
         if keep:
@@ -116,7 +118,7 @@ class IntegerPrior:
             t_hat = shift(values * spread[: g.stop], 2 * FRACTION - 8) if g == first else None
             done = np.zeros((h, w, 1))
             for i, mask in enumerate(pass_masks(h, w, g.passes)):
-                features = [seen[:, :, : g.stop if i else g.start], values, powers, done * ONE]
+                features = [seen[:, :, : g.stop if i else g.start], *told, use.feature(done * ONE, use.powers)]
                 base = t_hat
                 if t_hat is not None and i:
                     base = t_hat + shift(filtered((lead - t_hat) * done, self.smooth[i - 1]), WEIGHT_BITS)
@@ -135,7 +137,7 @@ class IntegerPrior:
                     if g == first:
                         lead[at] = new
                     if not ended:
-                        seen[:, :, part][at] = squash(new)
+                        seen[:, :, part][at] = use.feature(squash(new), use.seen)
                 done[mask] = 1
         return None if v_hat is None else v_hat.transpose(2, 0, 1)
 
@@ -171,7 +173,7 @@ class IntegerPrior:
                     continue
                 rows, columns = np.nonzero(inside)
                 at = (rows + top) * (window[1].stop - window[1].start) + columns + left
-                raw = net(np.concatenate([f[window] for f in features], 2), at)
+                raw = net(np.concatenate([f[window] for f in features], 2, dtype=self.profile.dtype), at)
                 m = shift(raw[:, :n] * np.maximum(spread, ONE), 2 * FRACTION - 8)
                 if base is not None:
                     m += base[a : a + TILE, c : c + TILE][inside]

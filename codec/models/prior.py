@@ -9,6 +9,8 @@ from codec.bitstream.tables import KINDS, LOG2_SCALE_MIN, MAX_SYMBOL, PER_OCTAVE
 from codec.layers.block import Block, leaky
 from codec.layers.pointwise import Pointwise
 from codec.models.config import VQVAEConfig
+from codec.models.exact import NARROW
+from codec.models.narrow import NarrowNet, feature
 from codec.models.passes import pass_masks as passes_of
 
 SIGMA_MIN = 0.11
@@ -60,13 +62,13 @@ class Prior(nn.Module):
 
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()
-        self.config = config
-        self.nets = nn.ModuleList()
+        self.config, self._narrow = config, config.arithmetic == "narrow"
+        self.nets, net = nn.ModuleList(), NarrowNet if self._narrow else ContextNet
         for g in config.groups:
             for i in range(g.passes):
                 seen = g.stop if i else g.start
                 inputs = seen + config.token_channels + 3 + 1
-                self.nets.append(ContextNet(inputs, g.stop - g.start, config.prior_width, config.prior_blocks))
+                self.nets.append(net(inputs, g.stop - g.start, config.prior_width, config.prior_blocks))
         first = config.groups[0]
         self.smooth = nn.ModuleList(
             nn.Conv2d(first.stop, first.stop, 3, padding=1, groups=first.stop, bias=False)
@@ -82,9 +84,11 @@ class Prior(nn.Module):
         self, groups: list[torch.Tensor], token_values: torch.Tensor, level: torch.Tensor, done: torch.Tensor
     ) -> torch.Tensor:
         b, _, h, w = token_values.shape
-        parts = [squash(g) for g in groups]
-        parts += [token_values, level.expand(-1, -1, h, w), done.expand(b, 1, h, w)]
-        return torch.cat(parts, 1)
+        parts, rest = [squash(g) for g in groups], [level.expand(-1, -1, h, w), done.expand(b, 1, h, w)]
+        if self._narrow:
+            parts, rest = ([feature(x, n) for x in xs] for xs, n in ((parts, NARROW.seen), (rest, NARROW.powers)))
+            token_values = feature(token_values, NARROW.tokens)
+        return torch.cat([*parts, token_values, *rest], 1)
 
     def forward(
         self, v: torch.Tensor, spread: torch.Tensor, token_values: torch.Tensor, level: torch.Tensor, quantize

@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from codec.training.data.cache import RUN_FILES, check_ours
 from codec.training.processes import hardware
 
+LARGEST = 16 << 20  # bytes of a file that is left
 FREE = {"steps", "seconds", "validate", "save", "every", "keep"}  # settings that may differ when a run goes on
 
 
@@ -90,11 +92,27 @@ class Run:
                 self.board.add_scalar(f"{name}/{key}", value, step)
 
 
+def leave(folder: Path, name: str, model: torch.nn.Module, facts: dict[str, Any]) -> None:
+    """A model's weights in half precision, but for vectors: one file, of at most LARGEST bytes, for ``load_kept``."""
+    weights = {
+        k: v.detach().cpu().half() if v.is_floating_point() and v.ndim > 1 else v.detach().cpu()
+        for k, v in model.state_dict().items()
+    }
+    path = folder / f"{name}.pt"
+    torch.save({"config": dataclasses.asdict(model.config), **facts, "model": weights}, path)
+    if path.stat().st_size > LARGEST:
+        print(f"{path} has {path.stat().st_size >> 20} MiB", file=sys.stderr)
+
+
 def described(folder: Path) -> dict:
     """What the manifest says of one run: command, settings, and steps, seconds and loss curve up to its checkpoint (a
     run that was killed logged more than it kept)."""
     state = torch.load(folder / "last.pt", weights_only=True, map_location="cpu")
-    kinds = {"quantizer": "base.adapt", "filter": "base.train_filter"}  # by what only such a run's checkpoint has
+    kinds = {
+        "quantizer": "base.adapt",
+        "narrow": "base.narrow",
+        "filter": "base.train_filter",
+    }  # by what only such a run's checkpoint has
     command = next((name for key, name in kinds.items() if key in state), "base.train")
     with open(folder / "log.csv", newline="") as f:
         rows = [row for row in csv.DictReader(f) if int(row["step"]) <= state["step"]]

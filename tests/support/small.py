@@ -16,6 +16,7 @@ from codec.models.denoiser import DenoiserConfig
 from codec.models.painter import PainterConfig
 from codec.models.restorer import Restorer
 from codec.models.vqvae import VQVAE
+from codec.training.base.narrow import Codes, Known, narrowed, with_prior
 from codec.training.base.tables import analytic_tables, token_classes, token_tables
 
 CONFIG = VQVAEConfig(
@@ -49,11 +50,20 @@ def small_model(seed: int = 0) -> VQVAE:
     return model.eval()
 
 
+def narrow_model(seed: int = 0) -> VQVAE:
+    """``small_model`` with the networks of its prior in narrow arithmetic."""
+    model, rng = small_model(seed), np.random.default_rng(seed)
+    v_hat = rng.normal(0, 3, (6, CONFIG.channels, 6, 8)).astype(np.float32)
+    said, level = np.zeros(v_hat.shape, np.float16), np.linspace(0, 7, 6, dtype=np.float32)
+    codes = Codes(rng.integers(0, CONFIG.tokens, (6, 3, 4)), v_hat, said, said, level, np.ones(6))
+    return with_prior(model, narrowed(model.prior, Known(model, codes)))
+
+
 def small_coder(model: VQVAE) -> tuple[LatentCoder, dict[str, np.ndarray]]:
     arrays = integer_export.export(model.prior, model.tokens, model.sd, model.log2_gain)
     classes = np.sort(token_classes(model.tokens.codebook.double().numpy(), np.random.default_rng(0), 5))
     tokens = token_tables(classes, [np.random.default_rng(1).integers(0, 32, (9, 9))])
-    return LatentCoder(CONFIG, TCQ128, arrays, analytic_tables(), tokens), arrays
+    return LatentCoder(model.config, TCQ128, arrays, analytic_tables(), tokens), arrays
 
 
 def network(seed: int = 1) -> Restorer:

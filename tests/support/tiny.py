@@ -34,6 +34,7 @@ SHORT = "seconds = 60\nsteps = 2\nbatch = 2\nwindow = 64\nwarmup = 1\n"
 RECIPE = {
     "train": CONFIG.replace("steps = 6", "steps = 2\nlr_muon = 0.01") + "filter_width = 8\nfilter_blocks = 1\n",
     "adapt": 'steps = 2\nbatch = 2\ncrop = 64\nquantizer = "tcq4"\n',
+    "narrow": "steps = 2\nbatch = 2\ncrops = 4\ncrop = 64\n",
     **{name: SHORT + NETWORK for name in ("autoencoder", "ldm", "perceptual", "gan")},
     "label": SHORT + "tokens = 2\n",
 }

@@ -17,9 +17,9 @@ from tests.support.tiny import RECIPE, feature_networks
 
 pytestmark = pytest.mark.slow
 
-STUDIES = ("held_out", "ablations.measure", "quantisers.measure", "search_share.measure")
+STUDIES = ("held_out", "ablations.measure", "quantisers.measure", "search_share.measure", "narrow_prior")
 COMMANDS = {
-    **{name: f"codec.training.base.{name}" for name in ("train", "adapt", "decoded")},
+    **{name: f"codec.training.base.{name}" for name in ("train", "adapt", "narrow", "decoded")},
     **{f"restoration.{name}": f"codec.training.restoration.{name}" for name in ("crops", "train", "labels", "ship")},
     **{name.removesuffix(".measure"): f"benchmarks.studies.{name}" for name in STUDIES},
     "minutes": "codec.training.base.__main__",
@@ -79,17 +79,20 @@ def commands(home: Path, work: Path) -> dict[str, list]:
         return ["--config", work / "recipe" / f"{name}.toml"]
 
     base, adapted = out / "run1" / "last.pt", out / "run2" / "last.pt"
+    shipped = out / "w" / "vqvae-1007.safetensors"
     return {
         "train": [*data, "--out", base.parent, *recipe("train")],
         "adapt": [*data, "--out", adapted.parent, "--base", base, *recipe("adapt")],
-        "ship": [*data, "--adapted", adapted, "--out", out / "w" / "vqvae-1007.safetensors", "--id", 1007, "--crops", 2],
+        "ship": [*data, "--adapted", adapted, "--out", shipped, "--id", 1007, "--crops", 2],
+        "narrow": [*data, "--out", out / "run3", "--base", shipped, *recipe("narrow")],
         "restoration.crops": [*data, "--out", out / "crops", "--density", 10, "--validation", 1, "--processes", 1],
-        "decoded": [*data, "--out", out / "decoded", "--model", out / "w" / "vqvae-1007.safetensors", "--shards", 1, "--size", 1],
-        "minutes": [*data, "--cache", out / "cache", "--out", out / "lent", "--leave", out / "left", "--minutes", 0.05, *recipe("train"), "--adapt", work / "recipe" / "adapt.toml"],
+        "decoded": [*data, "--out", out / "decoded", "--model", shipped, "--shards", 1, "--size", 1],
+        "minutes": [*data, "--cache", out / "cache", "--out", out / "lent", "--leave", out / "left", "--minutes", 0.05, *recipe("train"), "--adapt", work / "recipe" / "adapt.toml", "--narrow", work / "recipe" / "narrow.toml"],
         "held_out": [*data, "--out", out / "held-out", "--minimum", 64],
         "ablations": [*data, "--runs", out / "ablations", "--out", out / "results", "--only", "nothing"],
         "quantisers": [*data, "--cache", out / "cache", "--out", out / "results", "--base", base, "--crops", 1, "--validation", 1, "--rounds", 0],
         "search_share": [*data, "--cache", out / "cache", "--out", out / "results", "--count", 1],
+        "narrow_prior": [*data, "--cache", out / "cache", "--run", out / "run3", "--model", shipped, "--results", out / "results", "--crops", 1, "--rounds", 1],
         "everything": [*data, "--runs", out / "runs", "--weights", out / "weights", "--id", 1007, "--recipe", work / "recipe", "--density", 10, "--crops", 2,
                        "--subjects", work / "subjects.csv", "--vgg", work / "vgg.safetensors", "--alex", work / "alex.safetensors", "--heads", work / "heads.safetensors"],
     }  # fmt: skip

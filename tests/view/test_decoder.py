@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 import codec
-from codec import manifest
+from codec import manifest, zoo
+from codec.api import Codec
 from codec.bitstream.container import parse, read_header
-from codec.coding.stored import read_stored
+from codec.coding.stored import StoredModel, read_stored
 from codec.errors import CodecError
 from codec.export.write import write_folder
 from codec.image.alpha import unpack_alpha
@@ -24,6 +26,7 @@ from codec.image.metadata import unpack
 from tests.support import damage
 from tests.support.codes import decoded_codes, digest
 from tests.support.fake_codec import FakeCodec
+from tests.support.small import narrow_model, small_coder
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NODE = shutil.which("node")
@@ -32,12 +35,10 @@ Ask = Callable[[Iterable[dict]], list[dict]]
 pytestmark = pytest.mark.skipif(NODE is None, reason="no Node on the PATH")
 
 
-@pytest.fixture(scope="module")
-def ask(shipped, tmp_path_factory) -> Ask:
-    """Tasks of decode.mjs -> its answers."""
-    program, folder = Path(__file__).with_name("decode.mjs"), tmp_path_factory.mktemp("export")
-    stored = read_stored(manifest.read().models[shipped.model_id])
-    write_folder(folder, shipped.model_id, stored, {}, lambda line: None)
+def asking(stored: StoredModel, number: int, folder: Path) -> Ask:
+    """Tasks of decode.mjs for a model -> its answers."""
+    program = Path(__file__).with_name("decode.mjs")
+    write_folder(folder, number, stored, {}, lambda line: None)
     command = [str(NODE), str(program), str(folder)]
 
     def run(tasks: Iterable[dict]) -> list[dict]:
@@ -47,6 +48,12 @@ def ask(shipped, tmp_path_factory) -> Ask:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     return run
+
+
+@pytest.fixture(scope="module")
+def ask(shipped, tmp_path_factory) -> Ask:
+    stored = read_stored(manifest.read().models[shipped.model_id])
+    return asking(stored, shipped.model_id, tmp_path_factory.mktemp("export"))
 
 
 def section_ends(data: bytes) -> list[int]:
@@ -87,6 +94,21 @@ def test_codes_of_a_picture_of_several_bands(shipped, photo, ask, tmp_path):
     answers = ask({"path": str(path)} for path in paths)
     for path, said in zip(paths, answers, strict=True):
         assert said["codes"] == digest(*decoded_codes(shipped, path.read_bytes()))
+
+
+def test_codes_of_a_model_in_narrow_arithmetic(photo, tmp_path):
+    model, path = narrow_model(), tmp_path / "model.safetensors"
+    coder, arrays = small_coder(model)
+    zoo.write_model(path, model, "tcq128", {**arrays, **coder.latent.flat(), **coder.token.flat()})
+    narrow = Codec(zoo.read_model(path, 1000), torch.device("cpu"), 1)
+    ask, wanted, tasks = asking(read_stored(path), 1000, tmp_path / "export"), [], []
+    assert json.loads((tmp_path / "export" / "manifest.json").read_text())["version"] == 2
+    for quality in (0, 60, 100):
+        file = tmp_path / f"{quality}.ldc"
+        file.write_bytes(narrow.encode(ImageOps.fit(photo, (180, 130)), quality=quality))
+        tasks += [{"path": str(file), "scalar": scalar} for scalar in (False, True)]
+        wanted += [digest(*decoded_codes(narrow, file.read_bytes()))] * 2
+    assert [said["codes"] for said in ask(tasks)] == wanted and len(set(wanted)) == 3
 
 
 def test_alpha_is_that_of_pillow(ask):

@@ -2,9 +2,9 @@
 --out DIR --minutes 11 --leave DIR [--begin FILE] [NAME=VALUE ...]
 
 Times the variants of a step and takes the fastest, trains at a constant rate, keeps that state, anneals in a copy,
-adapts the copy to the trellis and validates. A loss that runs away goes back to the last good state. --leave gets the
-weights of each part in half precision, logs and a report, in files of at most 16 MiB: FROM of --begin is held.pt of
-one of these, to go on from before the anneal, or a weights file.
+adapts the copy to the trellis, puts its prior into narrow arithmetic and validates. A loss that runs away goes back
+to the last good state. --leave gets the weights of each part in half precision, logs and a report, in files of at
+most 16 MiB: FROM of --begin is held.pt of one of these, to go on from before the anneal, or a weights file.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from typing import Any
 
 import torch
 
+from codec.coding.trellis import TRELLISES
 from codec.models.vqvae import VQVAE
 from codec.training.base.adapt import AdaptConfig, adapt
+from codec.training.base.narrow import NarrowConfig, narrow
 from codec.training.base.train import BaseStage, begin_with, load_begin, start_values
 from codec.training.config import TrainConfig, configure
 from codec.training.data.cache import check_ours, check_outside, data_options
@@ -32,16 +34,17 @@ from codec.training.data.packs import Packs, fine_option, open_packs
 from codec.training.fused import fuse
 from codec.training.loop import Done, Every, Loop
 from codec.training.processes import place
-from codec.training.run import Run, described
+from codec.training.run import Run, described, leave
 from codec.training.told import told
 
 SHARES = {
-    "hold": 0.72,
-    "anneal": 0.14,
-    "adapt": 0.09,
+    "hold": 0.70,
+    "anneal": 0.13,
+    "adapt": 0.08,
+    "narrow": 0.04,
 }  # of the time that is left after the start; the rest is for validations and files
+LEAST = 0.2  # share of the time that training has, however long the start took
 TIMED = 0.05  # share of the time for the choice of a variant
-LARGEST = 16 << 20  # bytes of a file that is left
 
 
 @dataclass(frozen=True)
@@ -110,18 +113,10 @@ def fastest(
     return best.of(config), {str(variant): rate for variant, rate in rates.items()}
 
 
-def leave(folder: Path, name: str, model: VQVAE, facts: dict[str, Any]) -> None:
-    """Weights in half precision, for ``--begin`` and ``load_kept``: one file, of at most LARGEST bytes."""
-    weights = {k: v.detach().cpu().half() if v.is_floating_point() else v.cpu() for k, v in model.state_dict().items()}
-    path = folder / f"{name}.pt"
-    torch.save({"config": dataclasses.asdict(model.config), **facts, "model": weights}, path)
-    if path.stat().st_size > LARGEST:
-        print(f"{path} has {path.stat().st_size >> 20} MiB", file=sys.stderr)
-
-
 def train(
     config: TrainConfig,
     adapting: AdaptConfig,
+    narrowing: NarrowConfig,
     packs: Packs,
     out: Path,
     left: Path,
@@ -141,7 +136,7 @@ def train(
     runs = {name: out / name for name in SHARES}
     scratch = Run(out / "timing", config, True, device)
     config, report["steps_a_second"] = fastest(model, packs, config, scratch, TIMED * 60 * minutes)
-    remaining = 60 * minutes - (time.perf_counter() - started)
+    remaining = max(60 * minutes - (time.perf_counter() - started), LEAST * 60 * minutes)
     state: dict[str, Any] | None = None
     for name in ("hold", "anneal"):
         part = dataclasses.replace(
@@ -166,6 +161,9 @@ def train(
     adapting = dataclasses.replace(adapting, steps=0, seconds=SHARES["adapt"] * remaining, validate=0, save=0)
     sender = adapt(adapting, model, packs, runs["adapt"])
     leave(left, "adapted", model, {"quantizer": adapting.quantizer, "sender": sender.state()})
+    narrowing = dataclasses.replace(narrowing, steps=0, seconds=SHARES["narrow"] * remaining, validate=0, save=0)
+    narrow(narrowing, model, sender, packs, runs["narrow"])
+    leave(left, "narrow", model, {"quantizer": adapting.quantizer, "sender": sender.state()})
     for name, folder in runs.items():
         report["stages"].append(described(folder))
         with open(folder / "validation.csv", newline="") as f:
@@ -186,6 +184,7 @@ def main() -> None:
     ap.add_argument("--begin", type=Path, help="weights file, or held.pt of a run before, to start from")
     ap.add_argument("--config", type=Path, help="TOML file with settings of the training")
     ap.add_argument("--adapt", type=Path, help="TOML file with settings of the adaptation")
+    ap.add_argument("--narrow", type=Path, help="TOML file with settings of the prior's narrow arithmetic")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="of the training")
     args = ap.parse_intermixed_args()
@@ -197,9 +196,12 @@ def main() -> None:
     config = configure(TrainConfig(model=given.config) if given else TrainConfig(), args.config, args.settings)
     mixed = {k: getattr(config, k) for k in ("fine", "drawings", "upper", "exponent")}
     adapting = configure(AdaptConfig(**mixed), args.adapt, [])
+    narrowing = configure(NarrowConfig(**{k: mixed[k] for k in ("fine", "drawings", "upper")}), args.narrow, [])
+    if adapting.quantizer not in TRELLISES:
+        raise SystemExit(f"no file holds latents of the quantiser {adapting.quantizer}")
     with place(args.threads, alone="codec.training.base") as device:
         packs = open_packs(args.data, args.fine, args.cache or args.out / "cache", config.mixture())
-        report = train(config, adapting, packs, args.out, args.leave, args.minutes, given, device)
+        report = train(config, adapting, narrowing, packs, args.out, args.leave, args.minutes, given, device)
     print(json.dumps({k: report[k] for k in ("steps_a_second", "megapixels_a_second", "took")}))
 
 

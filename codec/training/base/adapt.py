@@ -24,7 +24,7 @@ from codec.bitstream.tables import KINDS, MAX_SYMBOL, SCALES, LatentTables
 from codec.coding.ratecontrol import lagrangians, step_weight
 from codec.coding.trellis import TRELLISES, Trellis
 from codec.models.config import Group
-from codec.models.prior import gaussian_bits, octaves, pass_masks, table_bits
+from codec.models.prior import PriorOutput, gaussian_bits, octaves, pass_masks, table_bits
 from codec.models.transforms import level_features
 from codec.models.vqvae import VQVAE
 from codec.training.base.lattice import D4, E8
@@ -204,11 +204,11 @@ def ask(
 
 
 @torch.no_grad()
-def send(
-    model: VQVAE, sender: Sender, x: torch.Tensor, level: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def codes(
+    model: VQVAE, sender: Sender | LatticeSender, x: torch.Tensor, level: torch.Tensor
+) -> tuple[torch.Tensor, PriorOutput, torch.Tensor]:
     """x (B, 3, H, W) in 0..1, level (B,) -> what a stream of effort 1 says of each, by the float prior and the tables
-    of the moment: tokens (B, H/32, W/32), y_hat, bits (B,) of the latents."""
+    of the moment: tokens (B, H/32, W/32), latents with what the prior expected, bits (B,) of the latents."""
     v, tokens, gain = model.in_steps(x, level)
     log2_igain = model.interpolate(model.log2_igain, level)
     spread, rates = model.sd * gain, []
@@ -226,7 +226,15 @@ def send(
     out = model.prior(
         v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize
     )
-    return tokens, model.from_steps(out.v_hat, level), torch.stack(rates).sum(0)
+    return tokens, out, torch.stack(rates).sum(0)
+
+
+def send(
+    model: VQVAE, sender: Sender | LatticeSender, x: torch.Tensor, level: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """``codes``, with y_hat instead of what the prior expected."""
+    tokens, out, bits = codes(model, sender, x, level)
+    return tokens, model.from_steps(out.v_hat, level), bits
 
 
 def adapt_step(

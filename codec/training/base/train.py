@@ -96,8 +96,12 @@ def optimisers(model: VQVAE, config: Rates, recorded: bool = False) -> list[torc
 
 
 def load_begin(path: Path) -> VQVAE:
-    """Weights file, or kept weights of a run (step-N.pt) -> model."""
-    return load_kept(path)[0] if path.suffix == ".pt" else read_model(path, 0).vqvae
+    """Weights file, or kept weights of a run (step-N.pt) -> model. Raises SystemExit for one whose prior is narrow:
+    the rates of this training are not for its units."""
+    found = load_kept(path)[0] if path.suffix == ".pt" else read_model(path, 0).vqvae
+    if found.config.arithmetic != "wide":
+        raise SystemExit(f"the prior of {path} is in narrow arithmetic: begin with the model it was made from")
+    return found
 
 
 def begin_with(given: VQVAE, model: VQVAE, photos: Photos, config: TrainConfig) -> None:

@@ -54,7 +54,7 @@ const vmax = simd(245);
 const loop = (body, index, limit) => [0x03, VOID, ...body, ...get(index), ...get(limit), ...lessUnsigned, 0x0d, 0, 0x0b];
 const when = (condition, body) => [...condition, 0x04, VOID, ...body, 0x0b];
 
-function code(clip) {
+function code(clip, half) {
   // parameters, then locals
   const [X, ROWS, INPUTS, W, B, OUTPUTS, OUT, ADD, MODE] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
   const [OUTPUT, ROW, PANEL, AT, TO, STRIDE, OUT_STRIDE] = [9, 10, 11, 12, 13, 14, 15];
@@ -75,16 +75,16 @@ function code(clip) {
   ]; // prettier-ignore
   const constant = (x) => [...f64(x), ...splat];
   const finish = SUM.flatMap((sum, k) => {
-    const half = 16 * (k & 1);
+    const place = 16 * (k & 1);
     return [
       ...get(sum), ...floor, ...set(V),
       ...when([...get(MODE), ...i32(1), 0x46],
-        [...get(V), ...get(V), ...constant(0.125), ...vmul, ...floor, ...vmax, ...set(V)]),
-      ...when(get(ADD), [...get(V), ...get(ADD), ...get(TO), ...get(OUT), 0x6b, ...add, ...load(half), ...vadd, ...set(V)]),
+        [...get(V), ...get(V), ...constant(0.125), ...vmul, ...(half ? [...constant(half), ...vadd] : []), ...floor, ...vmax, ...set(V)]),
+      ...when(get(ADD), [...get(V), ...get(ADD), ...get(TO), ...get(OUT), 0x6b, ...add, ...load(place), ...vadd, ...set(V)]),
       ...get(TO),
       ...get(V), ...constant(-clip), ...vmax, ...constant(clip), ...vmin,
-      ...store(half),
-      ...(half ? [...get(TO), ...get(OUT_STRIDE), ...add, ...set(TO)] : []),
+      ...store(place),
+      ...(place ? [...get(TO), ...get(OUT_STRIDE), ...add, ...set(TO)] : []),
     ]; // prettier-ignore
   });
   const row = [
@@ -116,9 +116,9 @@ function code(clip) {
   return [...locals, ...body];
 }
 
-/** Bytes of the module; it imports its memory as env.memory. clip: bound of the results. */
-export function denseModule(clip) {
-  const body = code(clip);
+/** Bytes of the module; it imports its memory as env.memory. clip: bound of the results; half: added to x / 8 before it is rounded down. */
+export function denseModule(clip, half) {
+  const body = code(clip, half);
   return new Uint8Array([
     0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0,
     ...section(1, vector([[0x60, ...vector(new Array(9).fill([I32])), ...vector([])]])),

@@ -6,6 +6,14 @@
 import { denseModule } from "./dense_wasm.js";
 
 export const CLIP = 1 << 17;
+/**
+ * Bounds of the running sum and of what is between two layers, what is added to x / 8 before it is rounded down, and fractional bits of what
+ * a network sees; as in codec/models/exact.py.
+ */
+export const PROFILES = {
+  wide: { clip: CLIP, hidden: CLIP, half: 0, seen: 10, tokens: 10, powers: 10 },
+  narrow: { clip: 1023, hidden: 127, half: 0.5, seen: 7, tokens: 6, powers: 9 },
+};
 const PAGE = 65536;
 const ROWS = 64; // rows that are done at a time, so that they stay in a cache
 const LANES = 4; // rows and outputs come in fours
@@ -29,19 +37,27 @@ class Block {
 }
 
 export class Kernels {
-  /** scalar: without WebAssembly's vectors, for tests and browsers that have none. */
-  constructor(scalar = false) {
+  /** scalar: without WebAssembly's vectors, for tests and browsers that have none; profile: one of PROFILES. */
+  constructor(scalar = false, profile = PROFILES.wide) {
     this.memory = new WebAssembly.Memory({ initial: 1 });
     this.used = 16;
-    this.dense = this.scalar;
+    this.profile = profile;
+    const { clip, hidden } = profile;
+    this.dense = Object.fromEntries([...new Set([clip, hidden, CLIP])].map((limit) => [limit, this.inner(scalar, limit)]));
+  }
+
+  /** The inner loop with a bound of its results. */
+  inner(scalar, clip) {
+    const { half } = this.profile;
     if (!scalar) {
       try {
-        const module = new WebAssembly.Module(denseModule(CLIP));
-        this.dense = new WebAssembly.Instance(module, { env: { memory: this.memory } }).exports.dense;
+        const module = new WebAssembly.Module(denseModule(clip, half));
+        return new WebAssembly.Instance(module, { env: { memory: this.memory } }).exports.dense;
       } catch (error) {
         if (!(error instanceof WebAssembly.CompileError)) throw error; // it has no vectors: go on without
       }
     }
+    return (...given) => this.scalar(clip, half, ...given);
   }
 
   /** Room for so many doubles. Blocks are given back all at once, by `release`. */
@@ -61,8 +77,8 @@ export class Kernels {
     this.used = mark;
   }
 
-  /** A layer's weights (outputs x inputs) and biases, as integers with 12 and 22 fractional bits. */
-  layer(weight, bias) {
+  /** A layer's weights (outputs x inputs), biases and shifts (12 without them), as integers; clip: bound of its results. */
+  layer({ weight, bias, shift }, clip) {
     const [outputs, inputs] = weight.shape;
     if (outputs % LANES) throw new Error(`a layer of ${outputs} outputs`);
     const w = this.take(outputs * inputs);
@@ -70,26 +86,27 @@ export class Kernels {
     const [to, biases] = [w.numbers, b.numbers];
     for (let o = 0; o < outputs; o++) {
       const panel = o - (o % LANES);
-      for (let i = 0; i < inputs; i++) to[panel * inputs + i * LANES + (o - panel)] = weight.data[o * inputs + i] / 4096;
-      biases[o] = bias.data[o] / 4096 + 0.5;
+      const { scale, round } = behind(shift, o);
+      for (let i = 0; i < inputs; i++) to[panel * inputs + i * LANES + (o - panel)] = weight.data[o * inputs + i] * scale;
+      biases[o] = bias.data[o] * scale + round;
     }
-    return { w, b, inputs, outputs };
+    return { w, b, inputs, outputs, dense: this.dense[clip] };
   }
 
   /** out (rows, outputs) = clipped floor(x w + b), `mode` applied, plus add (or null). Blocks have room for rows rounded up to fours. */
   apply(layer, x, rows, out, mode, add = null) {
-    const { w, b, inputs, outputs } = layer;
+    const { w, b, inputs, outputs, dense } = layer;
     for (let row = 0; row < rows; row += ROWS) {
       const count = Math.ceil(Math.min(ROWS, rows - row) / LANES) * LANES;
       const at = row * outputs * 8;
-      this.dense(
+      dense(
         x.offset + row * inputs * 8, count, inputs, w.offset, b.offset, outputs, out.offset + at, add ? add.offset + at : 0, mode,
       ); // prettier-ignore
     }
   }
 
   /** What the module of dense_wasm.js does, in JavaScript. */
-  scalar = (x, rows, inputs, w, b, outputs, out, add, mode) => {
+  scalar(clip, half, x, rows, inputs, w, b, outputs, out, add, mode) {
     const m = new Float64Array(this.memory.buffer);
     [x, w, b, out, add] = [x / 8, w / 8, b / 8, out / 8, add / 8];
     for (let o = 0; o < outputs; o += LANES) {
@@ -107,28 +124,30 @@ export class Kernels {
         const sums = [s0, s1, s2, s3];
         for (let k = 0; k < LANES; k++) {
           let v = Math.floor(sums[k]);
-          if (mode === LEAKY) v = leaky(v);
+          if (mode === LEAKY) v = leaky(v, half);
           if (add) v += m[add + to + k];
-          m[out + to + k] = clip(v);
+          m[out + to + k] = v < -clip ? -clip : v > clip ? clip : v;
         }
       }
     }
-  };
+  }
 }
 
-export function leaky(x) {
-  return x < 0 ? Math.floor(x * 0.125) : x;
+/** What the shift behind output o of a layer multiplies with, and what rounds it. */
+export function behind(shift, o) {
+  const bits = shift ? shift.data[o] : 12;
+  return { scale: 2 ** -bits, round: bits > 0 ? 0.5 : 0 };
 }
 
-export function clip(x) {
-  return x < -CLIP ? -CLIP : x > CLIP ? CLIP : x;
+export function leaky(x, half) {
+  return x < 0 ? Math.floor(x * 0.125 + half) : x;
 }
 
 /**
  * 3x3 filter for each channel over h x w positions, zeros outside; floor, leaky, clip.
- * @param {Float64Array} x (h, w, n) @param {{taps: Float64Array, bias: Float64Array}} layer taps (9, n)
+ * @param {Float64Array} x (h, w, n) @param {{taps: Float64Array, bias: Float64Array}} layer taps (9, n) @param {object} profile
  */
-export function depthwise(layer, x, h, w, n, out) {
+export function depthwise(layer, x, h, w, n, out, { hidden: clip, half }) {
   const { taps, bias } = layer;
   const wide = (w + 2) * n;
   const rows = [0, 1, 2].map(() => new Float64Array(wide)); // with a border of zeros
@@ -148,8 +167,8 @@ export function depthwise(layer, x, h, w, n, out) {
           b[i0 + k] * taps[3 * n + k] + b[i1 + k] * taps[4 * n + k] + b[i2 + k] * taps[5 * n + k] +
           c[i0 + k] * taps[6 * n + k] + c[i1 + k] * taps[7 * n + k] + c[i2 + k] * taps[8 * n + k]; // prettier-ignore
         v = Math.floor(v);
-        if (v < 0) v = Math.floor(v * 0.125);
-        out[to + k] = v < -CLIP ? -CLIP : v > CLIP ? CLIP : v;
+        if (v < 0) v = Math.floor(v * 0.125 + half);
+        out[to + k] = v < -clip ? -clip : v > clip ? clip : v;
       }
     }
     rows.push(rows.shift());

@@ -19,7 +19,8 @@ export function readIntegers(manifest, buffer) {
 
 /** Refuses a manifest that this decoder was not written for. */
 export function checkManifest(manifest) {
-  const known = manifest.format === "ldc-export" && manifest.version === 1 && manifest.file_version === 1;
+  const version = manifest.config.arithmetic === "narrow" ? 2 : 1;
+  const known = manifest.format === "ldc-export" && manifest.version === version && manifest.file_version === 1;
   if (!known || Object.entries(CONSTANTS).some(([name, value]) => manifest.constants[name] !== value)) {
     throw new Error("the model is not one that this page can decode with");
   }

@@ -1,7 +1,7 @@
 /** A model's exact part: what turns the sections of a file into codes. */
 
 import { corrupt, unsupported } from "./errors.js";
-import { Kernels } from "./kernels.js";
+import { Kernels, PROFILES } from "./kernels.js";
 import { checkManifest, readIntegers } from "./manifest.js";
 import { Latents, Prior } from "./prior.js";
 import { RangeDecoder } from "./range_decoder.js";
@@ -27,7 +27,7 @@ export class ExactModel {
     this.trellis = readTrellis(manifest.trellis);
     this.latent = new LatentTables(arrays);
     this.token = new TokenTables(arrays);
-    this.prior = new Prior(this.config, arrays, new Kernels(scalar));
+    this.prior = new Prior(this.config, arrays, new Kernels(scalar, PROFILES[this.config.arithmetic ?? "wide"]));
   }
 
   /** Refuses files of other models. */

@@ -4,7 +4,7 @@
  */
 
 import { MAX_LEVEL } from "./container.js";
-import { LEAKY, PLAIN, depthwise, leaky } from "./kernels.js";
+import { CLIP, LEAKY, PLAIN, behind, depthwise, leaky } from "./kernels.js";
 import { LOG2_SCALE_MIN, PER_OCTAVE, SCALES } from "./tables.js";
 
 const ONE = 1024;
@@ -20,6 +20,11 @@ export function squash(v) {
   return bound(a, 2 * ONE) + (bound(a, 16 * ONE) >> 3) + (bound(a, 512 * ONE) >> 7);
 }
 
+/** What a network sees of x, which has 10 fractional bits. */
+export function feature(x, fraction, { clip }) {
+  return fraction === 10 ? x : bound(shift(x, 10 - fraction), clip);
+}
+
 /** Whether the position (row, column) belongs to pass i of `passes`. */
 function inPass(passes, i, row, column) {
   if (passes === 1) return true;
@@ -31,16 +36,21 @@ function inPass(passes, i, row, column) {
 
 class Net {
   constructor(kernels, arrays, prefix, blocks) {
-    const layer = (name) => kernels.layer(arrays.get(`${prefix}${name}.weight`), arrays.get(`${prefix}${name}.bias`));
+    const parts = (name) => {
+      const part = (key) => arrays.get(`${prefix}${name}.${key}`);
+      return { weight: part("weight"), bias: part("bias"), shift: part("shift") };
+    };
+    const { clip, hidden } = kernels.profile;
+    const layer = (name, limit = clip) => kernels.layer(parts(name), limit);
     this.kernels = kernels;
     this.stem = layer("stem");
-    this.head = layer("head");
+    this.head = layer("head", CLIP);
     this.blocks = Array.from({ length: blocks }, (_, k) => ({
-      a: layer(`body.${k}.a`),
+      a: layer(`body.${k}.a`, hidden),
       b: layer(`body.${k}.b`),
-      f: layer(`body.${k}.f`),
+      f: layer(`body.${k}.f`, hidden),
       g: layer(`body.${k}.g`),
-      d: filters(arrays.get(`${prefix}body.${k}.d.weight`), arrays.get(`${prefix}body.${k}.d.bias`)),
+      d: filters(parts(`body.${k}.d`)),
     }));
     this.width = this.stem.outputs;
   }
@@ -60,7 +70,7 @@ class Net {
     let rows = n;
     this.blocks.forEach((block, k) => {
       kernels.apply(block.a, now, rows, hidden, LEAKY);
-      depthwise(block.d, hidden.numbers, h, w, width, filtered.numbers);
+      depthwise(block.d, hidden.numbers, h, w, width, filtered.numbers, kernels.profile);
       let next = filtered;
       if (k + 1 === this.blocks.length) {
         // from here on no position sees another
@@ -75,19 +85,24 @@ class Net {
       kernels.apply(block.g, expanded, rows, now, PLAIN, now);
     });
     const numbers = now.numbers;
-    for (let i = 0; i < rows * width; i++) numbers[i] = leaky(numbers[i]);
+    for (let i = 0; i < rows * width; i++) numbers[i] = leaky(numbers[i], kernels.profile.half);
     const out = room(rows, this.head.outputs);
     kernels.apply(this.head, now, rows, out, PLAIN);
     return out.numbers;
   }
 }
 
-/** weight (n, 3, 3) and bias as integers -> what `depthwise` takes. */
-function filters(weight, bias) {
+/** weight (n, 3, 3), bias and shift as integers -> what `depthwise` takes. */
+function filters({ weight, bias, shift }) {
   const n = weight.shape[0];
   const taps = new Float64Array(9 * n);
-  for (let k = 0; k < n; k++) for (let t = 0; t < 9; t++) taps[t * n + k] = weight.data[k * 9 + t] / 4096;
-  return { taps, bias: Float64Array.from(bias.data, (b) => b / 4096 + 0.5) };
+  const biases = new Float64Array(n);
+  for (let k = 0; k < n; k++) {
+    const { scale, round } = behind(shift, k);
+    for (let t = 0; t < 9; t++) taps[t * n + k] = weight.data[k * 9 + t] * scale;
+    biases[k] = bias.data[k] * scale + round;
+  }
+  return { taps, bias: biases };
 }
 
 function gather(from, at, width, to) {
@@ -136,15 +151,19 @@ export class Latents {
       return Math.floor((exp2[wide & (ONE - 1)] * 65536) / 2 ** (21 - (wide >> 10)));
     });
     const ct = config.token_channels;
+    const { profile } = prior.kernels;
     this.values = new Int32Array(h * w * ct); // what the tokens say of the first channels
+    this.told = new Int32Array(h * w * ct); // what the networks see of that
     for (let y = 0; y < h; y++) {
       for (let x = 0; x < w; x++) {
         const from = tokens[(y >> 1) * (w >> 1) + (x >> 1)] * centroids.shape[1] + 2 * (y & 1) + (x & 1);
         for (let c = 0; c < ct; c++) this.values[(y * w + x) * ct + c] = centroids.data[from + 4 * c];
       }
     }
+    this.values.forEach((value, i) => (this.told[i] = feature(value, profile.tokens, profile)));
     const u = Math.floor((level * 2 * ONE) / MAX_LEVEL) - ONE;
-    this.powers = [u, Math.floor((u * u) / ONE), Math.floor((u * u * u) / (ONE * ONE))];
+    const powers = [u, Math.floor((u * u) / ONE), Math.floor((u * u * u) / (ONE * ONE))];
+    this.powers = powers.map((power) => feature(power, profile.powers, profile));
     this.groups = []; // v_hat of the groups that are done, (h, w, n) in 1/256 step
     this.seen = []; // the same, squashed
   }
@@ -168,6 +187,7 @@ export class Latents {
     const number = this.groups.length;
     const { start, stop, passes } = prior.config.groups[number];
     const n = stop - start;
+    const { profile } = prior.kernels;
     const v = new Int32Array(h * w * n);
     const squashed = new Int16Array(h * w * n);
     const sent = new Uint8Array(h * w);
@@ -186,7 +206,7 @@ export class Latents {
       if (passes > 1) at.forEach((p, k) => v.set(means.subarray(k * n, (k + 1) * n), p * n));
       for (const p of at) {
         sent[p] = 1;
-        for (let k = p * n; k < (p + 1) * n; k++) squashed[k] = squash(v[k]);
+        for (let k = p * n; k < (p + 1) * n; k++) squashed[k] = feature(squash(v[k]), profile.seen, profile);
       }
     }
     this.groups.push(v);
@@ -226,9 +246,10 @@ export class Latents {
 
   /** Fills means and scale of the positions `at` (rising), band by band. */
   expect(net, own, sent, base, at, start, n, means, scale, progress) {
-    const { prior, h, w, values, powers } = this;
+    const { prior, h, w, told, powers } = this;
     const { kernels, reach } = prior;
-    const parts = [...this.seen, ...(own ? [own] : []), values].map((data) => ({ data, size: data.length / (h * w) }));
+    const here = feature(ONE, kernels.profile.powers, kernels.profile);
+    const parts = [...this.seen, ...(own ? [own] : []), told].map((data) => ({ data, size: data.length / (h * w) }));
     const inputs = net.stem.inputs;
     const height = Math.max(Math.floor(BAND / w), 8);
     const mark = kernels.mark();
@@ -245,7 +266,7 @@ export class Latents {
       for (let p = low * w; p < high * w; p++) {
         for (const { data, size } of parts) for (let k = p * size; k < (p + 1) * size; k++) numbers[to++] = data[k];
         for (const power of powers) numbers[to++] = power;
-        numbers[to++] = sent[p] * ONE;
+        numbers[to++] = sent[p] * here;
       }
       const out = net.run(x, high - low, w, places);
       for (let i = 0; i < places.length; i++) {
