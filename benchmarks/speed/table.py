@@ -1,6 +1,6 @@
 """The whole table of speed: sizes, efforts, threads, instruction sets, and the codecs beside ours.
 
-    python -m benchmarks.speed.table --before ../before
+    python -m benchmarks.speed.table --before BEFORE
     python -m benchmarks.speed.table --minutes 12 --groups small-1,small-2 --out results/speed_full
 
 Work is done in groups; codecs of a group take turns in processes of their own, which are loaded once. --before is a
