@@ -1,11 +1,16 @@
 """What the tests of the shipped model share: the model, loaded once, and photographs from an installed package."""
 
+import signal
+
 import matplotlib.cbook
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 import codec
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell; children would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

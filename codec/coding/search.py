@@ -22,7 +22,7 @@ ROUNDS = (0, 1, 2, 3, 4, 6, 9, 14, 24)
 DAMPING = 0.2  # of the first round
 #: searches of at most so many rounds leave the contexts alone, whose part of the gradient takes as long as that of the
 #: picture and pays in the long run only; their first step is longer, and the last one is taken without a look
-QUICK, QUICK_DAMPING = 4, 0.25
+QUICK, QUICK_DAMPING = 2, 0.25
 TILE = 32  # positions a side: gradients take much more memory than a picture
 WHOLE = (TILE + 2 * HALO) ** 2  # positions of a picture that is one tile
 

@@ -71,13 +71,13 @@ def synthesise(
     """
     h, w = v_hat.shape[2:]
     out = np.empty((*(size or (h * PATCH, w * PATCH)), 3), np.uint8)
-    heap.release(out.size)
     known = Alike([v_hat[0].transpose(1, 2, 0)])
     for a, b, lo, hi in spans(h):
         for c, d, left, right in spans(w):
             here = out[a * PATCH : b * PATCH, c * PATCH : d * PATCH]
             made = known.find((slice(lo, hi), slice(left, right)), (a - lo, b - a, c - left, d - c), here)
             if made is None:
+                heap.release(out.size)  # what was in use before, and what the last tile has left
                 y, x = (a - lo) * PATCH, (c - left) * PATCH
                 inner = slice(y, y + here.shape[0]), slice(x, x + here.shape[1])
                 tile = v_hat[:, :, lo:hi, left:right]

@@ -258,7 +258,9 @@ def main() -> None:
         for stage in stages(args):
             stage.run()
     except subprocess.CalledProcessError as error:
-        raise SystemExit(f"{error.cmd[2]} did not end; started again, this goes on from there") from None
+        raise SystemExit(
+            f"{error.cmd[2]} did not end, as it says above; started again, this goes on after the stages that are done"
+        ) from None
 
 
 if __name__ == "__main__":

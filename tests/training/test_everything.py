@@ -121,7 +121,10 @@ def test_ctrl_c_is_for_the_stage_that_runs(tmp_path, arguments):
         os.killpg(running.pid, signal.SIGINT)
         said = running.communicate(timeout=60)[1]
     assert running.returncode == 1 and "Traceback" not in said
-    assert "stopped after step" in said and "codec.training.base.train did not end; started again" in said
+    assert (
+        "stopped after step" in said
+        and "codec.training.base.train did not end, as it says above; started again" in said
+    )
     assert (tmp_path / "runs" / "base" / "last.pt").exists()
 
 
