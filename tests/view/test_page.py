@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 import codec
 from benchmarks.harness.chromium import PROGRAM, Tab, browser
+from benchmarks.harness.images import packaged_images
 from codec import manifest
 from codec.bitstream.container import Header, level_of, pack, parse, read_header
 from codec.coding.stored import read_stored
@@ -120,6 +121,24 @@ def test_conformance_files(tab, tmp_path):
                 with Image.open(folder / case["picture"]) as picture:
                     assert_same(page.picture(), picture)
     assert tab.errors == [] and len(wanted) > 40
+
+
+@pytest.mark.slow
+def test_six_photographs_of_the_size_of_kodak(shipped, tab, tmp_path):
+    sources, files = packaged_images(), {}
+    for number, quality in enumerate((3, 20, 45, 60, 80, 97)):
+        with Image.open(sources[number % len(sources)]) as image:
+            size = (512, 768) if number % 3 == 1 else (768, 512)
+            picture = ImageOps.fit(image.convert("RGB"), size, centering=(0.5, number / 5))
+        files[f"files/{number}.ldc"] = tmp_path / f"{number}.ldc"
+        files[f"files/{number}.ldc"].write_bytes(shipped.encode(picture, quality=quality, lossless=False))
+    with serving(files) as address:
+        page = Page(tab, address, list(files))
+        for number, path in enumerate(files.values()):
+            page.show(number)
+            assert page.codes() == digest(*decoded_codes(shipped, path.read_bytes()))
+            assert_same(page.picture(), shipped.decode(path))
+    assert tab.errors == []
 
 
 def test_a_photograph_beside_its_original(shipped, photo, tab, tmp_path):
