@@ -1,6 +1,6 @@
 """Pictures a second of `encode --jobs` and `--engine ray`, and what the engines themselves take.
 
-    python -m benchmarks.scale.throughput --out results/scale/throughput.csv
+    python -m benchmarks.scale.throughput --pictures 200 --out results/scale/throughput.csv
     python -m benchmarks.scale.throughput --pictures 200 --size 128x128 --turns 1 --out
     results/scale/throughput_small.csv
 
