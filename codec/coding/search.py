@@ -58,16 +58,20 @@ def refine(
     compiled.expect(v.numel() * turns)
     for turn in range(turns):
         sent = model.coder.measure(v[0].cpu().numpy(), codes, level, weight)
-        error, gradient = _gradient(model, x, sent, tokens, position, weigh, contexts=not quick)
+        last = turn == rounds
+        error, gradient = _gradient(model, x, sent, tokens, position, weigh, contexts=not quick, moves=not last)
         cost = sent.bits + error
         if cost < best_cost:
             best, best_cost = v, cost
         elif quick:
             return best
+        if last:
+            break
         target = _steps(sent.v_hat, v.device).sub_(gradient.div_(2 * w))
         v = torch.lerp(v, target, damping(turn, rounds))
         del sent, gradient, target  # the quantiser needs the room
-        step(0.5 + 0.5 * (turn + 1) / (rounds + 1))
+        step(0.5 + 0.5 * (turn + 1) / turns)
+    step(1.0)
     return v if quick else best
 
 
@@ -85,11 +89,12 @@ def _gradient(
     position: torch.Tensor,
     weigh: float,
     contexts: bool,
+    moves: bool = True,
 ) -> tuple[float, torch.Tensor]:
     """Weighted squared error in bits, and the gradient with respect to v_hat (1, C, h, w), in steps, of that error;
     contexts: plus the bits of what was sent as a function of its contexts: symbols held fixed, log sigma moves along
-    the tables, mu's rate is that of a Gaussian (what a latent costs itself is the quantiser's business). Tile by
-    tile, so that memory stays bounded."""
+    the tables, mu's rate is that of a Gaussian (what a latent costs itself is the quantiser's business). Not moves:
+    the error alone. Tile by tile, so that memory stays bounded."""
     net, slopes = model.vqvae, torch.from_numpy(model.coder.latent.slopes()).to(x.device)
     lam, h, w = lagrangian(net.config, position) / (weigh * thrift(position)), *sent.v_hat.shape[1:]
     igain = torch.exp2(net.interpolate(net.log2_igain, position))
@@ -107,13 +112,15 @@ def _gradient(
     for rows in spans(h, tile):
         for columns in spans(w, tile):
             (a, b, lo, hi), (c, d, left, right) = rows, columns
-            part = _steps(sent.v_hat[:, lo:hi, left:right], x.device).requires_grad_(True)
+            part = _steps(sent.v_hat[:, lo:hi, left:right], x.device).requires_grad_(moves)
             inner = slice((a - lo) * PATCH, (b - lo) * PATCH), slice((c - left) * PATCH, (d - left) * PATCH)
             target = x[:, :, a * PATCH : b * PATCH, c * PATCH : d * PATCH].float() / 255
             difference = net.synthesise(part * igain, position, inner=inner) - target
             error = lam / 3 * 65025 * difference.square().sum()
-            gradient[:, :, lo:hi, left:right] += torch.autograd.grad(error, part)[0]  # before the other graph is made
             total += error.item()
+            if not moves:
+                continue
+            gradient[:, :, lo:hi, left:right] += torch.autograd.grad(error, part)[0]  # before the other graph is made
             if not contexts:
                 continue
             values = net.tokens.values(tokens[:, lo // 2 : hi // 2, left // 2 : right // 2], net.sd)
