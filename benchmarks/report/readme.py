@@ -166,6 +166,22 @@ def speed(results: Path) -> pd.DataFrame:
                          "over AVIF": ours.ratio_avif.round(1), "peak MB": ours.peak_mb, "kMAC/pixel": ours.kmac_per_pixel})  # fmt: skip
 
 
+def speed_of_rivals(results: Path) -> pd.DataFrame:
+    """One photograph of 768x512: seconds, over those of the hyperprior and of our codec before it was made faster."""
+    s = pd.read_csv(results / "speed_full.csv", keep_default_na=False)
+    s = s[(s.width == 768) & ~s.variant.isin(("before", "before-avx2")) & (s.codec != "hyperprior")]
+    s = s[s.variant != "numpy"].reset_index(drop=True)
+    kind = (
+        s.direction
+        + np.where(s.decoder == "", "", " " + s.decoder)
+        + np.where(s.effort.astype(str).isin(("", "1")), "", ", effort " + s.effort.astype(str))
+    )
+    named = s.codec.where(s.variant == "", s.codec + ", " + s.variant)
+    values = {"over hyperprior": s.over_hyperprior, "over ours before": s.over_before}
+    return pd.DataFrame({"codec": named, "": kind, "threads": s.threads, "seconds": [number(float(v), 2) if float(v) >= 0.1 else number(float(v), 4) for v in s.seconds],
+                         **{name: ["" if v == "" else number(float(v), 2) for v in column] for name, column in values.items()}})  # fmt: skip
+
+
 def cold(results: Path) -> pd.DataFrame:
     c = pd.read_csv(results / "speed_cold.csv")
     return pd.DataFrame({"backend": c.backend, "threads": c.threads, "times as fast as torch": c.wall_ratio, "by processor time": c.processor_ratio,
@@ -315,6 +331,7 @@ TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "qualities": qualities,
     "quantisers": quantisers,
     "speed": speed,
+    "speed_full": speed_of_rivals,
     "cold": cold,
     "dependencies": dependencies,
     "browser": browser,
