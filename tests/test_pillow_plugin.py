@@ -14,6 +14,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 import codec
 from codec import coarse, pillow_plugin
 from codec.bitstream.container import Header, pack, read_header
+from codec.errors import PictureError
+from codec.image import formats, read, write
 from codec.options import DecodeOptions
 from tests.support.fake_codec import FakeCodec
 from tests.support.watched import Watched
@@ -266,3 +268,15 @@ def test_in_many_threads(real, monkeypatch, torch):
     coarse._model.cache_clear()
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(pixels, paths)) == wanted
+
+
+def test_our_files_do_not_become_pictures_for_the_codec(tmp_path, real):
+    """Pillow knows them now; folders of pictures still leave them out, and nothing is encoded twice."""
+    pillow_plugin.register()
+    path = tmp_path / "a.ldc"
+    path.write_bytes(real.encode(Image.new("RGB", (32, 32))))
+    assert not read.has_picture_suffix(path) and ".ldc" not in formats.all_suffixes()
+    with pytest.raises(PictureError):
+        read.load(path)
+    with pytest.raises(PictureError, match="cannot be written as"):
+        write.format_of(path)

@@ -37,9 +37,14 @@ FORMATS = (
 SUFFIXES = tuple(suffix for kind in FORMATS for suffix in kind.suffixes)
 
 
+#: Pillow's name of our own files, once codec.pillow_plugin has told it of them: no format of pictures here.
+OURS = "LDC"
+
+
 def all_suffixes() -> set[str]:
     """Of all pictures that Pillow knows, with and without those packages: in small letters, with the dot."""
-    return {*Image.registered_extensions(), *SUFFIXES}
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind != OURS}
+    return {*known, *SUFFIXES}
 
 
 def prepare(start: bytes, check_size: Callable[[int, int], None]) -> None:

@@ -35,8 +35,8 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-#: Known to Pillow by name only, or run through another program.
-_UNREADABLE = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+#: Known to Pillow by name only, run through another program, or our own.
+_UNREADABLE = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF", formats.OURS)
 _ALPHA_MODES = ("LA", "La", "RGBA", "RGBa", "PA")
 _GRAY_MODES = ("1", "L", "LA", "La")
 #: Formats of which more is known from the file than from Pillow's picture of it.
