@@ -140,6 +140,7 @@ def test_target_bpp_is_never_exceeded(shipped, small):
     assert 0.9 * 0.2 < len(shipped.encode(small, target_bpp=0.2)) * 8 / (256 * 300) <= 0.2
 
 
+@pytest.mark.slow
 def test_target_psnr_is_reached_by_the_smallest_file(shipped, small):
     x = np.asarray(small, float)
 

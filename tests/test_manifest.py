@@ -56,6 +56,7 @@ def test_the_variable_adds_folders_for_the_plain_functions(folder, small, monkey
         codec.decode(data)
 
 
+@pytest.mark.slow
 def test_on_the_command_line_a_file_names_its_model(folder, small, tmp_path, capfd):
     from PIL import Image
 

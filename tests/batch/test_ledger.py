@@ -106,6 +106,7 @@ def test_a_row_that_was_cut_off_is_done_again(tmp_path, fake, capfd):
     assert (tmp_path / "out" / "0002.ldc").read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_a_run_is_complete_in_the_end(tmp_path):
     count = 18
     folder = draw(tmp_path / "in", count, dict.fromkeys(range(count), BLUE))

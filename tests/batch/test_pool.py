@@ -106,6 +106,7 @@ def test_the_pool_gives_up_where_nothing_lives():
         list(Pool(Doomed, 2).run(range(9)))
 
 
+@pytest.mark.slow
 def test_decode_and_upscale_in_several_processes(tmp_path):
     folder = draw(tmp_path / "in", 4)
     run("encode", folder, "-o", tmp_path / "out")

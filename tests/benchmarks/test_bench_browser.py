@@ -11,6 +11,8 @@ from benchmarks.report.readme import browser as table
 from benchmarks.speed import browser as speed
 from codec.view import assets
 
+pytestmark = pytest.mark.slow
+
 needs_page = pytest.mark.skipif(PROGRAM is None or not assets.built(), reason="no Chromium, or the page is not built")
 
 

@@ -9,6 +9,8 @@ from PIL import Image
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.speed import cold
 
+pytestmark = pytest.mark.slow
+
 
 def test_ratios_are_medians_of_ratios_within_turns():
     torch = [cold.Run(4.0, 2.0, 300.0), cold.Run(9.0, 2.0, 300.0), cold.Run(6.0, 3.0, 300.0)]

@@ -420,6 +420,7 @@ def test_black_flat_and_small_pictures_lose_no_figure(
     assert "(1 of 4 images)" in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_one_black_picture_alone_still_gives_all_files(folder: Path, tmp_path: Path, jobs: str) -> None:
     for path in folder.iterdir():

@@ -49,6 +49,7 @@ def test_pictures_are_chosen(folder: Path) -> None:
     assert len(semantic.pictures(None, None, 1)) >= 1
 
 
+@pytest.mark.slow
 def test_sweep(images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = list(sweep.KNOBS)
     sweep.run(images[:1], tmp_path, weights, ["realism"], [20.0], 1)

@@ -22,6 +22,8 @@ from benchmarks.metrics.sets import usable_sets
 from benchmarks.metrics.weights import DISTS, EFFNET, FID, LPIPS, Package, fetch, load_arrays, member
 from codec._compat import import_torchvision
 
+pytestmark = pytest.mark.slow
+
 torchvision = import_torchvision()
 
 

@@ -23,6 +23,8 @@ from codec.options import DecodeOptions
 from codec.restoration import restore
 from tests.support.folder import ID, weights_folder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):

@@ -49,6 +49,7 @@ def apart(a: Image.Image, b: Image.Image) -> int:
     return int(np.abs(np.asarray(a, int) - np.asarray(b, int)).max())
 
 
+@pytest.mark.slow
 def test_golden_files_without_torch(tmp_path):
     """Codes are those that were kept, pictures within a grey level, in a process in which torch cannot be imported."""
     files = sorted(GOLDEN.glob("model5-*.ldc"))

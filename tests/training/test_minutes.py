@@ -37,6 +37,7 @@ def words(tmp_path) -> list[str]:
     return [word for name, value in given.items() for word in (f"--{name}", str(tmp_path / value))]
 
 
+@pytest.mark.slow
 def test_it_trains_anneals_adapts_and_leaves_what_the_next_run_needs(tmp_path, words, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["base", *words, "--minutes", "0.1"])
     minutes.main()

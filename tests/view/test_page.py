@@ -37,7 +37,10 @@ CATCH = """
   HTMLAnchorElement.prototype.click = () => {};
 """
 
-pytestmark = pytest.mark.skipif(PROGRAM is None or not assets.built(), reason="no Chromium, or the page is not built")
+pytestmark = [
+    pytest.mark.skipif(PROGRAM is None or not assets.built(), reason="no Chromium, or the page is not built"),
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +126,6 @@ def test_conformance_files(tab, tmp_path):
     assert tab.errors == [] and len(wanted) > 40
 
 
-@pytest.mark.slow
 def test_six_photographs_of_the_size_of_kodak(shipped, tab, tmp_path):
     sources, files = packaged_images(), {}
     for number, quality in enumerate((3, 20, 45, 60, 80, 97)):
