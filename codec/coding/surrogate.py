@@ -11,6 +11,7 @@ The values are those of the encoder. The gradients are these, nearly those of th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,15 +84,16 @@ class _Sent:
     v_hat: torch.Tensor
 
 
-class _Passes:
+class _Passes(ABC):
     """Answers ``Prior.forward``: what is sent, and how its bits change."""
 
     def __init__(self, base: Base, pictures: int, device: torch.device) -> None:
         self.coder, self.bits, self.slopes = base.coder, np.zeros(pictures), list[torch.Tensor]()
         self._tables = torch.from_numpy(base.coder.latent.slopes()).to(device)
 
+    @abstractmethod
     def send(self, group: Group, asked: _Asked) -> _Sent:
-        raise NotImplementedError
+        """What is sent of a pass, and of what is asked there."""
 
     def quantise(
         self, part: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, mask: torch.Tensor
