@@ -2,10 +2,12 @@
 
 rmse: root mean squared error over all samples, 0..255. psnr: 20 log10(255 / rmse), dB. ms_ssim: pytorch-msssim,
 RGB, data range 255, its five default scales (needs sides over 160). gmsd (Xue et al. 2014), mdsi (Nafchi et al.
-2016), vif (pixel domain, Sheikh and Bovik 2006), haarpsi (Reisenhofer et al. 2018): piq, on [0, 1]. sqz_dist: see
-`networks`. lpips and others in features of published networks: see `published`.
+2016), vif (pixel domain, Sheikh and Bovik 2006), haarpsi (Reisenhofer et al. 2018): piq, on [0, 1]. texture: how far
+the energy of the finest detail is from the original's, in octaves. sqz_dist: see `networks`. lpips and others in
+features of published networks: see `published`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +56,33 @@ class _Plain:
         return float(self._function(self._x, y))
 
 
+class _Texture:
+    """|log2| of the ratio of energies in the finest band of a Laplacian pyramid (Burt and Adelson 1983) of the luma;
+    a band without energy counts as one of FLOOR. 0.32 is 25 % more."""
+
+    FLOOR = (0.5 / 255) ** 2
+
+    def __init__(self, options: MetricOptions) -> None:
+        self._energy = 0.0
+
+    @classmethod
+    def energy(cls, x: Any) -> float:
+        """x (1, 3, H, W) in 0..1 -> mean square of the band, at least FLOOR."""
+        import torch
+        import torch.nn.functional as F
+
+        luma = x.mul(torch.tensor([0.299, 0.587, 0.114], device=x.device)[None, :, None, None]).sum(1, keepdim=True)
+        taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=x.device) / 16
+        coarse = F.conv2d(F.pad(luma, (2, 2, 2, 2), mode="replicate"), torch.outer(taps, taps)[None, None])
+        return max(float((luma - coarse).square().mean()), cls.FLOOR)
+
+    def reference(self, x: Any) -> None:
+        self._energy = self.energy(x)
+
+    def score(self, y: Any) -> float:
+        return abs(math.log2(self.energy(y) / self._energy))
+
+
 class _SqueezeDistance:
     """Squared difference of unit-normalised features, mean over space, sum over channels and layers."""
 
@@ -93,6 +122,7 @@ METRICS = (
     Metric("mdsi", "MDSI", False, 4, _piq("mdsi", 16)),
     Metric("vif", "VIF (pixel domain)", True, 4, _piq("vif_p", 41)),
     Metric("haarpsi", "HaarPSI", True, 4, _piq("haarpsi", 16)),
+    Metric("texture", "texture energy off by, octaves", False, 3, _Texture),
     Metric("sqz_dist", "SqueezeNet distance (sqz_dist, not LPIPS)", False, 3, _SqueezeDistance),
     *PUBLISHED,
 )

@@ -28,7 +28,7 @@ from benchmarks.metrics.pictures import IMAGE_METRICS, NETWORK_METRICS, MetricOp
 from benchmarks.metrics.sets import SET_METRICS, FeatureStore
 
 QUALITIES = (20.0, 40.0, 50.0, 60.0)  # about .01, .04, .06 and .1 bits/dim on photographs
-DEFAULT_METRICS = ("ms_ssim", *NETWORK_METRICS, "fid", "kid", "gmsd", "mdsi", "sqz_dist", "sqz_kid")
+DEFAULT_METRICS = ("ms_ssim", "texture", *NETWORK_METRICS, "fid", "kid", "gmsd", "mdsi", "sqz_dist", "sqz_kid")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

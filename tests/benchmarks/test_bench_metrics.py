@@ -51,6 +51,26 @@ def squeeze(tmp_path_factory: pytest.TempPathFactory) -> MetricOptions:
     return MetricOptions(feature_weights=path)
 
 
+@pytest.mark.parametrize(("contrast", "octaves"), [(1, 0), (0.5, 2), (1.25, 2 * np.log2(1.25))])
+def test_texture_counts_octaves_of_energy(contrast: float, octaves: float) -> None:
+    grain = np.random.default_rng(0).integers(-12, 13, (64, 64, 3)) * 4
+    scorer = Scorer(["texture"], NOTHING)
+    scorer.reference((128 + grain).astype(np.uint8))
+    other = (128 + contrast * grain).astype(np.uint8)
+    assert scorer.score(other)["texture"] == pytest.approx(octaves, abs=1e-4)
+
+
+def test_texture_of_flat_pictures_is_finite_and_slow_shades_are_none(photo: np.ndarray) -> None:
+    flat = np.full((64, 64, 3), 90, np.uint8)
+    scorer = Scorer(["texture"], NOTHING)
+    scorer.reference(flat)
+    assert scorer.score(flat)["texture"] == 0
+    shade = flat + np.arange(0, 64, dtype=np.uint8)[:, None, None]  # a grey level a row
+    assert scorer.score(shade)["texture"] == 0
+    noise = flat + np.random.default_rng(0).integers(0, 20, flat.shape, np.uint8)
+    assert scorer.score(noise)["texture"] > 3
+
+
 def test_rmse_and_psnr_by_hand() -> None:
     a, b = np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 3), np.uint8)
     b[0, 0] = (255, 0, 0)
