@@ -46,15 +46,14 @@ def main() -> None:
         raise SystemExit(f"no kept weights in {args.run}: train with keep=N")
     rows = list(csv.DictReader(args.out.open(newline=""))) if args.out.exists() else []
     have = {(int(r["step"]), r["image"]) for r in rows}
-    pictures = list(read_pictures(args.images))[:: args.every]
+    pictures = [(name, sizes[0][1]) for name, sizes in read_pictures(args.images) if sizes][:: args.every]
     for path in kept:
         model, facts = load_kept(path)
         model.eval()
-        for name, picture in tqdm(pictures, desc=path.stem, disable=None):
+        for name, whole in tqdm(pictures, desc=path.stem, disable=None):
             if (facts["step"], name) in have:
                 continue
-            pixels = np.array(picture)
-            pixels = pixels[: pixels.shape[0] // 32 * 32, : pixels.shape[1] // 32 * 32]
+            pixels = whole[: whole.shape[0] // 32 * 32, : whole.shape[1] // 32 * 32].copy()
             for level in range(model.config.anchors):
                 rate, rmse = measure(model, pixels, float(level))
                 rows.append(

@@ -7,13 +7,16 @@ import io
 import json
 import os
 import tarfile
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
 
 from codec.training.data.cache import check_cache, check_outside
 from codec.training.data.held_out import held_out, listed
@@ -51,15 +54,36 @@ def members(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
             yield str(path.relative_to(source)), path.read_bytes
 
 
-def read_pictures(source: Path) -> Iterator[tuple[str, Image.Image]]:
-    """Pictures of ``members``, RGB. Raises SystemExit for one that cannot be read."""
-    for name, read in members(source):
+def read_pictures(source: Path) -> Iterator[tuple[str, list[tuple[float, np.ndarray]]]]:
+    """Pictures of ``members``, in their order: scale and uint8 (H, W, 3) for each of SCALES that leaves MIN_SIDE pixels
+    a side. Decoded on all cores. Raises SystemExit for one that cannot be read."""
+
+    def sizes(name: str, data: bytes) -> list[tuple[float, np.ndarray]]:
         try:
-            picture = Image.open(io.BytesIO(read())).convert("RGB")
+            picture = Image.open(io.BytesIO(data)).convert("RGB")
         except (OSError, SyntaxError, ValueError) as error:
             reason = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error)
             raise SystemExit(f"the photograph {name} in {source} cannot be read: {reason}") from None
-        yield name, picture
+        found = [(scale, round(picture.width * scale), round(picture.height * scale)) for scale in SCALES]
+        return [
+            (scale, np.asarray(picture if scale == 1.0 else picture.resize((w, h), Image.Resampling.LANCZOS)))
+            for scale, w, h in found
+            if min(w, h) >= MIN_SIDE
+        ]
+
+    cores = os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as pool:
+        waiting: deque[tuple[str, Future[list[tuple[float, np.ndarray]]]]] = deque()
+        try:
+            for name, read in members(source):
+                waiting.append((name, pool.submit(sizes, name, read())))
+                if len(waiting) > 2 * cores:
+                    first, done = waiting.popleft()
+                    yield first, done.result()
+            for name, done in waiting:
+                yield name, done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 class Photos:
@@ -92,15 +116,11 @@ class Photos:
             cache / f"index.json.{os.getpid()}",
         )  # several processes may come here at once
         with open(pixels_file, "wb") as out:
-            for photo, (name, picture) in enumerate(read_pictures(source)):
+            for photo, (name, sizes) in enumerate(tqdm(read_pictures(source), desc="photographs", disable=None)):
                 names.append(name)
-                for scale in SCALES:
-                    w, h = round(picture.width * scale), round(picture.height * scale)
-                    if min(w, h) < MIN_SIDE:
-                        continue
-                    pixels = np.asarray(picture if scale == 1.0 else picture.resize((w, h), Image.Resampling.LANCZOS))
+                for scale, pixels in sizes:
                     out.write(pixels.tobytes())
-                    entries.append(asdict(Entry(photo, name, scale, offset, h, w)))
+                    entries.append(asdict(Entry(photo, name, scale, offset, *pixels.shape[:2])))
                     offset += pixels.size
         if not entries:
             pixels_file.unlink()
