@@ -24,7 +24,7 @@ from codec.manifest import Weights
 from codec.models import integer_export
 from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
-from codec.models.exact_torch import Torch
+from codec.models.exact_bytes import fastest
 from codec.models.filter import Filter
 from codec.models.painter import PainterConfig
 from codec.models.restorer import Restorer
@@ -72,7 +72,7 @@ def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") ->
         stored.integers,
         LatentTables.from_flat(stored.integers),
         TokenTables.from_flat(stored.integers),
-        Torch(device),
+        fastest(device, stored.config.arithmetic),
     )
     return Base(model_id, stored.table_hash, stored.config, model, coder)
 

@@ -61,10 +61,13 @@ class Arithmetic(Protocol):
     may be overwritten."""
 
     def load(self, values: np.ndarray) -> Any:
-        """Array -> the library's."""
+        """Integers -> what the library computes with."""
 
     def store(self, x: Any) -> np.ndarray:
         """Inverse of ``load``."""
+
+    def layer(self, weight: np.ndarray, bias: np.ndarray) -> tuple[Any, Any]:
+        """Weight and bias of a layer, as ``layer`` below makes them -> those that ``dense`` or ``depthwise`` takes."""
 
     def dense(self, x: Any, weight: Any, bias: Any) -> Any:
         """weight (C, D), bias (D,): (x @ weight + bias), rounded down."""
@@ -90,6 +93,9 @@ class NumPy:
 
     def store(self, x: np.ndarray) -> np.ndarray:
         return x
+
+    def layer(self, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return weight, bias
 
     def dense(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
         out = x.reshape(-1, x.shape[-1]) @ weight
@@ -164,8 +170,7 @@ class Net:
     ) -> None:
         def loaded(name: str) -> tuple[Any, Any]:
             inner = name.endswith((".d", ".b", ".g"))  # these see what is between two layers
-            weight, bias = layer(arrays, prefix + name, profile, profile.hidden if inner else profile.clip)
-            return arithmetic.load(weight), arithmetic.load(bias)
+            return arithmetic.layer(*layer(arrays, prefix + name, profile, profile.hidden if inner else profile.clip))
 
         self._arithmetic, self._profile, self.reach = arithmetic, profile, blocks
         self._stem, self._head = loaded("stem"), loaded("head")

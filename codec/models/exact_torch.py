@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -18,10 +20,16 @@ class Torch:
     def store(self, x: torch.Tensor) -> np.ndarray:
         return x.cpu().numpy()
 
+    def layer(self, weight: np.ndarray, bias: np.ndarray) -> tuple[Any, Any]:
+        return self.load(weight), self.load(bias)
+
     def dense(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         return torch.addmm(bias, x.reshape(-1, x.shape[-1]), weight).floor_().view(*x.shape[:-1], -1)
 
     def depthwise(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return self._filtered(x, weight, bias).floor_()
+
+    def _filtered(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         h, w, _ = x.shape
         p = torch.nn.functional.pad(x, (0, 0, 1, 1, 1, 1))
         out = torch.addcmul(bias, p[:h, :w], weight[0, 0])
@@ -29,7 +37,7 @@ class Torch:
             for j in range(3):
                 if i or j:
                     out.addcmul_(p[i : i + h, j : j + w], weight[i, j])
-        return out.floor_()
+        return out
 
     def leaky(self, x: torch.Tensor, clip: int, half: float) -> torch.Tensor:
         return torch.maximum(x, (x * 0.125).add_(half).floor_(), out=x).clamp_(-clip, clip)
