@@ -18,7 +18,7 @@ from codec import manifest, zoo
 from codec.bitstream import source
 from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse
 from codec.bitstream.tables import UNIT
-from codec.coding import search
+from codec.coding import heap, search
 from codec.coding.model import Base, pad
 from codec.coding.precision import narrow
 from codec.coding.sealed import sealed
@@ -585,6 +585,7 @@ def load(
     if threads is not None and threads < 1:
         raise CodecError(f"threads {threads} is less than 1")
     there = manifest.read(weights)
+    heap.keep()
     with sealed(threads):
         made = Codec(zoo.load(model, place, there), place, threads, there, precision)
     made._origin = (model, place.type, threads, weights, precision)
