@@ -39,8 +39,8 @@ class Filter(nn.Module):
     def forward(self, x: torch.Tensor, features: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """x (B, 3, H, W) in about -0.5..0.5, H and W multiples of 16; features (B, C, H/8, W/8); level (B, 3, 1, 1)
         -> correction (B, 3, H, W)."""
-        place = self.place.repeat(1, 1, x.shape[2] // GRID, x.shape[3] // GRID)
         h = self.stem(F.pixel_unshuffle(x, FACTOR))
         h = added(added(h, self.features(F.pixel_shuffle(features, 8 // FACTOR))), self.level(level))
-        h = added(h, place)
+        place = self.place.to(h.dtype)  # with float32 here, autocast converts and adds in all blocks: twice their time
+        h = added(h, place.repeat(1, 1, x.shape[2] // GRID, x.shape[3] // GRID))
         return F.pixel_shuffle(planes(self.head(self.body(h))), FACTOR)

@@ -44,6 +44,19 @@ def folder(weights, photo, tmp_path_factory):
     return out
 
 
+@torch.no_grad()
+def test_bfloat16_goes_through_all_blocks():
+    net, seen = random_filter(), []
+    x, features, level = torch.rand(1, 3, 64, 96) - 0.5, torch.rand(1, 16, 8, 12), torch.zeros(1, 3, 1, 1)
+    for block in net.body:
+        block.register_forward_hook(lambda block, given, made: seen.extend((given[0].dtype, made.dtype)))
+    wide = net(x, features, level)
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = net(x, features, level)
+    assert seen == [torch.float32] * 4 + [torch.bfloat16] * 4
+    assert 0 < (wide - narrow).abs().max() < 0.02 * wide.abs().max()
+
+
 def random_filter(width: int = 16, blocks: int = 2, features: int = CONFIG.width8) -> Filter:
     torch.manual_seed(3)
     net = Filter(width, blocks, features)
