@@ -146,15 +146,20 @@ def maker(job: Job) -> Callable[[Job], tuple[Callable, Callable]]:
 
 def count_macs(run: Callable[[], object]) -> float:
     """Multiply-accumulates of the torch operators that `run` calls: convolutions, matrix products, and the fused
-    multiply-adds of which the integer prior makes its depthwise convolutions. Other elementwise work is not
-    counted."""
+    multiply-adds of which the integer prior makes its depthwise convolutions. Where it multiplies digits, six products
+    are one of its integers (codec.models.exact_bytes). Other elementwise work is not counted."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
+
+    aten = torch.ops.aten
 
     def addcmul(x: Any, a: Any, b: Any, *, value: float = 1, out_shape: Any = None, **_: Any) -> int:
         return 2 * math.prod(x if isinstance(x, (tuple, list, torch.Size)) else x.shape)
 
-    ops = {torch.ops.aten.addcmul: addcmul, torch.ops.aten.addcmul_: addcmul}
+    def of_bytes(a: Any, b: Any, *, out_shape: Any = None, **_: Any) -> int:
+        return 2 * a[0] * a[1] * b[1] // 6
+
+    ops = {aten.addcmul: addcmul, aten.addcmul_: addcmul, aten._int_mm: of_bytes}
     with FlopCounterMode(display=False, custom_mapping=ops) as counter:
         run()
     return counter.get_total_flops() / 2

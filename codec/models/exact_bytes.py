@@ -1,5 +1,5 @@
 """codec.models.exact.Arithmetic of wide integers in products of bytes, whose sums have 32 bits: the same integers, by
-the instructions that processors have for networks in 8 bits (VNNI), in a third of the time of float64.
+the instructions that processors have for networks in 8 bits (VNNI), in half the time of float64.
 
 A weight has two digits of 8 bits; an activation has two, or three where one of its layer is large: x = x0 + 256 x1 +
 65536 x2, each digit in -128..127. Nothing is rounded, and no sum leaves 32 bits, whatever the activations are.

@@ -9,7 +9,9 @@ import pytest
 
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.speed import measure as speed
-from benchmarks.speed.worker import Job
+from benchmarks.speed.worker import Job, count_macs
+from codec.models.exact_bytes import Bytes
+from codec.models.exact_torch import Torch
 
 
 @pytest.fixture
@@ -59,3 +61,12 @@ def test_more_threads_than_cores_are_refused(capsys):
     for arguments in (["--threads", "0"], ["--repeats", "0"], ["--efforts", "x"]):
         with pytest.raises(SystemExit, match="2"):
             speed.main(arguments)
+
+
+def test_products_of_bytes_count_as_those_of_the_integers_they_stand_for():
+    scaled = np.ones((40, 30)) / 4096, np.zeros(30)
+    counted = []
+    for use in (Bytes(), Torch()):
+        x, made = use.load(np.ones((7, 40))), use.layer(*scaled)
+        counted.append(count_macs(lambda use=use, x=x, made=made: use.dense(x, *made)))
+    assert counted == [7 * 40 * 30] * 2
