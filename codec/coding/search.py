@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from codec.bitstream.tables import UNIT
-from codec.coding import compiled
+from codec.coding import compiled, heap
 from codec.coding.latents import Measured
 from codec.coding.model import Base
 from codec.coding.ratecontrol import RATE_SHARE, error_weight, lagrangian, thrift
@@ -33,6 +33,7 @@ def damping(turn: int, rounds: int) -> float:
     return (QUICK_DAMPING if rounds <= QUICK else DAMPING) * (1 - 0.6 * turn / rounds)
 
 
+@heap.kept()
 def refine(
     model: Base,
     x: torch.Tensor,

@@ -81,10 +81,10 @@ class _Frozen(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, out: torch.Tensor) -> tuple[torch.Tensor, None]:
         block, (a, d, f) = ctx.block, ctx.saved_tensors
-        y = added(_back(block.f, _rectified(_back(block.g, out), f)), out)
+        y = _back(block.f, _rectified(_back(block.g, out), f)).add_(out)
         h = _rectified(_back(block.b, y), d)
         h = F.conv2d(h, block.d.weight.flip(2, 3), padding=1, groups=len(block.d.weight))
-        return added(_back(block.a, _rectified(h, a)), y), None
+        return _back(block.a, _rectified(h, a)).add_(y), None
 
 
 def _back(layer: Pointwise, out: torch.Tensor) -> torch.Tensor:
@@ -93,5 +93,5 @@ def _back(layer: Pointwise, out: torch.Tensor) -> torch.Tensor:
 
 
 def _rectified(out: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
-    """Gradient behind ``leaky`` -> before it, which has the sign of the result."""
-    return torch.ops.aten.leaky_relu_backward(out, result, SLOPE, True)
+    """Gradient behind ``leaky`` -> before it, in its place; it has the sign of the result."""
+    return torch.ops.aten.leaky_relu_backward.grad_input(out, result, SLOPE, True, grad_input=out)
