@@ -387,17 +387,18 @@ class Codec:
 
     @torch.no_grad()
     def _sections(self, rgb: np.ndarray, level: int, effort: int, step: Callable[[float], None]) -> list[bytes]:
-        rounds = search.ROUNDS[effort - 1]
-        x = pad(rgb).to(self._device) if rounds else rgb
+        plan = search.PLANS[effort - 1]
+        x = pad(rgb).to(self._device) if plan.walk else rgb
         with self._networks(self._narrow_analysis):
-            asked = self._model.to_steps(x, level, progress=lambda done: step(done / 2), by_group=not rounds)
+            asked = self._model.to_steps(x, level, progress=lambda done: step(done / 2), by_group=not plan.walk)
         v: np.ndarray | list[np.ndarray]
+        weight = asked.weight
         if isinstance(x, torch.Tensor):
-            found = search.refine(self._model, x, asked.v, asked.tokens, level, asked.position, rounds, step)
-            v = found[0].cpu().numpy()
+            found = search.refine(self._model, x, asked.v, asked.tokens, level, asked.position, plan, step)
+            v, weight = found.v[0].cpu().numpy(), found.weight
         else:
             v = asked.take()
-        encoded = self._model.coder.encode(v, asked.tokens[0].cpu().numpy(), level, asked.weight, keep=False)
+        encoded = self._model.coder.encode(v, asked.tokens[0].cpu().numpy(), level, weight, keep=False)
         step(1.0)
         return encoded.sections
 

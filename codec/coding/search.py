@@ -4,6 +4,7 @@ Yang et al. 2020)."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,9 +18,21 @@ from codec.coding.tiles import HALO, spans
 from codec.models.prior import gaussian_bits, octaves, table_bits
 from codec.models.transforms import PATCH, level_features
 
-#: rounds at efforts 1..9
-ROUNDS = (0, 1, 2, 3, 4, 6, 9, 14, 24)
-DAMPING = 0.2  # of the first round
+
+@dataclass(frozen=True)
+class Plan:
+    """Rounds of a search. walk: all latents move, and each round is another draw of the trellis: one symbol that
+    changes moves all walks behind it. settle: for each group of channels in turn, twice as many for the last, while
+    the groups before stay as they were sent at best: then what a round does is there in the next one."""
+
+    walk: int
+    settle: int = 0
+
+
+#: of efforts 1..9
+PLANS = (Plan(0), Plan(1), Plan(2), Plan(3), Plan(4), Plan(6), Plan(6, 1), Plan(8, 1), Plan(9, 2))
+DAMPING, SETTLED_DAMPING, LAST_DAMPING = 0.2, 0.1, 0.2  # of the first round, of a group that settles, of the last one
+HELD = 1e6  # bits that a squared step of error is worth where a latent has to stay what it is
 #: searches of at most so many rounds leave the contexts alone, whose part of the gradient takes as long as that of the
 #: picture and pays in the long run only; their first step is longer, and the last one is taken without a look
 QUICK, QUICK_DAMPING = 2, 0.25
@@ -27,10 +40,31 @@ TILE = 32  # positions a side: gradients take much more memory than a picture
 WHOLE = (TILE + 2 * HALO) ** 2  # positions of a picture that is one tile
 
 
-def damping(turn: int, rounds: int) -> float:
-    """Share of the new target in a round: the filter behind g_s answers to all latents around, and full steps
-    overshoot; the walk comes to rest."""
-    return (QUICK_DAMPING if rounds <= QUICK else DAMPING) * (1 - 0.6 * turn / rounds)
+def damping(turn: int, plan: Plan) -> float:
+    """Share of the new target in a round of the walk: the filter behind g_s answers to all latents around, and full
+    steps overshoot; a walk without an end to settle comes to rest."""
+    if plan.walk <= QUICK:
+        return QUICK_DAMPING * (1 - 0.6 * turn / plan.walk)
+    return DAMPING * (1 - (0.4 if plan.settle else 0.6) * turn / plan.walk)
+
+
+@dataclass(frozen=True)
+class Found:
+    """v (1, C, h, w) in steps and weight (C,), with which the encoder sends what was found."""
+
+    v: torch.Tensor
+    weight: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a round saw: cost in bits, v that was sent, v_hat (C, h, w) in 1/UNIT step, v that the gradient asks for
+    (none in the last round)."""
+
+    cost: float
+    v: torch.Tensor
+    v_hat: np.ndarray
+    target: torch.Tensor
 
 
 @heap.kept()
@@ -41,10 +75,10 @@ def refine(
     tokens: torch.Tensor,
     level: int,
     position: torch.Tensor,
-    rounds: int,
+    plan: Plan,
     step: Callable[[float], None],
     weigh: float = RATE_SHARE,
-) -> torch.Tensor:
+) -> Found:
     """Latents whose encoding costs less: v (1, C, h, w) in steps, x (1, 3, H, W) uint8, tokens (1, h/2, w/2), weigh:
     the share of the rate -> v of the best round, or of the last one of a quick search.
 
@@ -54,26 +88,56 @@ def refine(
     """
     weight = error_weight(model.vqvae, position, weigh)
     w = torch.from_numpy(weight).to(v.device)[None, :, None, None]
-    codes, best, best_cost, quick = tokens[0].cpu().numpy(), v, float("inf"), rounds <= QUICK
-    turns = rounds if quick else rounds + 1
+    codes, quick, groups = tokens[0].cpu().numpy(), plan.walk <= QUICK, model.config.groups
+    rounds = [plan.settle] * (len(groups) - 1) + [2 * plan.settle]
+    turns, done = plan.walk + (sum(rounds) if plan.settle else not quick), 0
     compiled.expect(v.numel() * turns)
-    for turn in range(turns):
+
+    def look(v: torch.Tensor, weight: np.ndarray, contexts: bool = True, moves: bool = True) -> _Look:
+        nonlocal done
         sent = model.coder.measure(v[0].cpu().numpy(), codes, level, weight)
-        last = turn == rounds
-        error, gradient = _gradient(model, x, sent, tokens, position, weigh, contexts=not quick, moves=not last)
-        cost = sent.bits + error
-        if cost < best_cost:
-            best, best_cost = v, cost
+        error, gradient = _gradient(model, x, sent, tokens, position, weigh, contexts, moves)
+        done += 1
+        step(0.5 + 0.5 * done / (turns + 1))
+        target = _steps(sent.v_hat, v.device).sub_(gradient.div_(2 * w)) if moves else gradient
+        return _Look(sent.bits + error, v, sent.v_hat, target)
+
+    best: _Look | None = None
+    for turn in range(plan.walk):
+        now = look(v, weight, contexts=not quick)
+        if best is None or now.cost < best.cost:
+            best = now
         elif quick:
-            return best
-        if last:
-            break
-        target = _steps(sent.v_hat, v.device).sub_(gradient.div_(2 * w))
-        v = torch.lerp(v, target, damping(turn, rounds))
-        del sent, gradient, target  # the quantiser needs the room
-        step(0.5 + 0.5 * (turn + 1) / turns)
-    step(1.0)
-    return v if quick else best
+            return Found(best.v, weight)
+        v = torch.lerp(v, now.target, damping(turn, plan))
+        del now  # the quantiser needs the room
+    assert best is not None
+    if quick:
+        return Found(v, weight)
+    if not plan.settle:
+        last = look(v, weight, moves=False)
+        return Found(last.v if last.cost < best.cost else best.v, weight)
+    held = weight.copy()
+    for number, group in enumerate(groups):
+        held[: group.start] = HELD
+        best.v[:, : group.start] = _steps(best.v_hat[: group.start], v.device)
+        best = _settle(best, look, held, group.start, rounds[number], number + 1 == len(groups))
+    return Found(best.v, held)
+
+
+def _settle(best: _Look, look: Callable[..., _Look], weight: np.ndarray, start: int, rounds: int, last: bool) -> _Look:
+    """Rounds in which the channels from ``start`` on move; last: no latent is a context of one that is to move."""
+    now = best
+    for turn in range(rounds):
+        v = now.v.clone()
+        v[:, start:].lerp_(now.target[:, start:], LAST_DAMPING if last else SETTLED_DAMPING)
+        before = now.v_hat
+        now = look(v, weight, contexts=not last, moves=not last or turn + 1 < rounds)
+        if now.cost < best.cost:
+            best = now
+        if np.array_equal(before, now.v_hat):
+            break  # nothing is sent there
+    return best
 
 
 def _steps(v_hat: np.ndarray, device: torch.device) -> torch.Tensor:

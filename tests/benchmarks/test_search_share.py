@@ -26,7 +26,7 @@ def test_a_search_is_measured_as_the_codec_does_it(shipped, photo, tmp_path, mon
         photo.crop((0, k, 300, 300 + k)).save(tmp_path / "photos" / f"{k:02d}.png")
     monkeypatch.setattr(search_share, "LEVELS", (2880,))
     monkeypatch.setattr(search_share, "SHARES", (0.6,))
-    monkeypatch.setattr(refine, "ROUNDS", (0, 1, 1, 1, 1, 1, 1, 1, 1))
+    monkeypatch.setattr(refine, "PLANS", (refine.Plan(0), refine.Plan(1)))
     monkeypatch.setattr(
         sys,
         "argv",

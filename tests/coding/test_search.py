@@ -1,11 +1,15 @@
 """The search's gradient: against differences of what it is the gradient of, and in tiles against the whole picture."""
 
+import resource
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from codec.coding import search, tiles
-from codec.coding.model import Base
+from codec.coding import heap, search, tiles
+from codec.coding.latents import LatentCoder, Measured
+from codec.coding.model import Base, pad
 from codec.coding.ratecontrol import RATE_SHARE, error_weight, lagrangian, thrift
 from codec.models.prior import gaussian_bits, octaves, table_bits
 from codec.models.transforms import level_features
@@ -82,7 +86,8 @@ def test_without_contexts_it_is_the_rest_of_the_gradient(example):
 def test_a_quick_search_that_gets_worse_ends_where_it_was_best(example):
     model, x, _, tokens = example  # random networks: the model of the cost says nothing of them
     v = torch.zeros(1, *example[2].v_hat.shape)
-    assert search.refine(model, x, v, tokens, LEVEL, POSITION, search.QUICK, lambda done: None) is v
+    found = search.refine(model, x, v, tokens, LEVEL, POSITION, search.Plan(search.QUICK), lambda done: None)
+    assert found.v is v
 
 
 def test_every_round_of_a_quick_search_makes_the_picture_better(shipped, small):
@@ -94,6 +99,69 @@ def test_every_round_of_a_quick_search_makes_the_picture_better(shipped, small):
 
     found = [error(effort) for effort in (1, 2, 3)]
     assert found[0] > found[1] * 1.01 and found[1] > found[2] * 1.01
+
+
+@pytest.fixture
+def searched(shipped, small, monkeypatch):
+    """A search that settles: what it found, the cost of each round, what the encoder sends of it, and its cost."""
+    model, x, costs = shipped.model, pad(np.ascontiguousarray(small[:128, :128])), list[float]()
+    asked = model.to_steps(x, LEVEL)
+    measure, gradient, sent = model.coder.measure, search._gradient, list[Measured]()
+    codes = asked.tokens[0].numpy()
+
+    def measured(coder, *given):
+        sent.append(measure(*given))
+        return sent[-1]
+
+    def moved(*args, **kwargs):
+        found = gradient(*args, **kwargs)
+        costs.append(found[0] + sent[-1].bits)
+        return found
+
+    monkeypatch.setattr(LatentCoder, "measure", measured)
+    monkeypatch.setattr(search, "_gradient", moved)
+    found = search.refine(model, x, asked.v, asked.tokens, LEVEL, asked.position, search.Plan(4, 1), lambda done: None)
+    rounds = list(costs)
+    coded = model.coder.encode(found.v[0].numpy(), codes, LEVEL, found.weight)
+    again = measured(model.coder, found.v[0].numpy(), codes, LEVEL, found.weight)
+    moved(model, x, again, asked.tokens, asked.position, RATE_SHARE, contexts=False, moves=False)
+    return rounds, costs[-1], coded, sent, again
+
+
+def test_what_a_search_found_is_what_is_sent(searched):
+    rounds, cost, coded, sent, again = searched
+    assert cost == pytest.approx(min(rounds), rel=1e-6)
+    assert sum(coded.bits[1:]) == pytest.approx(again.bits, rel=1e-6)
+    assert np.array_equal(coded.v_hat, again.v_hat)
+    assert any(np.array_equal(coded.v_hat, one.v_hat) for one in sent[:-1])
+
+
+def test_what_is_held_stays_and_the_rest_gets_better(searched, shipped):
+    rounds, _, _, sent, _ = searched
+    starts = [group.start for group in shipped.model.config.groups][1:]
+    best = min(range(4), key=rounds.__getitem__)  # of the walk
+    for turn, start in zip(range(5, 4 + len(starts) + 1), starts, strict=True):
+        best = min(range(turn), key=rounds.__getitem__)
+        assert np.array_equal(sent[turn].v_hat[:start], sent[best].v_hat[:start])
+        assert not np.array_equal(sent[turn].v_hat[start:], sent[best].v_hat[start:])
+    assert min(rounds[4:]) < min(rounds[:4])
+
+
+def test_memory_stays_for_the_next_round():
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    def work() -> None:
+        """Much memory in parts that are each small enough to be kept."""
+        parts = [np.ones(1 << 21) for _ in range(8)]
+        parts.clear()
+
+    heap.release(1 << 22)
+    before, taken = resident(), 8 << 24
+    with heap.kept():
+        work()
+        assert resident() - before > 0.8 * taken
+    assert resident() - before < 0.2 * taken
 
 
 @SHARES

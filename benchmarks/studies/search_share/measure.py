@@ -36,11 +36,12 @@ def measure(model: Base, crop: np.ndarray, level: int, share: float | None) -> t
     """crop (S, S, 3) uint8; share None: effort 1 -> bits, RMSE of the 8-bit pixels."""
     x = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]
     asked = model.to_steps(x, level, share or RATE_SHARE)
-    v, tokens, position = asked.v, asked.tokens, asked.position
+    v, tokens, position, weight = asked.v, asked.tokens, asked.position, asked.weight
     if share is not None:
-        v = refine.refine(model, x, v, tokens, level, position, refine.ROUNDS[-1], lambda done: None, share)
+        found = refine.refine(model, x, v, tokens, level, position, refine.PLANS[-1], lambda done: None, share)
+        v, weight = found.v, found.weight
     codes = tokens[0].numpy()
-    sent = model.coder.measure(v[0].numpy(), codes, level, asked.weight)
+    sent = model.coder.measure(v[0].numpy(), codes, level, weight)
     x_hat = model.decoded(sent.v_hat, level).astype(np.float32)
     return sent.bits + model.coder.encode_tokens(codes)[1] + HEADER, float(np.sqrt(np.square(x_hat - crop).mean()))
 
