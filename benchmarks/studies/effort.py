@@ -1,9 +1,11 @@
-"""What the encoder's search buys: python -m benchmarks.studies.effort --images DIR [--every N] [--out results]
+"""What the encoder's search buys: python -m benchmarks.studies.effort --images DIR [--every N] [--again]
+[--out results]
 
 Writes OUT/effort.csv (bytes, RMSE and processor seconds of encoding for each picture, effort and quality),
 OUT/effort_bd.csv (BD-rate by RMSE of each effort against effort 1, with 95 % bootstrap intervals over pictures; the
 same against BPG 4:4:4, whose rows on the same pictures are those of OUT/kodak/rd.csv) and OUT/effort.json (pictures,
-machine, versions). Run again, it measures what is missing.
+machine, versions). Run again, it measures what is missing;
+--again: the efforts asked for anew, as for another search.
 """
 
 import argparse
@@ -58,24 +60,20 @@ def main() -> None:
     ap.add_argument("--images", type=Path, required=True)
     ap.add_argument("--every", type=int, default=1, help="only every so many pictures")
     ap.add_argument("--efforts", default="1,9")
+    ap.add_argument("--again", action="store_true", help="measure these efforts anew")
     ap.add_argument("--out", type=Path, default=Path("results"))
     args = ap.parse_args()
+    efforts = [int(e) for e in args.efforts.split(",")]
     torch.set_num_threads(1)
     c = codec.load(threads=1)
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "effort.csv"
     version = f"codec {codec.__version__}, {c.decoder_id('vq')}"
     rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
-    rows = [r for r in rows if r["version"] == version]
+    rows = [r for r in rows if r["version"] == version and not (args.again and r["effort"] in efforts)]
     have = {(r["image_hash"], r["effort"], r["quality"]) for r in rows}
     images = [source_image(p, p.name) for p in folder_images(args.images)[:: args.every]]
-    todo = [
-        (i, e, q)
-        for i in images
-        for e in map(int, args.efforts.split(","))
-        for q in QUALITIES
-        if (i.digest, e, q) not in have
-    ]
+    todo = [(i, e, q) for i in images for e in efforts for q in QUALITIES if (i.digest, e, q) not in have]
     for image, effort, quality in tqdm(todo, disable=None):
         x = read_image(image.path)
         start = time.process_time()

@@ -4,6 +4,7 @@ BPG."""
 import numpy as np
 import pandas as pd
 
+from benchmarks.studies import effort_before
 from benchmarks.studies.effort import ANCHOR, summary
 
 
@@ -36,3 +37,16 @@ def test_efforts_against_the_first_and_against_bpg():
     np.testing.assert_allclose(found.bd_rate_percent, [0, -10], atol=1e-3)
     np.testing.assert_allclose(found.bpg_bd_rate_percent, [100 / 0.95 - 100, 90 / 0.95 - 100], atol=1e-2)
     assert "bpg_bd_rate_percent" not in summary(measured, None)
+
+
+def test_now_against_before():
+    """Pictures that both have at all qualities; bytes and seconds of today over those of before."""
+    pairs = [
+        rows(name, f, codec=codec, effort=9, cpu_s=s)
+        for name in "abc"
+        for codec, f, s in ((effort_before.BEFORE, 1.0, 30.0), (effort_before.NOW, 0.97, 12.0))
+    ]
+    begun = rows("d", 9.0, codec=effort_before.BEFORE, effort=9, cpu_s=99.0)
+    found = effort_before.summary(pd.concat([*pairs, begun])).iloc[0]
+    assert found.images == 3 and found.cpu_ratio == 0.4
+    np.testing.assert_allclose(found.bd_rate_percent, -3, atol=1e-3)
