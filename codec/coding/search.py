@@ -30,7 +30,7 @@ class Plan:
 
 
 #: of efforts 1..9
-PLANS = (Plan(0), Plan(1), Plan(2), Plan(3), Plan(4), Plan(6), Plan(6, 1), Plan(8, 1), Plan(9, 2))
+PLANS = (Plan(0), Plan(1), Plan(2), Plan(3), Plan(4), Plan(6), Plan(6, 1), Plan(8, 1), Plan(14, 2))
 DAMPING, SETTLED_DAMPING, LAST_DAMPING = 0.2, 0.1, 0.2  # of the first round, of a group that settles, of the last one
 HELD = 1e6  # bits that a squared step of error is worth where a latent has to stay what it is
 #: searches of at most so many rounds leave the contexts alone, whose part of the gradient takes as long as that of the
