@@ -51,7 +51,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         bd = bd_table(whole.assign(setting=whole.quality.astype(str)), BEFORE).set_index("codec").loc[NOW, columns]
         spent = whole.groupby("codec").cpu_s.sum()
         found.append({"effort": effort, **bd, "cpu_s": spent[NOW], "cpu_ratio": spent[NOW] / spent[BEFORE]})
-    return pd.DataFrame(found).round(3)
+    return pd.DataFrame(found).astype({"images": int}).round(3)
 
 
 def main() -> None:
