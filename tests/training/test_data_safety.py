@@ -9,6 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.studies.assignment import curvature
+from benchmarks.studies.assignment import measure as assignment
 from benchmarks.studies.search_share import measure as search_share
 from codec.training import everything
 from codec.training.data.cache import CACHE_FILES, check_cache, check_ours
@@ -17,7 +19,15 @@ from tests.support.tiny import RECIPE, feature_networks
 
 pytestmark = pytest.mark.slow
 
-STUDIES = ("held_out", "ablations.measure", "quantisers.measure", "search_share.measure", "narrow_prior")
+STUDIES = (
+    "held_out",
+    "ablations.measure",
+    "quantisers.measure",
+    "search_share.measure",
+    "assignment.measure",
+    "assignment.curvature",
+    "narrow_prior",
+)
 COMMANDS = {
     **{name: f"codec.training.base.{name}" for name in ("train", "adapt", "narrow", "decoded")},
     **{f"restoration.{name}": f"codec.training.restoration.{name}" for name in ("crops", "train", "labels", "ship")},
@@ -92,6 +102,8 @@ def commands(home: Path, work: Path) -> dict[str, list]:
         "ablations": [*data, "--runs", out / "ablations", "--out", out / "results", "--only", "nothing"],
         "quantisers": [*data, "--cache", out / "cache", "--out", out / "results", "--base", base, "--crops", 1, "--validation", 1, "--rounds", 0],
         "search_share": [*data, "--cache", out / "cache", "--out", out / "results", "--count", 1],
+        "assignment": [*data, "--cache", out / "cache", "--out", out / "results", "--points", out / "points.csv", "--count", 1],
+        "assignment.curvature": [*data, "--cache", out / "cache", "--out", out / "results", "--count", 1],
         "narrow_prior": [*data, "--cache", out / "cache", "--run", out / "run3", "--model", shipped, "--results", out / "results", "--crops", 1, "--rounds", 1],
         "everything": [*data, "--runs", out / "runs", "--weights", out / "weights", "--id", 1007, "--recipe", work / "recipe", "--density", 10, "--crops", 2,
                        "--subjects", work / "subjects.csv", "--vgg", work / "vgg.safetensors", "--alex", work / "alex.safetensors", "--heads", work / "heads.safetensors"],
@@ -106,7 +118,8 @@ def call(monkeypatch, command: str, arguments: list) -> None:
 
 def test_every_command_leaves_the_photographs_and_their_neighbours_as_they_are(home, work, monkeypatch):
     torch.set_num_threads(1)
-    monkeypatch.setattr(search_share, "LEVELS", search_share.LEVELS[:1])
+    for study in (search_share, assignment, curvature):
+        monkeypatch.setattr(study, "LEVELS", study.LEVELS[:1])
     monkeypatch.setattr(search_share, "SHARES", ())
     monkeypatch.chdir(work)
     monkeypatch.setattr(
@@ -122,7 +135,9 @@ def test_every_command_leaves_the_photographs_and_their_neighbours_as_they_are(h
     assert len(before) > 3 + len(NEIGHBOURS)
     for command, arguments in commands(home, work).items():
         if command == "search_share":  # the shipped model on 256 pixels
-            monkeypatch.setattr(search_share, "SIZE", 64)
+            for study in (search_share, assignment, curvature):
+                monkeypatch.setattr(study, "SIZE", 64)
+            monkeypatch.setattr(assignment, "LARGE", 64)
         call(monkeypatch, command, arguments)
         after = listing(home)
         assert {name: after.get(name) for name in before} == before, command

@@ -1,0 +1,1 @@
+"""Would other weights of rate and error in the encoder's decisions pay?"""
