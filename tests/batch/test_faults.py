@@ -137,8 +137,16 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, capfd, monkeypatch):
     from codec.image import read
 
     real = read.load
-    monkeypatch.setattr(read, "load", lambda file: (time.sleep(0.1), real(file))[1])
-    assert encode(grown, "-o", tmp_path / "a.ldc") == 1
+
+    def once_it_has_grown(file):
+        before = grown.stat().st_size
+        while grown.stat().st_size == before:
+            time.sleep(0.001)
+        return real(file)
+
+    with monkeypatch.context() as here:
+        here.setattr(read, "load", once_it_has_grown)
+        assert encode(grown, "-o", tmp_path / "a.ldc") == 1
     stop.set()
     writer.join()
     assert "0001.png: the file changed while it was read" in capfd.readouterr().err
