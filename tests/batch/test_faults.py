@@ -153,6 +153,19 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, capfd, monkeypatch):
     assert encode(grown, "-o", tmp_path / "a.ldc") == 0
 
 
+def test_a_pipe_in_a_folder_is_waited_for_by_nobody(tmp_path, capfd):
+    folder = draw(tmp_path / "in", 2)
+    os.mkfifo(folder / "0002.png")
+    os.mkfifo(folder / "0003.ldc")
+    (folder / "0004.png").symlink_to("nowhere")
+    assert encode(folder, "-o", tmp_path / "out") == 1
+    assert list(made(tmp_path / "out")) == names(2)
+    said = capfd.readouterr().err
+    assert f"ldc: error: {folder / '0004.png'}: " in said and "1 of 3 files failed" in said
+    assert encode(folder) == 1 and cli.main(["info", str(folder)]) == 0
+    assert capfd.readouterr().out.count("0003") == 0
+
+
 def test_what_is_there_of_other_settings_is_not_taken_for_the_same(tmp_path, capfd):
     folder = draw(tmp_path / "in", 2)
     assert encode(folder, "-q", 20) == 0
