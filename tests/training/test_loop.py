@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from codec.training.loop import Done, Every, Loop, Stage, warm_hold_fall
+from codec.training.loop import Done, Every, Loop, Stage, duration, warm_hold_fall
 from codec.training.run import Run
 
 
@@ -121,3 +121,21 @@ def test_a_run_does_not_go_on_with_other_settings(tmp_path):
     loop(Counting(), tmp_path / "run", steps=120).run(Every(), Every())  # longer is allowed
     with pytest.raises(SystemExit, match="begun with ema = 0.9, not 0.5; give the same"):
         loop(Counting(), tmp_path / "run", ema=0.5)
+
+
+def test_a_run_of_so_many_steps_says_how_long_it_takes(tmp_path, monkeypatch, capfd):
+    """The first steps, which compile and warm up, do not count, and a run that goes on counts what is left."""
+    now = [0.0]
+    monkeypatch.setattr("codec.training.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def slow(step, rate):
+        now[0] += 100 if step < 3 else 7
+        return 1.0
+
+    loop(Counting(slow), tmp_path / "run", steps=1000).run(Every(), Every(), stop_at=20)
+    assert "the 10 steps that are left take about 70 s here, 7 s each; validations" in capfd.readouterr().err
+    loop(Counting(slow), tmp_path / "run", steps=1000).run(Every(), Every(), stop_at=930)
+    assert "the 900 steps that are left take about 1 h 45 min here" in capfd.readouterr().err
+    loop(Counting(slow), tmp_path / "other", steps=0, seconds=300).run(Every(), Every())
+    assert "steps that are left" not in capfd.readouterr().err
+    assert [duration(s) for s in (45, 91, 3600, 12000)] == ["45 s", "2 min", "1 h 0 min", "3 h 20 min"]
