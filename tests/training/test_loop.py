@@ -13,6 +13,7 @@ from torch import nn
 
 from codec.training.loop import Done, Every, Loop, Stage, duration, warm_hold_fall
 from codec.training.run import Run
+from codec.training.told import told
 
 
 @dataclass(frozen=True)
@@ -139,3 +140,12 @@ def test_a_run_of_so_many_steps_says_how_long_it_takes(tmp_path, monkeypatch, ca
     loop(Counting(slow), tmp_path / "other", steps=0, seconds=300).run(Every(), Every())
     assert "steps that are left" not in capfd.readouterr().err
     assert [duration(s) for s in (45, 91, 3600, 12000)] == ["45 s", "2 min", "1 h 0 min", "3 h 20 min"]
+
+
+def test_an_interrupt_before_the_first_step_is_one_sentence():
+    @told
+    def reads_photographs():
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(SystemExit, match="^interrupted; the same command"):
+        reads_photographs()
