@@ -13,12 +13,13 @@ from __future__ import annotations
 from imageio.config import known_extensions
 from imageio.config.extensions import FileExtension
 
-from codec.pillow_plugin import FORMAT, SUFFIX
+from codec.bitstream.container import NAME
+from codec.pillow_plugin import SUFFIX
 
 
 def register() -> None:
     """Tell imageio about the suffix; the import does it."""
-    entry = FileExtension(name=FORMAT, description="Neural image codec", extension=SUFFIX, priority=["pillow"])
+    entry = FileExtension(name=NAME, description="Neural image codec", extension=SUFFIX, priority=["pillow"])
     known_extensions[SUFFIX] = [entry]
 
 

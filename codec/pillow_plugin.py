@@ -30,7 +30,6 @@ from codec.options import DecodeOptions, EncodeOptions
 if TYPE_CHECKING:
     from codec.light import LightCodec
 
-FORMAT = "LDC"
 SUFFIX = ".ldc"
 MIME_TYPE = "image/x-ldc"
 _PLAIN = DecodeOptions()
@@ -45,7 +44,7 @@ class LdcImageFile(ImageFile.ImageFile):
     info: ldc_quality (0 .. 100), ldc_lossless, ldc_model (its number), ldc_seed.
     """
 
-    format = FORMAT
+    format = container.NAME
     format_description = "Neural image codec"
     _waiting = False  # for the pixels; a copy that pickle made has them
     _factor = 1  # of a draft
@@ -136,11 +135,11 @@ def register(decoding: DecodeOptions = _PLAIN) -> None:
     DecodeOptions(decoder="ldm")."""
     global _decoding
     _decoding = decoding
-    Image.register_open(FORMAT, LdcImageFile, _accept)
-    Image.register_save(FORMAT, _save)
-    Image.register_save_all(FORMAT, _save_all)
-    Image.register_extension(FORMAT, SUFFIX)
-    Image.register_mime(FORMAT, MIME_TYPE)
+    Image.register_open(container.NAME, LdcImageFile, _accept)
+    Image.register_save(container.NAME, _save)
+    Image.register_save_all(container.NAME, _save_all)
+    Image.register_extension(container.NAME, SUFFIX)
+    Image.register_mime(container.NAME, MIME_TYPE)
 
 
 def _accept(prefix: bytes) -> bool:

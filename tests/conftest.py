@@ -5,12 +5,18 @@ import signal
 import matplotlib.cbook
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image, ImageOps
 
 import codec
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell; children would ignore it too
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# the same examples in every run, and no limit of time for them: how busy a machine is decides no test. New examples are
+# drawn with --hypothesis-profile default
+settings.register_profile("fixed", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fixed")
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def test_codes_are_the_same_and_pictures_nearly(shipped, narrow, small, quality)
     data = shipped.encode(small, quality=quality)
     assert digest(*decoded_codes(shipped, data)) == digest(*decoded_codes(narrow, data))
     wide, found = shipped.decode_array(data), narrow.decode_array(data)
-    assert 0 < apart(wide, found) <= 3 and abs(rmse(wide, small) - rmse(found, small)) < 0.01
+    assert 0 < apart(wide, found) <= 4 and abs(rmse(wide, small) - rmse(found, small)) < 0.01
 
 
 @pytest.mark.parametrize("decoder", ["perceptual", "gan", "ldm"])

@@ -89,8 +89,7 @@ def plan(inputs: Sequence[str], output: str | None, suffix: str, wanted: Callabl
         else:
             name = Path(source).resolve().name
             top = source if out is None else _join(out, name) if len(sources) > 1 else out
-            local, unread = _files_below(Path(source))
-            local = [path for path in local if wanted(path)]
+            local, unread = _files_below(Path(source), wanted)
             if not local and not unread:
                 raise UsageError(f"no suitable files in the folder '{source}'")
             found += [_Found(str(path), _below(top, path.parent.relative_to(source).as_posix())) for path in local]
@@ -108,8 +107,8 @@ def sources(inputs: Sequence[str], wanted: Callable[[Path], bool]) -> list[Task]
         if name == STANDARD or is_url(name) or not os.path.isdir(name):
             found.append(Task(name, ""))
             continue
-        local, unread = _files_below(Path(name))
-        there = [Task(str(path), "") for path in local if wanted(path)]
+        local, unread = _files_below(Path(name), wanted)
+        there = [Task(str(path), "") for path in local]
         there += [Task(str(path), "", problem=f"the folder cannot be read: {why}") for path, why in unread]
         if not there:
             raise UsageError(f"no suitable files in the folder '{name}'")
@@ -236,8 +235,9 @@ def _renamed(name: str, suffix: str) -> str:
     return base if base.endswith(SHARD) else Path(base).with_suffix(suffix).name
 
 
-def _files_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """All files below a folder, sorted, without hidden files and folders, and the folders that cannot be read."""
+def _files_below(folder: Path, wanted: Callable[[Path], bool]) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The wanted files below a folder, sorted, without hidden files and folders, and the folders that cannot be read.
+    Pipes and devices are no files here: to open one may wait for ever."""
     found, unread = [], []
 
     def note(error: OSError) -> None:
@@ -245,5 +245,6 @@ def _files_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
 
     for here, folders, names in os.walk(folder, onerror=note):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(here, name) for name in names if not name.startswith(".")]
+        paths = (Path(here, name) for name in names if not name.startswith("."))
+        found += [path for path in paths if wanted(path) and (os.path.isfile(path) or not os.path.exists(path))]
     return sorted(found), sorted(unread)

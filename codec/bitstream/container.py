@@ -25,6 +25,8 @@ from typing import BinaryIO
 
 from codec.errors import CorruptError, FormatError, LimitError, UnsupportedError
 
+#: Name of the format, also Pillow's once codec.pillow_plugin has told it.
+NAME = "LDC"
 MAGIC = b"\x8aLDC"
 VERSION = 1
 MAX_SIDE = 65535

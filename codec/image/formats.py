@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from codec.bitstream import container
 from codec.errors import PictureError
 from codec.image import boxes, colour
 from codec.image.colour import Encoding
@@ -37,13 +38,10 @@ FORMATS = (
 SUFFIXES = tuple(suffix for kind in FORMATS for suffix in kind.suffixes)
 
 
-#: Pillow's name of our own files, once codec.pillow_plugin has told it of them: no format of pictures here.
-OURS = "LDC"
-
-
 def all_suffixes() -> set[str]:
-    """Of all pictures that Pillow knows, with and without those packages: in small letters, with the dot."""
-    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind != OURS}
+    """Of all pictures that Pillow knows, with and without those packages, but for our own files: in small letters,
+    with the dot."""
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind != container.NAME}
     return {*known, *SUFFIXES}
 
 

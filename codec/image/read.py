@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from codec.bitstream.container import MAGIC, MAX_PIXELS, MAX_SIDE
+from codec.bitstream.container import MAGIC, MAX_PIXELS, MAX_SIDE, NAME
 from codec.errors import LimitError, PictureError
 from codec.image import av1, boxes, colour, formats, metadata, png, samples
 from codec.image.colour import Encoding
@@ -36,7 +36,7 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 #: Known to Pillow by name only, run through another program, or our own.
-_UNREADABLE = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF", formats.OURS)
+_UNREADABLE = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF", NAME)
 _ALPHA_MODES = ("LA", "La", "RGBA", "RGBa", "PA")
 _GRAY_MODES = ("1", "L", "LA", "La")
 #: Formats of which more is known from the file than from Pillow's picture of it.

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageChops, PngImagePlugin
 
+from codec.bitstream.container import NAME
 from codec.errors import PictureError
-from codec.image import formats
 from codec.image.metadata import EXIF_START, NOTHING, Metadata, describing
 
 DEFAULT_FORMAT = "PNG"
@@ -68,7 +68,7 @@ def format_of(path: Path) -> str:
     if not path.suffix:
         return DEFAULT_FORMAT
     kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind not in Image.SAVE or kind == formats.OURS:
+    if kind not in Image.SAVE or kind == NAME:
         raise PictureError(f"pictures cannot be written as '{path.suffix}'; take .png, .webp, .tif or .jpg")
     return kind
 

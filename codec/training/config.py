@@ -12,7 +12,7 @@ from codec.training.data.packs import Mixture
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Mixture):
     """One run of the perceptual stage.
 
     steps: optimiser steps at most (0: the time alone decides); seconds: of training (0: the steps alone decide);
@@ -22,7 +22,6 @@ class TrainConfig:
     for step sizes; warmup: steps; hold: share of the run after which the rates fall to 0; ema: decay; clip: gradient
     norm; bf16: autocast of the networks; record: what of a step is recorded once and replayed, on one card: "step",
     "gradients" or "nothing"; fuse: chains of pointwise operations are compiled into one, anew for each size of crops;
-    fine, drawings: shares of a batch from the second pack; upper: share of the draws at the upper 60 % of the levels;
     exponent: of lambda, in what the loss is divided by; start_crops: crops that the start values are computed from;
     validate, save: steps between; keep: steps between weights that are kept for a curve (a multiple of validate; 0:
     none).
@@ -45,9 +44,6 @@ class TrainConfig:
     bf16: bool = True
     record: str = "step"
     fuse: bool = False
-    fine: float = 0.0
-    drawings: float = 0.0
-    upper: float = 0.6
     exponent: float = 0.5
     seed: int = 0
     start_crops: int = 1500
@@ -55,9 +51,6 @@ class TrainConfig:
     save: int = 500
     keep: int = 0
     model: VQVAEConfig = field(default_factory=VQVAEConfig)
-
-    def mixture(self) -> Mixture:
-        return Mixture(self.fine, self.drawings, self.upper)
 
 
 def configure(config: Any, path: Path | None, overrides: list[str]) -> Any:

@@ -1,10 +1,11 @@
 """Trains everything, from photographs to a folder of shipped weights, one stage after the other:
 
     python -m codec.training --data PHOTOS --runs DIR --weights DIR --id N --vgg FILE --alex FILE --heads FILE
-    [--recipe DIR] [--subjects FILE] [--begin FILE]
+    [--recipe DIR] [--subjects FILE] [--begin FILE] [--prior narrow|wide]
 
-Every stage is a command of its own with a TOML file of the recipe. Killed and started again, it goes on where it was;
-started with another recipe or other photographs, it needs other folders.
+Every stage is a command of its own with a TOML file of the recipe. Before it begins it is said how long it takes, where
+its settings say that; a stage of so many steps times its first ones and says it then. Killed and started again, it goes
+on where it was; started with another recipe or other photographs, it needs other folders.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codec.training.base.adapt import AdaptConfig
+from codec.training.base.narrow import NarrowConfig
 from codec.training.config import TrainConfig, configure
 from codec.training.data.cache import check_cache, check_outside, data_options
 from codec.training.data.photos import members
+from codec.training.loop import duration
 from codec.training.restoration.labels import LabelConfig, subjects
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
 from codec.training.restoration.train import RestorationConfig
@@ -42,12 +45,13 @@ END = "part-0.safetensors"  # written when a run of the semantic stage ends
 @dataclass(frozen=True)
 class Stage:
     """command: of codec.training, with its arguments; target: a file that means that the stage is finished if it is
-    newer than its source, None for a command that knows itself."""
+    newer than its source, None for a command that knows itself; seconds: that its settings give it, 0: they do not."""
 
     command: str
     arguments: tuple[str | Path | int, ...]
     target: Path | None = None
     source: Path | None = None
+    seconds: float = 0.0
 
     def finished(self) -> bool:
         return (
@@ -59,11 +63,12 @@ class Stage:
     def run(self) -> None:
         if not self.finished():
             print(f"codec.training.{self.command}", *self.arguments, file=sys.stderr, flush=True)
+            if self.seconds:
+                print(f"its settings give it {duration(self.seconds)}", file=sys.stderr, flush=True)
             began = time.perf_counter()
             run([sys.executable, "-m", f"codec.training.{self.command}", *map(str, self.arguments)])
-            print(
-                f"codec.training.{self.command} took {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True
-            )
+            took = duration(time.perf_counter() - began)
+            print(f"codec.training.{self.command} took {took}", file=sys.stderr, flush=True)
 
 
 def run(command: list[str]) -> None:
@@ -85,6 +90,8 @@ def stages(args: argparse.Namespace) -> list[Stage]:
         args.runs / "crops",
         args.runs / "adapted" / "last.pt",
     )
+    narrow = args.runs / "narrow" / "narrow.pt"
+    shipped, before = (narrow, ("base", "adapted")) if args.prior == "narrow" else (adapted, ("base",))
     data, threads = ("--data", args.data, "--cache", args.cache or args.runs / "cache"), ("--threads", args.threads)
     networks = ("--vgg", args.vgg, "--heads", args.heads)
 
@@ -94,7 +101,8 @@ def stages(args: argparse.Namespace) -> list[Stage]:
     def network(name: str, begin: str | None) -> Stage:
         out, before = runs / name, () if begin is None else ("--begin", runs / begin)
         more = (*networks, "--alex", args.alex, "--model", base, *config(name), *threads, *before)
-        return Stage("restoration.train", (name, "--crops", crops, "--out", out, *more), out / END, base)
+        seconds = configure(RestorationConfig(), args.recipe / f"{name}.toml", []).seconds
+        return Stage("restoration.train", (name, "--crops", crops, "--out", out, *more), out / END, base, seconds)
 
     found = [
         Stage(
@@ -112,14 +120,26 @@ def stages(args: argparse.Namespace) -> list[Stage]:
             "base.adapt",
             (*data, "--base", runs / "base" / "last.pt", "--out", runs / "adapted", *config("adapt"), *threads),
         ),
+        *(
+            [
+                Stage(
+                    "base.narrow",
+                    (*data, "--base", adapted, "--out", narrow.parent, *config("narrow"), *threads),
+                    narrow,
+                    adapted,
+                )
+            ]
+            if args.prior == "narrow"
+            else []
+        ),
         Stage(
             "shipping.ship",
             (
                 *data,
                 "--base",
-                runs / "base",
+                *(runs / name for name in before),
                 "--adapted",
-                adapted,
+                shipped,
                 "--out",
                 base,
                 "--id",
@@ -130,7 +150,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
                 args.photographs,
             ),
             base,
-            adapted,
+            shipped,
         ),
         Stage(
             "restoration.crops",
@@ -158,6 +178,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
             args.weights / f"label-{args.id}.safetensors",
             runs / "label",
         )
+        seconds = configure(LabelConfig(), args.recipe / "label.toml", []).seconds
         more = (
             "--crops",
             crops,
@@ -172,7 +193,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
             *threads,
         )
         found += [
-            Stage("restoration.labels", ("--data", args.data, "--out", run, *more), run / END, weights),
+            Stage("restoration.labels", ("--data", args.data, "--out", run, *more), run / END, weights, seconds),
             Stage("restoration.ship", ("--runs", run, "--out", out), out, run / END),
         ]
     return found
@@ -203,7 +224,13 @@ def arguments() -> argparse.Namespace:
         "--recipe",
         type=Path,
         default=RECIPE,
-        help="folder with train, adapt, autoencoder, ldm, perceptual, gan and label.toml",
+        help="folder with train, adapt, narrow, autoencoder, ldm, perceptual, gan and label.toml",
+    )
+    ap.add_argument(
+        "--prior",
+        choices=("narrow", "wide"),
+        default="narrow",
+        help="arithmetic of the prior's networks: narrow (the default; a stage after the adaptation, half the time of the prior) or wide, as model 5 has it",
     )
     ap.add_argument(
         "--subjects",
@@ -233,7 +260,9 @@ def check_inputs(args: argparse.Namespace) -> None:
     if args.subjects:
         subjects(args.subjects, names)
     settings = {"train": TrainConfig(), "adapt": AdaptConfig(), **dict.fromkeys(BEGIN, RestorationConfig())}
-    for name, config in (settings | ({"label": LabelConfig()} if args.subjects else {})).items():
+    settings |= {"narrow": NarrowConfig()} if args.prior == "narrow" else {}
+    settings |= {"label": LabelConfig()} if args.subjects else {}
+    for name, config in settings.items():
         if not (path := args.recipe / f"{name}.toml").is_file():
             raise SystemExit(f"the recipe has no {name}.toml: {args.recipe}")
         try:

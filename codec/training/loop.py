@@ -27,6 +27,8 @@ from codec.training.run import Run
 GOOD = 4  # rows of the log between states to go back to
 RETURNS = 5  # times that a run goes back before it gives up
 LINES = 30.0  # seconds between lines where there is no terminal
+WARM, TIMED = 3, 10  # of its first steps a run times those between
+SHORT = 30.0  # seconds: no estimate is said of what takes less
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ class Loop:
         seen: list[torch.Tensor] = []
         validated = saved = said = self.spent
         least, began, share = math.inf, time.perf_counter() - self.spent, self._share()
+        first, warm = self.steps, 0.0
         bar = tqdm(total=total, unit=unit, disable=None if rank == 0 else True)
         with bar, interrupts(world == 1) as asked:
             while share < 1 and self.steps < last and not asked.is_set():
@@ -168,6 +171,11 @@ class Loop:
                 self.steps += 1
                 if self.device.type == "cpu":
                     self.spent = time.perf_counter() - began
+                if rank == 0 and not self.config.seconds and self.steps - first in (WARM, TIMED):
+                    timed = self._now() - began - warm
+                    if warm:
+                        tell(last - self.steps, timed / (TIMED - WARM))
+                    warm = timed
                 share = self._share() if world == 1 else share
                 if share >= 1 or self.steps >= last or self.stage.logged(self.steps):
                     means = torch.stack(seen).mean(0)
@@ -192,6 +200,12 @@ class Loop:
         if asked.is_set():
             raise SystemExit(f"stopped after step {self.steps}; the same command goes on from there")
         self.ema.swap()
+
+    def _now(self) -> float:
+        """The clock, once the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
 
     def step(self, done: Done, rank: int = 0) -> dict[str, torch.Tensor]:
         """One step of the run -> what the log shows the means of."""
@@ -240,6 +254,21 @@ class Loop:
             for row in self.stage.validate():
                 self.notes.row("validation", self.steps, {**row, "seconds": self.clock.seconds()})
         self.ema.swap()
+
+
+def tell(steps: int, seconds: float) -> None:
+    """Says how long the steps that are left take, at so many seconds each."""
+    if steps * seconds >= SHORT:
+        said = f"the {steps} steps that are left take about {duration(steps * seconds)} here, {seconds:.2g} s each"
+        tqdm.write(f"{said}; validations come on top", file=sys.stderr)
+
+
+def duration(seconds: float) -> str:
+    """In words: 45 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def due(every: Every, steps: int, seconds: float, ended: bool) -> bool:

@@ -14,7 +14,7 @@ from codec.errors import CodecError
 
 
 def told(main: Callable[[], None]) -> Callable[[], None]:
-    """A command whose refusals, and files that cannot be opened, end it with a sentence."""
+    """A command whose refusals, files that cannot be opened and Ctrl-C outside the loop end it with a sentence."""
 
     @functools.wraps(main)
     def command() -> None:
@@ -22,6 +22,8 @@ def told(main: Callable[[], None]) -> Callable[[], None]:
             main()
         except CodecError as error:
             raise SystemExit(str(error)) from None
+        except KeyboardInterrupt:
+            raise SystemExit("interrupted; the same command begins again, or goes on from what was saved") from None
         except OSError as error:
             if error.filename is None or error.strerror is None:
                 raise

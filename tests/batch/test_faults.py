@@ -137,12 +137,33 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, capfd, monkeypatch):
     from codec.image import read
 
     real = read.load
-    monkeypatch.setattr(read, "load", lambda file: (time.sleep(0.1), real(file))[1])
-    assert encode(grown, "-o", tmp_path / "a.ldc") == 1
+
+    def once_it_has_grown(file):
+        before = grown.stat().st_size
+        while grown.stat().st_size == before:
+            time.sleep(0.001)
+        return real(file)
+
+    with monkeypatch.context() as here:
+        here.setattr(read, "load", once_it_has_grown)
+        assert encode(grown, "-o", tmp_path / "a.ldc") == 1
     stop.set()
     writer.join()
     assert "0001.png: the file changed while it was read" in capfd.readouterr().err
     assert encode(grown, "-o", tmp_path / "a.ldc") == 0
+
+
+def test_a_pipe_in_a_folder_is_waited_for_by_nobody(tmp_path, capfd):
+    folder = draw(tmp_path / "in", 2)
+    os.mkfifo(folder / "0002.png")
+    os.mkfifo(folder / "0003.ldc")
+    (folder / "0004.png").symlink_to("nowhere")
+    assert encode(folder, "-o", tmp_path / "out") == 1
+    assert list(made(tmp_path / "out")) == names(2)
+    said = capfd.readouterr().err
+    assert f"ldc: error: {folder / '0004.png'}: " in said and "1 of 3 files failed" in said
+    assert encode(folder) == 1 and cli.main(["info", str(folder)]) == 0
+    assert capfd.readouterr().out.count("0003") == 0
 
 
 def test_what_is_there_of_other_settings_is_not_taken_for_the_same(tmp_path, capfd):

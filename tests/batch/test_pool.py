@@ -3,6 +3,9 @@
 import os
 import signal
 import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -49,12 +52,14 @@ def test_workers_that_all_die_end_the_run(tmp_path):
 
 def test_interruption_says_how_to_go_on_and_leaves_no_half_file(tmp_path):
     folder = draw(tmp_path / "in", 8, dict.fromkeys(range(3, 8), BLUE))
-    out = tmp_path / "out"
-    process = start("encode", folder, "-o", out, "--jobs", 2, FAKE_SECONDS="60")
-    while not out.is_dir() or len(made(out)) < 3:
+    out, begun = tmp_path / "out", tmp_path / "begun"
+    begun.mkdir()
+    process = start("encode", folder, "-o", out, "--jobs", 2, FAKE_SECONDS="3600", FAKE_BEGUN=str(begun))
+    while len(list(begun.iterdir())) < 2:  # a worker gets the fourth or fifth file when the third has been reported
+        assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    err = process.communicate(timeout=20)[1]
+    err = process.communicate(timeout=300)[1]
     assert process.returncode == 130
     last = err.splitlines()[-1]
     assert last == "ldc: error: interrupted after 3 of 8 files; the same command with --skip-existing goes on"
@@ -67,7 +72,7 @@ def test_two_runs_into_one_folder(tmp_path):
     folder = draw(tmp_path / "in", 8, dict.fromkeys(range(8), BLUE))
     both = [start("encode", folder, "-o", tmp_path / "out", "--jobs", 2, FAKE_SECONDS=".1") for _ in range(2)]
     for process in both:
-        err = process.communicate(timeout=60)[1]
+        err = process.communicate(timeout=600)[1]
         wrong = [line for line in err.splitlines() if "error" in line]
         assert process.returncode == (1 if wrong else 0)
         assert all("exists (-f overwrites it)" in line for line in wrong), err
@@ -75,20 +80,26 @@ def test_two_runs_into_one_folder(tmp_path):
     run("encode", folder, "-o", tmp_path / "out", "--skip-existing")
 
 
+@dataclass
 class Sleeper:
-    """Tells when it was at work; items are megapixels."""
+    """Tells when it was at work; items are megapixels. The first ones wait until there are three workers."""
+
+    folder: Path
 
     def __call__(self, attempt: Attempt[float], progress=None):
+        start = time.monotonic()
+        (self.folder / str(os.getpid())).touch()
+        while len(list(self.folder.iterdir())) < 3:
+            time.sleep(0.01)
         if attempt.item > attempt.granted:
             return Needs(attempt.item)
-        start = time.monotonic()
-        time.sleep(0.15)
+        time.sleep(0.05)
         return start, time.monotonic()
 
 
-def test_megapixels_in_work_stay_within_the_budget():
+def test_megapixels_in_work_stay_within_the_budget(tmp_path):
     sizes = [1, 9, 2, 1, 30, 4, 1, 9, 2]
-    spans = dict(Pool(Sleeper, 3, megapixels=12).run(sizes))
+    spans = dict(Pool(partial(Sleeper, tmp_path), 3, megapixels=12).run(sizes))
     assert sorted(spans) == list(range(9))
     for moment, _ in spans.values():
         at_work = [sizes[n] for n, (a, b) in spans.items() if a <= moment < b]

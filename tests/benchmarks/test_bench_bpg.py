@@ -146,7 +146,7 @@ def test_every_truncation_is_refused_or_has_the_right_size() -> None:
         assert picture.shape == (17, 33, 3)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 60), st.integers(1, 255))
 def test_a_flipped_byte_never_raises_anything_else(position: int, change: int) -> None:
     data = bytearray.fromhex(VECTORS["bpgenc x265 420"][0])

@@ -135,7 +135,7 @@ def test_interrupted_from_the_keyboard_it_says_so(folder: Path, tmp_path: Path) 
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)  # what the workers are held in never ends by itself
+    _, errors = process.communicate(timeout=300)  # what the workers are held in never ends by itself
     assert not (tmp_path / "go").exists()
     assert process.returncode == 130
     assert b"interrupted; finished rows are kept" in errors and b"Traceback" not in errors

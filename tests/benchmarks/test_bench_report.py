@@ -127,7 +127,7 @@ def test_the_report_works_in_a_headless_browser(report: Path) -> None:
         [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000",
          f"--user-data-dir={report.parent / 'profile'}",
          "--dump-dom", page.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=600, check=True,
     )  # fmt: skip
     found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.S)
     assert found, done.stdout[-2000:]

@@ -29,7 +29,7 @@ def test_workers_measure_both_directions(webp):
     for worker in (encoder, decoder):
         line = speed.row(worker, {}, (48, 32))
         assert set(line) <= set(speed.COLUMNS)
-        assert 0 < line["seconds_q1"] <= line["seconds"] <= line["seconds_q3"] < 10 and line["repeats"] == 3
+        assert 0 < line["seconds_q1"] <= line["seconds"] <= line["seconds_q3"] and line["repeats"] == 3
         assert line["peak_mb"] >= line["loaded_mb"] > 5 and line["kmac_per_pixel"] is None
         assert line["bytes"] == os.path.getsize(encoder.job.file)
 

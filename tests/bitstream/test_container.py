@@ -107,7 +107,7 @@ def read_as_described(data: bytes) -> tuple[Header, bytes, list[bytes], bytes]:
 
 
 @given(HEADERS, SECTIONS, st.binary(max_size=40), st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_round_trip(header, sections, alpha, metadata):
     data = pack(header, sections, alpha, metadata)
     stream = parse(data)
@@ -123,7 +123,7 @@ def test_round_trip(header, sections, alpha, metadata):
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_round_trip_of_lossless_files(data):
     long = data.draw(st.integers(1, 65535))
     sides = [long, data.draw(st.integers(1, min(long, MAX_PIXELS // long)))]
@@ -211,7 +211,7 @@ def test_every_single_byte_change_is_refused(data):
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_random_damage_is_refused(data):
     good = pack(HEADER, [b"tokens", b"group one" * 9, b"group two" * 9], b"alpha")
     start = data.draw(st.integers(0, len(good)))

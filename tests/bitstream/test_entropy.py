@@ -29,7 +29,7 @@ def test_normalised_tables_are_positive_and_sum_to_the_total(w):
     assert f.min() >= 1 and f.sum() == TOTAL
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(weights, min_size=1, max_size=4), st.data())
 def test_round_trip_and_reference_agree(rows, data):
     tables = tuple(normalise(np.array(r)) for r in rows)

@@ -28,7 +28,7 @@ def test_encode_decode_and_upscale_need_no_extra(photo, tmp_path):
 
     def codec(*words: object) -> str:
         command = [sys.executable, "-m", "codec", *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
         assert done.returncode == 0, done.stderr
         return done.stderr
 

@@ -100,4 +100,4 @@ if __name__ == "__main__":
 def test_pools_of_processes(method, tmp_path):
     (tmp_path / "program.py").write_text(FORKED)
     env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, tmp_path / "program.py", method], env=env, check=True, timeout=240)
+    subprocess.run([sys.executable, tmp_path / "program.py", method], env=env, check=True, timeout=600)

@@ -285,7 +285,7 @@ def test_noise_known_answer():
     assert first.tolist() == [5479, -1048, 3049, 4823, 1836, 2581, 4402, 1096]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(data=st.data(), seed=st.integers(0, 2**64 - 1), stream=st.integers(0, 2**32 - 1), channels=st.integers(1, 20))
 def test_a_window_is_a_crop_of_the_plane(data, seed, stream, channels):
     a, c = data.draw(st.integers(0, 8)), data.draw(st.integers(0, 8))

@@ -177,7 +177,7 @@ def test_one_file_names_the_packages():
 
 
 @given(st.binary(max_size=80), st.sampled_from([b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n", b"\0\0\0\x18ftyp", b""]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_may_follow_the_start(tail, head):
     size = boxes.jxl_size(head + tail)
     assert size is None or (boxes.is_jxl(head + tail) and min(size) >= 0)

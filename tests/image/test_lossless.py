@@ -47,7 +47,7 @@ def shown(data: bytes) -> np.ndarray:
     st.sampled_from([1, 2, 16, 256]),
     st.booleans(),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_every_pixel_that_is_seen_comes_back(seed, height, width, mode, values, keep):
     pixels = picture(seed, height, width, MODES[mode], values)
     data = lossless.encode(read.load(pixels), keep_hidden=keep)

@@ -168,14 +168,14 @@ def test_xmp_tells_of_the_picture_as_it_is(before, after):
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"II*\0", b"MM\0*", b""]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_exif_is_made_upright_or_is_broken(rest, mark):
     out = upright.exif(mark + rest, 30, 40)
     assert out is None or (out[:4] == mark and len(out) <= len(mark + rest))
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_exif_with_one_byte_changed_never_turns_the_picture(data):
     changed = bytearray(with_thumbnail("<")[0])
     changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
@@ -263,7 +263,7 @@ PART = st.tuples(st.integers(0, 3), st.binary(max_size=30) | st.just(exif(1)) | 
 
 
 @given(st.lists(PART, max_size=3), st.binary(max_size=3), st.sampled_from(["", "more", "less"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_section_is_what_a_writer_makes_or_is_refused(parts, tail, change):
     """Compared with the rules of FORMAT.md, written once more."""
     plain = b"".join(bytes([kind]) + len(part).to_bytes(4, "little") + part for kind, part in parts) + tail
@@ -284,7 +284,7 @@ def test_any_section_is_what_a_writer_makes_or_is_refused(parts, tail, change):
 
 
 @given(st.binary(max_size=100))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_noise_is_refused(noise):
     with pytest.raises(CorruptError):
         metadata.unpack(b"\x78" + noise)

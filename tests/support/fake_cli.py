@@ -2,7 +2,8 @@
 ...`
 
 What a picture does to the process that encodes it depends on its colour at the top left: RED kills it, as the system
-does when memory runs out; GREEN kills it the first time only; BLUE takes FAKE_SECONDS of the environment.
+does when memory runs out; GREEN kills it the first time only; BLUE takes FAKE_SECONDS of the environment, and when it
+begins leaves a file in the folder FAKE_BEGUN, where one is named.
 """
 
 import os
@@ -35,6 +36,8 @@ class Mortal(FakeCodec):
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         if colour == BLUE:
+            if "FAKE_BEGUN" in os.environ:
+                Path(os.environ["FAKE_BEGUN"], str(os.getpid())).touch()
             end = time.monotonic() + float(os.environ["FAKE_SECONDS"])
             while time.monotonic() < end:
                 time.sleep(0.01)

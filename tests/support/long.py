@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.support.fake_cli import BLUE
 from tests.support.fake_codec import FakeCodec
 from tests.support.many import ROOT, draw, made, start
 from tests.support.store import BUCKET, Server, served
@@ -38,12 +39,15 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def memory(work: Path, count: int) -> dict[str, float]:
     """Memory and open files of the process that leads a run, means over the first and the last tenth of the files."""
-    folder = draw(work / "in", count)
+    tenth = count // 10
+    slow = [*range(tenth), *range(count - tenth, count)]  # so that there are samples of them on a busy machine too
+    folder = draw(work / "in", count, dict.fromkeys(slow, BLUE))
     for number in range(BAD, count, 100):
         (folder / f"{number:04d}.png").write_bytes(b"no picture")
     manifest = work / "m.csv"
     with open(work / "said", "w") as said:
-        process = start("encode", folder, "-o", work / "out", "--manifest", manifest, "--jobs", 2, stderr=said)
+        command = ["encode", folder, "-o", work / "out", "--manifest", manifest, "--jobs", 2]
+        process = start(*command, stderr=said, FAKE_SECONDS=".02")
         samples: list[tuple[int, int, int]] = []
         seen, position = 0, 0
         while process.poll() is None:
@@ -57,8 +61,8 @@ def memory(work: Path, count: int) -> dict[str, float]:
                 resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
                 samples.append((seen, resident, len(os.listdir(f"/proc/{process.pid}/fd"))))
             time.sleep(0.02)
-    first = np.array([sample for sample in samples if 1 < sample[0] <= count // 10], float).mean(0)
-    last = np.array([sample for sample in samples if sample[0] > count - count // 10], float).mean(0)
+    first = np.array([sample for sample in samples if 1 < sample[0] <= tenth], float).mean(0)
+    last = np.array([sample for sample in samples if sample[0] > count - tenth], float).mean(0)
     text = (work / "said").read_text()
     return {
         "exit_code": process.returncode,

@@ -41,7 +41,7 @@ def start(*args: object, stderr: IO[str] | int = subprocess.PIPE, **more: str) -
 def run(*args: object, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
     """The same, waited for; no traceback is ever said."""
     process = start(*args, **more)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == code, err
     assert "Traceback" not in err and "internal error" not in err, err
     return subprocess.CompletedProcess(process.args, code, out, err)

@@ -46,7 +46,7 @@ class Server:
     def close(self) -> None:
         """The store is empty then: moto keeps what it holds for the process."""
         self.every = 0
-        urllib.request.urlopen(f"{self.url}/moto-api/reset", b"", timeout=10).close()
+        urllib.request.urlopen(f"{self.url}/moto-api/reset", b"", timeout=120).close()
         self._server.shutdown()
         self._server.server_close()
 

@@ -1,4 +1,4 @@
-"""Settings of runs that end in a second, and feature networks that know nothing."""
+"""Settings of runs that end in a second, by their number of steps, and feature networks that know nothing."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ tokens = 32
 """
 
 NETWORK = "[painter]\nlatent = 4\nwidth4 = 8\nblocks4 = 1\nwidth8 = 8\nblocks8 = 1\nencoder8 = 1\n[denoiser]\nlatent = 16\nwidth = 16\nblocks = 2\nattend = 1\nheads = 2\ncontext = 8\nembedding = 16\n"
-SHORT = "seconds = 60\nsteps = 2\nbatch = 2\nwindow = 64\nwarmup = 1\n"
+SHORT = "seconds = 3600\nsteps = 2\nbatch = 2\nwindow = 64\nwarmup = 1\n"
 RECIPE = {
     "train": CONFIG.replace("steps = 6", "steps = 2\nlr_muon = 0.01") + "filter_width = 8\nfilter_blocks = 1\n",
     "adapt": 'steps = 2\nbatch = 2\ncrop = 64\nquantizer = "tcq4"\n',

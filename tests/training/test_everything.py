@@ -17,6 +17,7 @@ from PIL import Image
 from codec import zoo
 from codec.training import everything
 from codec.training.base.adapt import AdaptConfig
+from codec.training.base.narrow import NarrowConfig
 from codec.training.config import TrainConfig, configure
 from codec.training.data.photos import Photos
 from codec.training.restoration import train as restoration
@@ -72,20 +73,28 @@ def arguments(tmp_path) -> list[str]:
     ]
 
 
-def test_weights_come_out_of_photographs_and_a_second_call_changes_nothing(tmp_path, arguments, monkeypatch):
+def test_weights_come_out_of_photographs_and_a_second_call_changes_nothing(tmp_path, arguments, monkeypatch, capfd):
     monkeypatch.setattr(sys, "argv", ["everything", *arguments])
     everything.main()
-    out = tmp_path / "weights"
+    out, said = tmp_path / "weights", capfd.readouterr().err.splitlines()
+    trained = [
+        k
+        for k, line in enumerate(said)
+        if line.startswith(("codec.training.restoration.train ", "codec.training.restoration.labels "))
+        and " took " not in line
+    ]
+    assert len(trained) == 5 and all(said[k + 1] == "its settings give it 1 h 0 min" for k in trained)
     model = zoo.read_model(out / "vqvae-1007.safetensors", 1007)
     assert model.vqvae.g_s.filter is not None and model.coder.trellis.name == "tcq4"
+    assert model.config.arithmetic == "narrow"
     for name in everything.DECODERS:
         assert zoo.read_restorer(out / f"{name}-1007.safetensors").scale.shape == (16,)
     assert zoo.read_labels(out / "label-1007.safetensors").names == ("lying", "upright")
     manifest = json.loads((out / "manifest.json").read_text())
-    assert [s["command"].split(".")[-1] for s in manifest["models"]["1007"]["stages"]] == ["train", "adapt"]
+    assert [s["command"].split(".")[-1] for s in manifest["models"]["1007"]["stages"]] == ["train", "adapt", "narrow"]
     assert [len(manifest["semantic"][f"{name}-1007"]["stages"]) for name in everything.DECODERS] == [2, 3, 3]
     assert manifest["models"]["1007"]["data"].startswith("3 photographs (0.48 megapixels), each also at 0.6")
-    assert [len(s["hardware"]) for s in manifest["models"]["1007"]["stages"]] == [1, 1]
+    assert [len(s["hardware"]) for s in manifest["models"]["1007"]["stages"]] == [1, 1, 1]
     assert "openly licensed" not in json.dumps(manifest)
     before = {p: p.read_bytes() for p in out.iterdir()}
     again = everything.stages(everything.arguments())
@@ -95,6 +104,19 @@ def test_weights_come_out_of_photographs_and_a_second_call_changes_nothing(tmp_p
     assert before == {p: p.read_bytes() for p in out.iterdir()}
     os.utime(out / "vqvae-1007.safetensors", (0, 0))  # older than what it is made of: to be shipped again
     assert [s.finished() for s in again if s.command == "shipping.ship"] == [False]
+
+
+def test_the_prior_may_stay_wide(tmp_path, arguments, monkeypatch):
+    (tmp_path / "recipe" / "narrow.toml").unlink()
+    monkeypatch.setattr(sys, "argv", ["everything", *arguments])
+    with pytest.raises(SystemExit, match="no narrow.toml"):
+        everything.check_inputs(everything.arguments())
+    monkeypatch.setattr(sys, "argv", ["everything", *arguments, "--prior", "wide"])
+    args = everything.arguments()
+    everything.check_inputs(args)
+    train, adapt, ship, *_ = everything.stages(args)
+    assert [s.command for s in (train, adapt, ship)] == ["base.train", "base.adapt", "shipping.ship"]
+    assert ship.source == tmp_path / "runs" / "adapted" / "last.pt" in ship.arguments
 
 
 def test_a_stage_that_fails_is_named(tmp_path, arguments, monkeypatch, capfd):
@@ -114,12 +136,12 @@ def test_ctrl_c_is_for_the_stage_that_runs(tmp_path, arguments):
     command = [sys.executable, "-m", "codec.training", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
         log = tmp_path / "runs" / "base" / "log.csv"
-        for _ in range(600):
+        for _ in range(3000):
             if log.exists() or running.poll() is not None:
                 break
             time.sleep(0.1)
         os.killpg(running.pid, signal.SIGINT)
-        said = running.communicate(timeout=60)[1]
+        said = running.communicate(timeout=300)[1]
     assert running.returncode == 1 and "Traceback" not in said
     assert (
         "stopped after step" in said
@@ -137,7 +159,7 @@ def test_crops_larger_than_all_photographs_are_refused(tmp_path, arguments):
 
 @pytest.mark.parametrize("file", sorted(everything.RECIPE.rglob("*.toml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_recipes_of_the_package_name_settings_that_exist(file):
-    configs = {"train": TrainConfig(), "adapt": AdaptConfig(), "label": LabelConfig()}
+    configs = {"train": TrainConfig(), "adapt": AdaptConfig(), "narrow": NarrowConfig(), "label": LabelConfig()}
     config = configs.get(file.stem, restoration.RestorationConfig())
     assert configure(config, file, []) != config
 

@@ -4,13 +4,16 @@ import dataclasses
 import os
 import signal
 from dataclasses import dataclass
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from codec.training.loop import Done, Every, Loop, Stage, warm_hold_fall
+from codec.training.loop import Done, Every, Loop, Stage, duration, warm_hold_fall
 from codec.training.run import Run
+from codec.training.told import told
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,14 @@ def test_a_loss_that_keeps_running_away_ends_the_run(tmp_path):
         loop(stage, tmp_path / "run").run(Every(), Every())
 
 
-def test_a_run_for_a_given_time_ends_by_the_clock_and_its_share_rises(tmp_path):
+def test_a_run_for_a_given_time_ends_by_the_clock_and_its_share_rises(tmp_path, monkeypatch):
+    ticks = count()  # of a clock that is as fast on every machine
+    monkeypatch.setattr("codec.training.loop.time", SimpleNamespace(perf_counter=lambda: next(ticks) / 1000))
     stage = Counting()
     run = loop(stage, tmp_path / "run", steps=0, seconds=0.3)
     run.run(Every(), Every(seconds=0.1))
-    assert 0.3 <= run.spent < 5 and stage.shares == sorted(stage.shares) and stage.shares[0] < 0.1
+    assert 0.3 <= run.spent < 0.35 and stage.shares == sorted(stage.shares) and stage.shares[0] < 0.01
+    assert len(set(stage.shares)) == run.steps > 100
     assert f"\n{run.steps}," in (tmp_path / "run" / "log.csv").read_text()
     assert (tmp_path / "run" / "validation.csv").read_text().count("\n") == 2  # header and the end
 
@@ -116,3 +122,30 @@ def test_a_run_does_not_go_on_with_other_settings(tmp_path):
     loop(Counting(), tmp_path / "run", steps=120).run(Every(), Every())  # longer is allowed
     with pytest.raises(SystemExit, match="begun with ema = 0.9, not 0.5; give the same"):
         loop(Counting(), tmp_path / "run", ema=0.5)
+
+
+def test_a_run_of_so_many_steps_says_how_long_it_takes(tmp_path, monkeypatch, capfd):
+    """The first steps, which compile and warm up, do not count, and a run that goes on counts what is left."""
+    now = [0.0]
+    monkeypatch.setattr("codec.training.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def slow(step, rate):
+        now[0] += 100 if step < 3 else 7
+        return 1.0
+
+    loop(Counting(slow), tmp_path / "run", steps=1000).run(Every(), Every(), stop_at=20)
+    assert "the 10 steps that are left take about 70 s here, 7 s each; validations" in capfd.readouterr().err
+    loop(Counting(slow), tmp_path / "run", steps=1000).run(Every(), Every(), stop_at=930)
+    assert "the 900 steps that are left take about 1 h 45 min here" in capfd.readouterr().err
+    loop(Counting(slow), tmp_path / "other", steps=0, seconds=300).run(Every(), Every())
+    assert "steps that are left" not in capfd.readouterr().err
+    assert [duration(s) for s in (45, 91, 3600, 12000)] == ["45 s", "2 min", "1 h 0 min", "3 h 20 min"]
+
+
+def test_an_interrupt_before_the_first_step_is_one_sentence():
+    @told
+    def reads_photographs():
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(SystemExit, match="^interrupted; the same command"):
+        reads_photographs()

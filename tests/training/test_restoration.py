@@ -25,7 +25,7 @@ from tests.support.tiny import feature_networks
 pytestmark = pytest.mark.slow
 
 SHORT = RestorationConfig(
-    seconds=60, steps=3, batch=2, window=64, warmup=1, bf16=False, painter=PAINTER, denoiser=SHAPE
+    seconds=3600, steps=3, batch=2, window=64, warmup=1, bf16=False, painter=PAINTER, denoiser=SHAPE
 )
 
 
@@ -165,7 +165,7 @@ def test_labels_move_and_the_network_does_not(stores, networks, model, autoencod
         attention.out.weight.normal_(std=0.5)
     net.denoiser.head.weight.normal_(std=0.5)
     before, label = copy.deepcopy(net.state_dict()), torch.arange(12) % 2
-    config = LabelConfig(seconds=60, steps=3, batch=2, window=64, tokens=2)
+    config = LabelConfig(seconds=3600, steps=3, batch=2, window=64, tokens=2)
     t = LabelStage(
         config, net, *stores, label, 2, networks[0], model.tokens.centroids(model.sd).float(), tmp_path / "run"
     )

@@ -126,7 +126,7 @@ def test_two_processes_train_one_model(folder, whole):
     ]
     on_cpu = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        [*two, "codec.training.base.train", *trained], capture_output=True, text=True, timeout=240, env=on_cpu
+        [*two, "codec.training.base.train", *trained], capture_output=True, text=True, timeout=600, env=on_cpu
     )
     assert done.returncode == 0, done.stderr[-2000:]
     got = state(folder / "ddp" / "run")
@@ -148,7 +148,7 @@ def test_two_processes_train_one_model(folder, whole):
         "bf16=false",
     ]
     done = subprocess.run(
-        [*two, "codec.training.base.adapt", *adapted], capture_output=True, text=True, timeout=240, env=on_cpu
+        [*two, "codec.training.base.adapt", *adapted], capture_output=True, text=True, timeout=600, env=on_cpu
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert state(folder / "ddp" / "adapted")["step"] == 2

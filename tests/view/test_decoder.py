@@ -43,7 +43,7 @@ def asking(stored: StoredModel, number: int, folder: Path) -> Ask:
 
     def run(tasks: Iterable[dict]) -> list[dict]:
         lines = "".join(json.dumps(task) + "\n" for task in tasks)
-        done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -34,7 +34,7 @@ def running(tmp_path):
 
 
 def ask(server, path, method="GET", **headers):
-    connection = http.client.HTTPConnection(ADDRESS, server.server_port, timeout=10)
+    connection = http.client.HTTPConnection(ADDRESS, server.server_port, timeout=120)
     connection.request(method, path, headers=headers)
     answer = connection.getresponse()
     return answer.status, answer.read(), answer.headers
@@ -201,5 +201,5 @@ def test_interrupt_ends_the_server(tmp_path):
         address = process.stdout.readline().strip()
         assert address.startswith("http://127.0.0.1:") and address.endswith("src=files%2F1%2Fmodel5-pixel.ldc")
         process.send_signal(2)
-        assert process.wait(20) == 130
+        assert process.wait(120) == 130
         assert process.stderr.read() == "ldc: error: interrupted\n"

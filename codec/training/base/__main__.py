@@ -30,7 +30,7 @@ from codec.training.base.narrow import NarrowConfig, narrow
 from codec.training.base.train import BaseStage, begin_with, load_begin, start_values
 from codec.training.config import TrainConfig, configure
 from codec.training.data.cache import check_ours, check_outside, data_options
-from codec.training.data.packs import Packs, fine_option, open_packs
+from codec.training.data.packs import Mixture, Packs, fine_option, open_packs
 from codec.training.fused import fuse
 from codec.training.loop import Done, Every, Loop
 from codec.training.processes import place
@@ -194,13 +194,13 @@ def main() -> None:
         check_ours(folder, names, "a cache of photographs")
     given = load_begin(args.begin) if args.begin else None
     config = configure(TrainConfig(model=given.config) if given else TrainConfig(), args.config, args.settings)
-    mixed = {k: getattr(config, k) for k in ("fine", "drawings", "upper", "exponent")}
-    adapting = configure(AdaptConfig(**mixed), args.adapt, [])
-    narrowing = configure(NarrowConfig(**{k: mixed[k] for k in ("fine", "drawings", "upper")}), args.narrow, [])
+    mixed = {f.name: getattr(config, f.name) for f in dataclasses.fields(Mixture)}
+    adapting = configure(AdaptConfig(**mixed, exponent=config.exponent), args.adapt, [])
+    narrowing = configure(NarrowConfig(**mixed), args.narrow, [])
     if adapting.quantizer not in TRELLISES:
         raise SystemExit(f"no file holds latents of the quantiser {adapting.quantizer}")
     with place(args.threads, alone="codec.training.base") as device:
-        packs = open_packs(args.data, args.fine, args.cache or args.out / "cache", config.mixture())
+        packs = open_packs(args.data, args.fine, args.cache or args.out / "cache", config)
         report = train(config, adapting, narrowing, packs, args.out, args.leave, args.minutes, given, device)
     print(json.dumps({k: report[k] for k in ("steps_a_second", "megapixels_a_second", "took")}))
 

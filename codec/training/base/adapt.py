@@ -48,9 +48,9 @@ COUNTED = 256  # positions of a pass whose symbols are counted
 
 
 @dataclass(frozen=True)
-class AdaptConfig:
-    """steps, seconds, batch, crop, lr, lr_muon, lr_linear, lr_gain, bf16, fine, drawings, upper, exponent, validate,
-    save, seed: as in TrainConfig; quantizer: a trellis, or e8 or d4 (for comparison: no file can hold these);
+class AdaptConfig(Mixture):
+    """steps, seconds, batch, crop, lr, lr_muon, lr_linear, lr_gain, bf16, exponent, validate, save, seed: as in
+    TrainConfig; quantizer: a trellis, or e8 or d4 (for comparison: no file can hold these);
     refresh: steps between new tables; ema: decay; drawn: share of crops that are drawn, not photographed."""
 
     steps: int = 4000
@@ -66,17 +66,11 @@ class AdaptConfig:
     refresh: int = 100
     ema: float = 0.998
     drawn: float = 0.0
-    fine: float = 0.0
-    drawings: float = 0.0
-    upper: float = 0.6
     exponent: float = 0.5
     bf16: bool = True
     validate: int = 1000
     save: int = 500
     seed: int = 1
-
-    def mixture(self) -> Mixture:
-        return Mixture(self.fine, self.drawings, self.upper)
 
 
 class Sender:
@@ -379,7 +373,7 @@ def main() -> None:
     config = configure(AdaptConfig(), args.config, args.settings)
     model, _ = load_base(args.base)
     with place(args.threads) as device:
-        packs = open_packs(args.data, args.fine, cache, config.mixture())
+        packs = open_packs(args.data, args.fine, cache, config)
         adapt(config, model.to(device), packs, args.out, args.stop_at)
 
 

@@ -50,9 +50,9 @@ HEADROOM = 1.25  # of the largest running sum that was seen
 
 
 @dataclass(frozen=True)
-class NarrowConfig:
-    """steps, seconds, batch, warmup, ema, bf16, fine, drawings, upper, validate, save, seed: as in TrainConfig; crops:
-    how many are coded; crop: their side in pixels; lr: of Adam, in units of a weight."""
+class NarrowConfig(Mixture):
+    """steps, seconds, batch, warmup, ema, bf16, validate, save, seed: as in TrainConfig; crops: how many are coded;
+    crop: their side in pixels; lr: of Adam, in units of a weight."""
 
     steps: int = 3000
     seconds: float = 0.0
@@ -63,15 +63,9 @@ class NarrowConfig:
     warmup: int = 50
     ema: float = 0.99
     bf16: bool = True
-    fine: float = 0.0
-    drawings: float = 0.0
-    upper: float = 0.6
     validate: int = 500
     save: int = 250
     seed: int = 3
-
-    def mixture(self) -> Mixture:
-        return Mixture(self.fine, self.drawings, self.upper)
 
 
 @dataclass(frozen=True)
@@ -360,7 +354,7 @@ def main() -> None:
     config = configure(NarrowConfig(), args.config, args.settings)
     with place(args.threads, alone="codec.training.base.narrow") as device:
         model, sender, quantizer = load(args.base, device)
-        packs = open_packs(args.data, args.fine, args.cache or args.out / "cache", config.mixture())
+        packs = open_packs(args.data, args.fine, args.cache or args.out / "cache", config)
         narrow(config, model, sender, packs, args.out, args.stop_at)
     leave(args.out, "narrow", model, {"quantizer": quantizer, "sender": sender.state()})
 

@@ -250,7 +250,7 @@ def train(
     """
     rank, device = rank_and_world()[0], torch.device(device)
     check_run(folder, data, fine)
-    packs = open_packs(data, fine, cache or folder / "cache", config.mixture())
+    packs = open_packs(data, fine, cache or folder / "cache", config)
     torch.manual_seed(config.seed)
     model = VQVAE(config.model).to(memory_format=torch.channels_last)
     run = Run(folder, config, rank == 0, device)

@@ -20,7 +20,8 @@ ATTRACTION = 0.5  # of the range of levels: how far chance moves a fine crop's p
 @dataclass(frozen=True)
 class Mixture:
     """Shares of a batch: fine (from the second pack's photographs), drawings (from its drawn pictures); upper: share
-    of the draws at the upper 60 % of the levels (0.6: spread evenly)."""
+    of the draws at the upper 60 % of the levels (0.6: spread evenly). The settings of the base's trainings have these
+    too."""
 
     fine: float = 0.0
     drawings: float = 0.0
