@@ -34,6 +34,7 @@ from codec.opened import Decoded, lossless_picture, opened
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
 from codec.restoration import restore
 from codec.restoration.consistency import CELL, back_project, stream_agreement
+from codec.restoration.strength import said
 
 
 def _ignore(done: float) -> None:
@@ -78,7 +79,7 @@ class Codec:
         defaults."""
         sampler = f", {restore.STEPS} step" if decoder == "ldm" else ""
         if decoder != "vq":
-            sampler += f", emphasis {'/'.join(f'{f:g}' for _, f in restore.EMPHASIS)} within {CELL:g}"
+            sampler += f", {said(decoder)} within {CELL:g}"
         return f"model {self.model_id}, {decoder} {zoo.weights_hash(self._weights, decoder, self.model_id)}{sampler}"
 
     def encode(

@@ -2,10 +2,12 @@
 [--out results]
 
 Writes OUT/emphasis.csv: means over pictures for each quality and each factor of what is painted into the vq picture
-(1: what the network says; codec.restoration.restore.EMPHASIS is the default). To be run on held-out photographs.
+(1: what the network says; codec.restoration.strength has the default, noise and dots are left as they are there). To be
+run on held-out photographs.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +17,7 @@ import codec
 from benchmarks.harness.images import folder_images, read_image
 from benchmarks.harness.runner import prepare_torch
 from benchmarks.metrics.pictures import MetricOptions, Scorer
-from codec.restoration import restore
+from codec.restoration.strength import STRENGTHS
 
 FACTORS = (0.7, 0.85, 1.0, 1.15, 1.3, 1.5)
 METRICS = ("lpips", "dists")
@@ -25,7 +27,7 @@ def measure(c: codec.Codec, paths: list[Path], qualities: list[float], options: 
     """-> quality, emphasis, pictures, rmse, lpips, dists: means over pictures."""
     prepare_torch(("ours",), METRICS, options)
     rows = []
-    default, scorer = restore.EMPHASIS, Scorer(METRICS, options)
+    default, scorer = STRENGTHS["ldm"], Scorer(METRICS, options)
     try:
         for path in tqdm(paths, disable=None):
             x = read_image(path)
@@ -33,11 +35,11 @@ def measure(c: codec.Codec, paths: list[Path], qualities: list[float], options: 
             for quality in qualities:
                 data = c.encode(x, quality=quality, lossless=False)
                 for factor in FACTORS:
-                    restore.EMPHASIS = ((0.0, factor),)
+                    STRENGTHS["ldm"] = tuple((place, replace(row, emphasis=factor)) for place, row in default)
                     decoded = c.decode_array(data, decoder="ldm")
                     rows.append({"quality": quality, "emphasis": factor, **scorer.score(decoded)})
     finally:
-        restore.EMPHASIS = default
+        STRENGTHS["ldm"] = default
     frame = pd.DataFrame(rows).groupby(["quality", "emphasis"], as_index=False)[["rmse", *METRICS]].mean()
     frame.insert(2, "pictures", len(paths))
     return frame

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import torch
 
 from codec.diffusion import sample
@@ -20,14 +19,12 @@ from codec.models.config import PATCH
 from codec.models.context import everywhere
 from codec.models.restorer import Condition, Restorer, thumbnail
 from codec.restoration.consistency import Agree
+from codec.restoration.strength import ENLARGED, strength, without_dots
 
 SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
 TILE, OVERLAP = 64, 16  # positions of a window of the denoiser, and of the blend between two
-#: (place of the quality among the anchors, factor of what is painted): a network that is not sure paints too faintly
-#: (results/emphasis.csv)
-EMPHASIS = ((0.0, 0.85), (1.0, 1.0), (2.0, 1.1), (3.0, 1.2), (5.0, 1.4))
-#: positions that the painter makes at once, and what it sees beyond them: more than its receptive field of 10 and the
-#: 3 of ``without_weave``
+#: positions that the painter makes at once, and what it sees beyond them: more than its receptive field of 10, the 3 of
+#: ``without_weave`` and the 1 of ``without_dots``
 PAINT_TILE, PAINT_HALO = 64, 15
 
 SAMPLERS = ("dpmpp_2m", "heun", "ancestral")
@@ -89,25 +86,27 @@ def restore(
     name: str, net: Restorer, known: Known, options: Options, seed: int, step: Callable[[float], None]
 ) -> torch.Tensor:
     """name: ldm, gan or perceptual -> x_hat (1, 3, H, W), float in 0..1. step: called with 0..1."""
-    s = generate(name, net, known.condition, options, seed, lambda done: step(0.5 * done))
-    x_hat = paint(net, s, known.condition, lambda done: step(0.5 + 0.4 * done))
-    if net.of_stream(known.condition.task).all():
-        x_hat = torch.lerp(known.condition.x_c, x_hat, emphasis(float(known.condition.task)))
+    of_stream = bool(net.of_stream(known.condition.task).all())
+    by = strength(name, float(known.condition.task)) if of_stream else ENLARGED
+    s = generate(name, net, known.condition, options, seed, lambda done: step(0.5 * done), by.noise)
+    x_hat = paint(net, s, known.condition, lambda done: step(0.5 + 0.4 * done), by.dots)
+    x_hat = torch.lerp(known.condition.x_c, x_hat, by.emphasis)
     if options.consistency and known.agree is not None:
         x_hat = known.agree(x_hat)
     step(1.0)
     return x_hat.clamp(0, 1)
 
 
-def emphasis(place: float) -> float:
-    """Factor of what is painted, linear between the rows of EMPHASIS."""
-    return float(np.interp(place, *zip(*EMPHASIS, strict=True)))
-
-
 def generate(
-    name: str, net: Restorer, condition: Condition, options: Options, seed: int, step: Callable[[float], None]
+    name: str,
+    net: Restorer,
+    condition: Condition,
+    options: Options,
+    seed: int,
+    step: Callable[[float], None],
+    scale: float = 1.0,
 ) -> torch.Tensor:
-    """-> s in patches, (1, 4 * latent, H/16, W/16)."""
+    """-> s in patches, (1, 4 * latent, H/16, W/16). scale: standard deviation of the noise of one step."""
     x_c = condition.x_c
     h, w = (n // PATCH for n in x_c.shape[2:])
     channels = len(net.scale)
@@ -127,7 +126,7 @@ def generate(
         return classifier_free(over_tiles(function), over_tiles(function, with_context=False), options.guidance)
 
     if name != "ldm" or options.steps == 1:
-        z = torch.zeros(1, channels, h, w, device=x_c.device) if name == "perceptual" else noise(0)
+        z = torch.zeros(1, channels, h, w, device=x_c.device) if name == "perceptual" else scale * noise(0)
         s = guided(lambda x, sigma, here: net.generate(x, here))(z, 0.0)
         step(1.0)
         return s
@@ -147,9 +146,11 @@ def cut(condition: Condition, rows: tuple[int, int], columns: tuple[int, int], w
     return replace(condition, x_c=condition.x_c[(slice(None), slice(None), *pixels)], context=context)
 
 
-def paint(net: Restorer, s: torch.Tensor, condition: Condition, step: Callable[[float], None]) -> torch.Tensor:
+def paint(
+    net: Restorer, s: torch.Tensor, condition: Condition, step: Callable[[float], None], dots: float = 0.0
+) -> torch.Tensor:
     """s in patches -> x_hat (1, 3, H, W), not clipped; window by window, without seams, as each sees all that matters
-    to it."""
+    to it. dots: of ``without_dots``."""
     h, w = s.shape[2:]
     out = torch.empty_like(condition.x_c)
     for a in range(0, h, PAINT_TILE):
@@ -157,7 +158,10 @@ def paint(net: Restorer, s: torch.Tensor, condition: Condition, step: Callable[[
             b, d = min(a + PAINT_TILE, h), min(c + PAINT_TILE, w)
             top, left = max(0, a - PAINT_HALO), max(0, c - PAINT_HALO)
             rows, columns = (top, min(h, b + PAINT_HALO)), (left, min(w, d + PAINT_HALO))
-            tile = net.paint(s[:, :, slice(*rows), slice(*columns)], cut(condition, rows, columns, with_context=False))
+            here = cut(condition, rows, columns, with_context=False)
+            tile = net.paint(s[:, :, slice(*rows), slice(*columns)], here)
+            if dots:
+                tile = here.x_c + without_dots(tile - here.x_c, dots)
             i, j = PATCH * (a - top), PATCH * (c - left)
             out[:, :, PATCH * a : PATCH * b, PATCH * c : PATCH * d] = tile[
                 :, :, i : i + PATCH * (b - a), j : j + PATCH * (d - c)

@@ -17,8 +17,8 @@ from benchmarks.metrics.pictures import MetricOptions, rmse
 from benchmarks.report import contact
 from benchmarks.studies import emphasis, real_esrgan, semantic, sweep, upscaling, validations
 from codec._compat import import_torchvision
-from codec.restoration import restore
 from codec.restoration.restore import STEPS
+from codec.restoration.strength import STRENGTHS
 
 
 @pytest.fixture(scope="module")
@@ -194,10 +194,10 @@ def test_every_crop_is_inside_its_photograph() -> None:
 
 def test_emphasis(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emphasis, "METRICS", ())
-    default = restore.EMPHASIS
+    default = STRENGTHS["ldm"]
     table = emphasis.measure(codec.load(threads=1), [folder / "a.png"], [20.0], MetricOptions())
     assert table.emphasis.tolist() == list(emphasis.FACTORS) and table.rmse.nunique() == len(emphasis.FACTORS)
-    assert default == restore.EMPHASIS
+    assert default == STRENGTHS["ldm"]
 
 
 def test_validations_of_runs_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

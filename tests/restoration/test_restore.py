@@ -54,11 +54,13 @@ def test_samplers_and_progress(small_codec, sent, sampler):
     assert seen == sorted(seen) and seen[-1] == pytest.approx(1) and len(seen) >= 4
 
 
-def test_threads_change_nothing_but_rounding(small_codec, sent):
-    pictures = []
+@pytest.mark.parametrize("quality, steps", [(60, 4), (5, 1)])
+def test_threads_change_nothing_but_rounding(small_codec, quality, steps):
+    picture = np.random.default_rng(0).integers(0, 256, (70, 100, 3), np.uint8)
+    sent, pictures = small_codec.encode(picture, quality=quality, seed=5), []
     for threads in (1, 2):
         small_codec._threads = threads
-        pictures.append(small_codec.decode_array(sent, decoder="ldm", steps=4).astype(int))
+        pictures.append(small_codec.decode_array(sent, decoder="ldm", steps=steps).astype(int))
     small_codec._threads = 1
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
 
@@ -210,7 +212,7 @@ def test_what_is_painted_into_a_stream_is_emphasised(monkeypatch, task, painted)
     torch.manual_seed(0)
     x = torch.rand(1, 3, 64, 64) * 0.2 + 0.4
     known = restore.Known(Condition(x, torch.tensor([task]), None), None)
-    monkeypatch.setattr(restore, "paint", lambda net, s, condition, step: condition.x_c + 0.1)
+    monkeypatch.setattr(restore, "paint", lambda net, s, condition, step, dots: condition.x_c + 0.1)
     x_hat = restore.restore("perceptual", net, known, restore.Options(), 0, lambda done: None)
     assert torch.allclose(x_hat, x + 0.1 * painted, atol=1e-6)
 
@@ -234,9 +236,11 @@ def test_windows_of_the_painter_leave_no_seam(monkeypatch):
     torch.manual_seed(0)
     x, s = torch.rand(1, 3, 16 * 20, 16 * 40), torch.randn(1, 16, 20, 40)
     condition = Condition(x, torch.tensor([2.0]), None)
-    whole = restore.paint(net, s, condition, lambda done: None)
-    monkeypatch.setattr(restore, "PAINT_TILE", 8)
-    assert torch.allclose(restore.paint(net, s, condition, lambda done: None), whole, atol=1e-5)
+    for dots in (0.0, 10.0):
+        monkeypatch.setattr(restore, "PAINT_TILE", 64)
+        whole = restore.paint(net, s, condition, lambda done: None, dots)
+        monkeypatch.setattr(restore, "PAINT_TILE", 8)
+        assert torch.allclose(restore.paint(net, s, condition, lambda done: None, dots), whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [2, 4])
