@@ -35,13 +35,13 @@ STRENGTHS: dict[str, Rows] = {
     "gan": (
         (0.0, Strength(0.32, 0.5, 10.0)),
         (0.7, Strength(0.7, 0.5, 10.0)),
-        (1.4, Strength(1.04, 0.8, 3.0)),
+        (1.4, Strength(1.04, 1.0, 1.0)),
         *PLAIN[2:],
     ),
     "ldm": (
         (0.0, Strength(0.7, 0.5, 10.0)),
         (0.7, Strength(0.95, 0.5, 10.0)),
-        (1.4, Strength(1.04, 0.8, 3.0)),
+        (1.4, Strength(1.04, 1.0, 1.0)),
         *PLAIN[2:],
     ),
 }

@@ -233,12 +233,12 @@ def test_no_decoder_is_worse_than_vq_over_the_whole_range_of_qualities() -> None
             assert (means[f"ours-{name}"] <= means["ours-vq"]).all(), (metric, name)
         stated = table.pivot(index="setting", columns="decoder", values=metric)
         np.testing.assert_allclose(stated["vq"], means["ours-vq"], atol=1e-4)
-    # and where single pictures are worse
-    single = {
-        m: rows.pivot_table(index="image_hash", columns=["codec", "setting"], values=m) for m in ("lpips", "dists")
-    }
-    for name, metric, most in (("gan", "lpips", 0.21), ("ldm", "lpips", 0.19), ("perceptual", "lpips", 0.002)):
-        worse = single[metric][f"ours-{name}"] - single[metric]["ours-vq"]
-        assert (worse > 0).sum().max() <= 3 and worse.max().max() == pytest.approx(most, abs=0.005)
-    for name in ("gan", "ldm", "perceptual"):
-        assert (single["dists"][f"ours-{name}"] - single["dists"]["ours-vq"]).max().max() < 0.003
+
+
+def test_no_single_picture_is_worse_than_vq() -> None:
+    """But by what nobody sees; docs/results.md says how much."""
+    rows = pd.read_csv(Path(__file__).parents[2] / "results" / "held-out" / "decoder_rows.csv")
+    assert set(rows.groupby(["setting", "image_hash"]).codec.nunique()) == {4} and {0, 5, 10, 20} < set(rows.setting)
+    for metric in ("lpips", "dists"):
+        values = rows.pivot_table(index=["image_hash", "setting"], columns="codec", values=metric)
+        assert (values.sub(values["ours-vq"], axis=0)).max().max() < 0.006, metric
