@@ -2,14 +2,19 @@
 [--out results]
 
 Writes OUT/emphasis.csv: means over pictures for each quality and each factor of what is painted into the vq picture
-(1: what the network says; codec.restoration.strength has the default, noise and dots are left as they are there). To be
-run on held-out photographs.
+(1: what the network says; codec.restoration.strength has the default, noise and dots are left as they are there), and
+OUT/emphasis_enlarged.csv: the same of pictures that were made smaller and are enlarged again. To be run on held-out
+photographs.
 """
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -17,31 +22,57 @@ import codec
 from benchmarks.harness.images import folder_images, read_image
 from benchmarks.harness.runner import prepare_torch
 from benchmarks.metrics.pictures import MetricOptions, Scorer
-from codec.restoration.strength import STRENGTHS
+from benchmarks.studies.upscaling import SCALES, shrunk
+from codec.restoration import strength
 
 FACTORS = (0.7, 0.85, 1.0, 1.15, 1.3, 1.5)
 METRICS = ("lpips", "dists")
 
 
-def measure(c: codec.Codec, paths: list[Path], qualities: list[float], options: MetricOptions) -> pd.DataFrame:
-    """-> quality, emphasis, pictures, rmse, lpips, dists: means over pictures."""
-    prepare_torch(("ours",), METRICS, options)
-    rows = []
-    default, scorer = STRENGTHS["ldm"], Scorer(METRICS, options)
+@contextmanager
+def painting(factor: float) -> Iterator[None]:
+    """Within it the ldm decoder paints so strongly."""
+    streams, enlarged = strength.STRENGTHS["ldm"], strength.ENLARGED
+    strength.STRENGTHS["ldm"] = tuple((place, replace(row, emphasis=factor)) for place, row in streams)
+    strength.ENLARGED = tuple(replace(row, emphasis=factor) for row in enlarged)
     try:
-        for path in tqdm(paths, disable=None):
-            x = read_image(path)
-            scorer.reference(x)
-            for quality in qualities:
-                data = c.encode(x, quality=quality, lossless=False)
-                for factor in FACTORS:
-                    STRENGTHS["ldm"] = tuple((place, replace(row, emphasis=factor)) for place, row in default)
-                    decoded = c.decode_array(data, decoder="ldm")
-                    rows.append({"quality": quality, "emphasis": factor, **scorer.score(decoded)})
+        yield
     finally:
-        STRENGTHS["ldm"] = default
-    frame = pd.DataFrame(rows).groupby(["quality", "emphasis"], as_index=False)[["rmse", *METRICS]].mean()
-    frame.insert(2, "pictures", len(paths))
+        strength.STRENGTHS["ldm"], strength.ENLARGED = streams, enlarged
+
+
+def measure(
+    c: codec.Codec, paths: list[Path], qualities: list[float], options: MetricOptions
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """-> quality or scale, emphasis, pictures, rmse, lpips, dists: means over pictures."""
+    prepare_torch(("ours",), METRICS, options)
+    decoded: list[dict[str, Any]] = []
+    enlarged: list[dict[str, Any]] = []
+    scorer = Scorer(METRICS, options)
+    for path in tqdm(paths, disable=None):
+        x = read_image(path)
+        x = np.ascontiguousarray(
+            x[: x.shape[0] // max(SCALES) * max(SCALES), : x.shape[1] // max(SCALES) * max(SCALES)]
+        )
+        scorer.reference(x)
+        files = {quality: c.encode(x, quality=quality, lossless=False) for quality in qualities}
+        smaller = {scale: shrunk(x, scale) for scale in SCALES}
+        for factor in FACTORS:
+            with painting(factor):
+                for quality, data in files.items():
+                    picture = c.decode_array(data, decoder="ldm")
+                    decoded.append({"quality": quality, "emphasis": factor, **scorer.score(picture)})
+                for scale, small in smaller.items():
+                    picture = np.asarray(c.upscale(small, scale))
+                    enlarged.append({"scale": scale, "emphasis": factor, **scorer.score(picture)})
+    return means(decoded, len(paths)), means(enlarged, len(paths))
+
+
+def means(rows: list[dict[str, Any]], pictures: int) -> pd.DataFrame:
+    """Of the rows that have their first two columns in common."""
+    frame = pd.DataFrame(rows)
+    frame = frame.groupby(list(frame.columns[:2]), as_index=False)[["rmse", *METRICS]].mean()
+    frame.insert(2, "pictures", pictures)
     return frame
 
 
@@ -56,15 +87,16 @@ def main() -> None:
     ap.add_argument("--out", type=Path, default=Path("results"))
     args = ap.parse_args()
     qualities = [float(q) for q in args.qualities.split(",")]
-    found = measure(
+    tables = measure(
         codec.load(threads=1),
         folder_images(args.images)[:: args.every],
         qualities,
         MetricOptions(None, args.weights_cache),
     )
     args.out.mkdir(parents=True, exist_ok=True)
-    found.to_csv(args.out / "emphasis.csv", index=False, float_format="%.6g", lineterminator="\n")
-    print(found.to_string(index=False))
+    for name, found in zip(("emphasis", "emphasis_enlarged"), tables, strict=True):
+        found.to_csv(args.out / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+        print(found.to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from benchmarks.metrics.pictures import rmse
 from benchmarks.metrics.sets import FeatureStore
 from benchmarks.studies import real_esrgan
 from benchmarks.studies.semantic import Row, Rows, Worker, means, measured, original_key, parser, pictures, version
+from codec.restoration.strength import ENLARGED
 
 SCALES = (2, 4)
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
@@ -85,7 +86,8 @@ def run(
     images: list[SourceImage], out: Path, weights: Path, processes: int, hub: Path | None = None, rival: bool = False
 ) -> None:
     """Measures what is missing, and writes both tables."""
-    measuring, store = version(), FeatureStore(out / ".features")
+    emphasis = "/".join(f"{strength.emphasis:g}" for strength in ENLARGED)
+    measuring, store = f"{version()}, enlarged {emphasis}", FeatureStore(out / ".features")
     table = Rows(out / "upscaling.csv", ["scale", "method", "image_hash"], measuring, hub)
     asked = [(s, m) for s in SCALES for m in METHODS] + ([(real_esrgan.SCALE, RIVAL)] if rival else [])
     if rival:

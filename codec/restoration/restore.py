@@ -19,7 +19,7 @@ from codec.models.config import PATCH
 from codec.models.context import everywhere
 from codec.models.restorer import Condition, Restorer, thumbnail
 from codec.restoration.consistency import Agree
-from codec.restoration.strength import ENLARGED, strength, without_dots
+from codec.restoration.strength import strength, without_dots
 
 SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
 TILE, OVERLAP = 64, 16  # positions of a window of the denoiser, and of the blend between two
@@ -86,8 +86,7 @@ def restore(
     name: str, net: Restorer, known: Known, options: Options, seed: int, step: Callable[[float], None]
 ) -> torch.Tensor:
     """name: ldm, gan or perceptual -> x_hat (1, 3, H, W), float in 0..1. step: called with 0..1."""
-    of_stream = bool(net.of_stream(known.condition.task).all())
-    by = strength(name, float(known.condition.task)) if of_stream else ENLARGED
+    by = strength(name, float(known.condition.task), net.anchors)
     s = generate(name, net, known.condition, options, seed, lambda done: step(0.5 * done), by.noise)
     x_hat = paint(net, s, known.condition, lambda done: step(0.5 + 0.4 * done), by.dots)
     x_hat = torch.lerp(known.condition.x_c, x_hat, by.emphasis)

@@ -17,6 +17,7 @@ from benchmarks.metrics.pictures import MetricOptions, rmse
 from benchmarks.report import contact
 from benchmarks.studies import emphasis, real_esrgan, semantic, sweep, upscaling, validations
 from codec._compat import import_torchvision
+from codec.restoration import strength
 from codec.restoration.restore import STEPS
 from codec.restoration.strength import STRENGTHS
 
@@ -194,10 +195,13 @@ def test_every_crop_is_inside_its_photograph() -> None:
 
 def test_emphasis(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emphasis, "METRICS", ())
-    default = STRENGTHS["ldm"]
-    table = emphasis.measure(codec.load(threads=1), [folder / "a.png"], [20.0], MetricOptions())
-    assert table.emphasis.tolist() == list(emphasis.FACTORS) and table.rmse.nunique() == len(emphasis.FACTORS)
-    assert default == STRENGTHS["ldm"]
+    default = STRENGTHS["ldm"], strength.ENLARGED
+    decoded, enlarged = emphasis.measure(codec.load(threads=1), [folder / "a.png"], [20.0], MetricOptions())
+    assert decoded.emphasis.tolist() == list(emphasis.FACTORS) and decoded.rmse.nunique() == len(emphasis.FACTORS)
+    for _, own in enlarged.groupby("scale"):
+        assert own.emphasis.tolist() == list(emphasis.FACTORS) and own.rmse.nunique() == len(emphasis.FACTORS)
+    assert sorted(set(enlarged.scale)) == list(upscaling.SCALES)
+    assert default == (STRENGTHS["ldm"], strength.ENLARGED)
 
 
 def test_validations_of_runs_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

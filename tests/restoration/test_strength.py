@@ -52,12 +52,16 @@ def test_a_border_of_the_picture_is_not_darkened():
 def test_strength_follows_the_quality_without_jumps(name):
     rows = STRENGTHS.get(name, PLAIN)
     for place, row in rows:
-        assert strength(name, place) == row
+        assert strength(name, place, 8) == row
     (a, first), (b, second) = rows[:2]
-    half = strength(name, (a + b) / 2)
+    half = strength(name, (a + b) / 2, 8)
     assert half.emphasis == pytest.approx((first.emphasis + second.emphasis) / 2)
     assert half.dots == pytest.approx((first.dots + second.dots) / 2)
-    assert strength(name, 2.0) == Strength(1.1) and strength(name, 7.0) == rows[-1][1]
+    assert strength(name, 2.0, 8) == Strength(1.1) and strength(name, 7.0, 8) == rows[-1][1]
+
+
+def test_an_enlargement_has_its_own():
+    assert [strength(name, 8.0 + k, 8) for name in ("gan", "ldm") for k in (0, 1)] == [*ENLARGED, *ENLARGED]
 
 
 def test_what_is_said_names_what_is_not_plain():
@@ -80,7 +84,7 @@ def test_noise_of_one_step(monkeypatch, name, task, scale):
     assert float(seen[0].std()) == pytest.approx(scale, rel=0.05)
 
 
-@pytest.mark.parametrize("task", [0.7, 3.0, 8.0])
+@pytest.mark.parametrize("task", [0.7, 3.0, 8.0, 9.0])
 def test_dots_are_held_back_at_low_qualities_only(monkeypatch, task):
     """Of a painter that paints a faint checkerboard everywhere."""
     net = network()
@@ -88,7 +92,7 @@ def test_dots_are_held_back_at_low_qualities_only(monkeypatch, task):
     x = torch.full((1, 3, 64, 64), 0.5)
     known = restore.Known(Condition(x, torch.tensor([task]), None), None)
     painted = rms(restore.restore("gan", net, known, restore.Options(), 0, lambda done: None) - x)
-    by = strength("gan", task) if task < 8 else ENLARGED
+    by = strength("gan", task, 8)
     assert painted == pytest.approx(2 * by.emphasis * (4 / 104 if task < 1 else 1), rel=0.05)
 
 
