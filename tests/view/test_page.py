@@ -320,7 +320,11 @@ def test_lossless_files(tab, tmp_path):
             page.show(number)
             if name in ("cut", "size"):
                 assert tab.evaluate(STATE) == "refused" and page.hidden("plane") and page.hidden("cut")
-                wanted = "it is lossless, and parts of it" if name == "cut" else "is not of the picture's size and kind"
+                wanted = (
+                    "it is coded without loss, and parts of it"
+                    if name == "cut"
+                    else "is not of the picture's size and kind"
+                )
                 assert wanted in page.text("reason")
                 continue
             assert tab.evaluate(STATE) == "done", page.text("reason")
