@@ -111,8 +111,8 @@ class Codec:
         keep_hidden: code the pixels under alpha 0 as they are, in place of smooth ones, which cost less.
         lossless: True: every pixel as it is. None: so where that file is no larger than the other one, or fits the
             target; mostly drawings, seldom photographs. Where it is larger, a drawing may be kept in fewer colours, if
-            that is no larger than the file of the networks (or fits the target) and nearer to the picture; the file
-            says so, it is not lossless then. False: neither.
+            that is no larger than the file of the networks (or fits the target) and clearly nearer to the picture; the
+            file says so, it is not lossless then. False: neither.
         metadata: "drop", or "keep": EXIF and XMP in a section of their own. They say what the picture is now (upright,
             this size, sRGB) and have no thumbnail; what is broken is left out.
         progress: called with 0..1.

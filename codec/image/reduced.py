@@ -18,6 +18,9 @@ from codec.image.read import Picture
 LADDER = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
 #: Of a drawing at least this part of the pixels is as the one to the left of it; of most photographs less than .3.
 FLAT = 0.5
+#: Its squared error is to be at most this part of the other file's: a palette makes bands of what is smooth, which
+#: looks worse than its error says.
+CLEARLY = 0.7
 _EVERY = 16  # rows of which one is looked at
 _SETTLED = 500  # k-means ends when fewer than one of so many pixels change
 _HEADER = 28  # bytes of a header, about
@@ -35,7 +38,7 @@ def encode_within(
     keep_hidden: bool = False,
     kept: bytes = b"",
 ) -> bytes | None:
-    """Picture -> bytes of a file of at most ``most`` bytes with a smaller error than another file has, or None.
+    """Picture -> bytes of a file of at most ``most`` bytes with a clearly smaller error than another file has, or None.
 
     The number of colours is the largest that fits; it is found by bisection with WebP's faster coding.
     error: gives the mean squared error (0..255 scale) of the other file as ``squared_error`` counts it. Not called
@@ -74,7 +77,7 @@ def encode_within(
         found = drawn(rungs[rung])
         data = lossless.sealed(picture, found, effort, kept, reduced=level)
         if len(data) <= most:
-            better = squared_error(picture, found[..., :3], keep_hidden) < error()
+            better = squared_error(picture, found[..., :3], keep_hidden) < CLEARLY * error()
             return data if better else None
     return None
 
