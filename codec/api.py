@@ -16,7 +16,7 @@ from PIL import Image
 
 from codec import manifest, zoo
 from codec.bitstream import source
-from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse
+from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse, read_header
 from codec.bitstream.tables import UNIT
 from codec.coding import heap, search
 from codec.coding.model import Base, pad
@@ -24,7 +24,7 @@ from codec.coding.precision import narrow
 from codec.coding.sealed import sealed
 from codec.errors import CodecError, RateError, UnsupportedError
 from codec.image import lossless as exact
-from codec.image import read
+from codec.image import read, reduced
 from codec.image.alpha import fill_hidden, pack_alpha
 from codec.image.metadata import section
 from codec.image.write import assemble
@@ -110,7 +110,9 @@ class Codec:
         seed: of the noise of decoders that make detail; kept in the file.
         keep_hidden: code the pixels under alpha 0 as they are, in place of smooth ones, which cost less.
         lossless: True: every pixel as it is. None: so where that file is no larger than the other one, or fits the
-            target; mostly drawings, seldom photographs. False: never.
+            target; mostly drawings, seldom photographs. Where it is larger, a drawing may be kept in fewer colours, if
+            that is no larger than the file of the networks (or fits the target) and clearly nearer to the picture; the
+            file says so, it is not lossless then. False: neither.
         metadata: "drop", or "keep": EXIF and XMP in a section of their own. They say what the picture is now (upright,
             this size, sRGB) and have no thumbnail; what is broken is left out.
         progress: called with 0..1.
@@ -151,9 +153,20 @@ class Codec:
             if options.lossless is False:
                 raise
             return plainly()
-        if options.lossless is None and target is None and (found := within(len(data))) is not None:
+        if options.lossless is not None:
+            return data
+        if target is None and (found := within(len(data))) is not None:
             return found
-        return data
+        fewer = reduced.encode_within(
+            picture,
+            target or len(data),
+            lambda: reduced.squared_error(picture, self.decode_array(data), options.keep_hidden),
+            level=read_header(data).header.level,
+            effort=options.effort,
+            keep_hidden=options.keep_hidden,
+            kept=kept,
+        )
+        return fewer or data
 
     def _lossy(
         self,

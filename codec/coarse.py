@@ -69,7 +69,7 @@ def decode(
     start = source.tell()
     info = read_header(source)
     if info.header.lossless:
-        raise UnsupportedError("the file is lossless: it has no coarser picture in its first part")
+        raise UnsupportedError("the file is coded without loss: it has no coarser picture in its first part")
     there = manifest.read(weights)
     model = _model(there.models[there.number_of(info.header.model_id)], factor)
     source.seek(start)

@@ -37,7 +37,7 @@ def opened(stream: Stream, model_id: int, table_hash: int) -> Opened:
     """Raises UnsupportedError for a file of another model, or a lossless one, which has none."""
     header = stream.header
     if header.lossless:
-        raise UnsupportedError("the file is lossless: it has no codes of a model")
+        raise UnsupportedError("the file is coded without loss: it has no codes of a model")
     if header.model_id != model_id:
         raise UnsupportedError(f"the file was made with model {header.model_id}, this is model {model_id}")
     if header.table_hash != table_hash:

@@ -43,7 +43,9 @@ class EncodeOptions:
     effort: int = 1  # 1 (one pass) .. 9 (searches for a better picture at the same quality, minutes)
     seed: int = 0  # of a decoder's noise, 0 .. 2**32-1; kept in the file
     keep_hidden: bool = False  # code the pixels under alpha 0 as they are, in place of smooth ones
-    lossless: bool | None = None  # every pixel as it is; None: where that file is the smaller one, or fits the target
+    lossless: bool | None = (
+        None  # every pixel as it is; None: where that is smaller; else few colours, where better; False: neither
+    )
     metadata: str = "drop"  # "keep": EXIF and XMP, in a section of their own; "drop": leave them out
 
     def __post_init__(self) -> None:

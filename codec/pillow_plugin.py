@@ -41,13 +41,15 @@ _lock = threading.Lock()
 class LdcImageFile(ImageFile.ImageFile):
     """A file opened with Pillow, mode L, LA, RGB or RGBA.
 
-    info: ldc_quality (0 .. 100), ldc_lossless, ldc_model (its number), ldc_seed.
+    info: ldc_quality (0 .. 100), ldc_lossless (every pixel is as it was), ldc_reduced (coded without loss after its
+    colours were reduced), ldc_model (its number), ldc_seed.
     """
 
     format = container.NAME
     format_description = "Neural image codec"
     _waiting = False  # for the pixels; a copy that pickle made has them
     _factor = 1  # of a draft
+    _whole = False  # coded without loss, of which a part is of no use
 
     def _open(self) -> None:
         try:
@@ -58,7 +60,9 @@ class LdcImageFile(ImageFile.ImageFile):
         self._size = header.width, header.height
         self._mode = ("L" if header.gray else "RGB") + ("A" if info.alpha else "")
         self.info["ldc_quality"] = container.quality_of(header.level)
-        self.info["ldc_lossless"] = header.lossless
+        self.info["ldc_lossless"] = header.exact
+        self.info["ldc_reduced"] = header.reduced
+        self._whole = header.lossless
         self.info["ldc_model"] = header.model_id
         self.info["ldc_seed"] = header.seed
         self.tile = []
@@ -70,7 +74,7 @@ class LdcImageFile(ImageFile.ImageFile):
         mode is not changed. As for JPEG: mode and box of the picture in the smaller one, or None where nothing
         changes, as with lossless files, another decoder than vq (``register``) or a picture that is decoded already.
         """
-        if not self._waiting or self._factor > 1 or size is None or self.info["ldc_lossless"] or _decoding != _PLAIN:
+        if not self._waiting or self._factor > 1 or size is None or self._whole or _decoding != _PLAIN:
             return None
         width, height = self._size
         factor = coarse.factor_for(self._size, size)
@@ -113,7 +117,7 @@ class LdcImageFile(ImageFile.ImageFile):
         return cast(BinaryIO, self.fp)
 
     def _decoded(self, file: BinaryIO, decoding: DecodeOptions) -> Image.Image:
-        if ImageFile.LOAD_TRUNCATED_IMAGES and not self.info["ldc_lossless"]:
+        if ImageFile.LOAD_TRUNCATED_IMAGES and not self._whole:
             decoding = replace(decoding, allow_truncated=True)
         if self._factor > 1:
             return coarse.decode(file, self._factor, allow_truncated=decoding.allow_truncated)

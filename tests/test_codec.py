@@ -14,6 +14,7 @@ from codec.coding import tiles
 from codec.coding.model import pad
 from codec.errors import CodecError, CorruptError, RateError, UnsupportedError
 from tests.support.codes import decoded_codes, digest
+from tests.support.drawn import discs
 
 QUALITIES = (0, 15, 30, 45, 60, 75, 90, 96, 100)
 
@@ -211,7 +212,7 @@ def test_a_drawing_is_kept_without_loss_where_that_is_smaller(shipped, page):
     assert (np.asarray(shipped.decode(data)) == seen).all()
     assert (np.asarray(codec.decode(shipped.encode(page, keep_hidden=True))) == page).all()
     small = shipped.encode(page, quality=0)
-    assert not read_header(small).header.lossless and len(small) < len(data)
+    assert not read_header(small).header.exact and len(small) < len(data)
 
 
 def test_photographs_stay_as_they_are(shipped, small, ladder):
@@ -231,11 +232,31 @@ def test_a_target_is_met_without_loss_where_it_fits(shipped, page, small):
     bpp = 8 * len(exact) / (300 * 200)
     assert shipped.encode(page, target_bytes=len(exact)) == exact == shipped.encode(page, target_bpp=bpp * 1.001)
     below = shipped.encode(page, target_bytes=len(exact) - 1)
-    assert len(below) < len(exact) and not read_header(below).header.lossless
+    assert len(below) < len(exact) and not read_header(below).header.exact
     assert read_header(shipped.encode(small, target_bytes=10**7)).header.lossless
     told: list[float] = []
     shipped.encode(page, target_bytes=10**6, progress=told.append)
     assert told == [1.0]
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_drawing_is_kept_in_fewer_colours_where_that_is_better_in_both(shipped, alpha):
+    """Where the lossless file is too large: fewer bytes and less error than the networks, and the file says so."""
+    x = discs(alpha)
+    shown = x[..., 3] > 0 if alpha else np.ones(x.shape[:2], bool)
+
+    def error(data: bytes) -> float:
+        return float(np.square(np.asarray(codec.decode(data))[..., :3][shown] - x[..., :3][shown].astype(float)).mean())
+
+    lossy, data = shipped.encode(x, lossless=False), shipped.encode(x)
+    assert len(data) <= len(lossy) < len(shipped.encode(x, lossless=True))
+    assert 0 < error(data) < error(lossy) / 2
+    header = read_header(data).header
+    assert (header.lossless, header.reduced, header.exact, header.level) == (True, True, False, 50 * 64)
+    assert not read_header(lossy).header.reduced and read_header(shipped.encode(x, quality=90)).header.exact
+    small = shipped.encode(x, target_bytes=len(data))
+    assert len(small) <= len(data) and read_header(small).header.reduced and error(small) < error(lossy)
+    assert read_header(small).header.level < header.level  # the networks' quality in so many bytes
 
 
 def test_a_lossless_file_is_exact_whatever_the_decoder(shipped, page):
@@ -247,7 +268,7 @@ def test_a_lossless_file_is_exact_whatever_the_decoder(shipped, page):
     with pytest.raises(UnsupportedError, match="no decoder 'best'"):
         shipped.decode(data, decoder="best")
     for options in ({"max_bytes": len(data) - 1}, {"allow_truncated": True}):
-        with pytest.raises(CorruptError, match="it is lossless, and parts of it give no coarser picture"):
+        with pytest.raises(CorruptError, match="it is coded without loss, and parts of it give no coarser picture"):
             shipped.decode(data if "max_bytes" in options else data[:-1], **options)
 
 

@@ -262,7 +262,7 @@ def upscaling(results: Path) -> pd.DataFrame | None:
 
 
 def drawings(results: Path) -> pd.DataFrame | None:
-    """Bytes of drawings: with loss (and their RMSE), by default, and without loss beside WebP and PNG."""
+    """Bytes and RMSE of drawings: of the networks, by default, and without loss beside WebP and PNG."""
     d = of_these_weights(results / "drawings.csv")
     if d is None:
         return None
@@ -270,13 +270,47 @@ def drawings(results: Path) -> pd.DataFrame | None:
     for name, own in d.groupby("picture", sort=False):
         at = own.set_index("quality")
         row = {"picture": name}
-        for quality in (20, 50, 100):
-            row[f"lossy at {quality} (RMSE)"] = f"{at.before[quality]} ({at.rmse[quality]:.1f})"
-        for quality in (20, 50, 100):
-            row[f"default at {quality}"] = f"{at.after[quality]}" + (", exact" if at.lossless[quality] else "")
+        for quality in (20, 30, 50):
+            lossy = f"{at.before[quality]} ({at.rmse[quality]:.1f})"
+            kept = (
+                "exact"
+                if at.lossless[quality]
+                else f"{at.after_rmse[quality]:.1f}" + ", reduced" * bool(at.reduced[quality])
+            )
+            row[f"networks at {quality}"] = lossy
+            row[f"default at {quality}"] = (
+                "same" if at.after[quality] == at.before[quality] else f"{at.after[quality]} ({kept})"
+            )
         first = own.iloc[0]
-        rows.append({**row, "WebP": first.webp, "exact, effort 2": first.strong, "WebP -z 9": first.webp_strong, "PNG": first.png})  # fmt: skip
+        rows.append({**row, "exact, effort 2": first.strong, "WebP": first.webp, "PNG": first.png})
     return pd.DataFrame(rows)
+
+
+def drawings_codecs(results: Path) -> pd.DataFrame | None:
+    """RMSE of drawings within the bytes that the networks need: the best file of each codec that is no larger."""
+    d, others = of_these_weights(results / "drawings.csv"), pd.read_csv(results / "drawings_codecs.csv")
+    if d is None:
+        return None
+    rows = []
+    for r in d[d.quality.isin((20, 30, 40, 50))].itertuples():
+        row = {"picture": r.picture, "quality": r.quality, "bytes": r.before, "networks": f"{r.rmse:.1f}",
+               "default": "exact" if r.lossless else f"{r.after_rmse:.1f}" + ", reduced" * r.reduced}  # fmt: skip
+        for codec, files in others[others.picture == r.picture].groupby("codec", sort=False):
+            found = files[files.bytes <= r.before].rmse.min()
+            row[codec] = "" if np.isnan(found) else f"{found:.1f}"
+        similar = "" if np.isnan(r.ms_ssim) else f"{r.ms_ssim:.3f} -> {r.after_ms_ssim:.3f}"
+        rows.append({**row, "MS-SSIM, networks -> default": similar})
+    return pd.DataFrame(rows).fillna("")
+
+
+def speckle(results: Path) -> pd.DataFrame | None:
+    """What the encoder can do about saturated colours: RMSE, largest error and bytes of each way."""
+    s = of_these_weights(results / "speckle.csv")
+    if s is None:
+        return None
+    s = s.assign(text=[f"{r.rmse:.2f}, {r.max_error}" + ("" if np.isnan(r.bytes) else f", {r.bytes:.0f}") for r in s.itertuples()])  # fmt: skip
+    wide = s.pivot(index="way", columns="picture", values="text").loc[s.way.unique(), s.picture.unique()]
+    return wide.rename_axis(columns=None).reset_index()
 
 
 def throughput(results: Path) -> pd.DataFrame:
@@ -340,6 +374,8 @@ TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "effort": effort,
     "upscaling": upscaling,
     "drawings": drawings,
+    "drawings_codecs": drawings_codecs,
+    "speckle": speckle,
     "throughput": throughput,
     "million": million,
     "checks": checks,

@@ -19,7 +19,8 @@ class StartError(CodecError):
 class Report:
     """What was done with one picture. The rates count the whole compressed file, header included.
 
-    quality: 0..100, 100 for a lossless file. lossless: the compressed file holds every pixel as it is.
+    quality: 0..100, 100 for a lossless file. lossless: the compressed file holds every pixel as it is. reduced: it is
+    coded without loss too, but of a drawing whose colours the encoder reduced.
     width, height: pixels. bits_per_dim: 8 * bytes / (width * height * 3), bits_per_pixel: three times that.
     rmse, psnr (dB; None for an exact picture) and ms_ssim (Wang et al. 2003; None below 161 pixels a side): of the
     decoded 8-bit RGB pixels, if they were measured.
@@ -37,6 +38,7 @@ class Report:
     bits_per_pixel: float
     quality: float
     lossless: bool
+    reduced: bool
     seconds: float
     rmse: float | None
     psnr: float | None
@@ -52,7 +54,7 @@ class Report:
             f"{self.input} -> {self.output}: {self.width}x{self.height}",
             f"{self.input_bytes} -> {self.output_bytes} bytes",
             f"{self.bits_per_dim:.4f} bits/dim ({self.bits_per_pixel:.3f} bpp)",
-            "lossless" if self.lossless else f"quality {self.quality:.2f}",
+            "lossless" if self.lossless else f"quality {self.quality:.2f}" + ", reduced colours" * self.reduced,
         ]
         if self.rmse is not None:
             parts.append(f"RMSE {self.rmse:.3f}")

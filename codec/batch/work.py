@@ -269,7 +269,7 @@ class Worker:
         if codec is None:
             image = lossless.decode(content.stream, max_bytes=options.max_bytes)
             if options.decoder != "vq":
-                notes.append(f"the file is lossless: the decoder {options.decoder} has no detail to add")
+                notes.append(f"the file is coded without loss: the decoder {options.decoder} has no detail to add")
         else:
             image = codec.decode(content.stream, **_asked(options), progress=step)
         seconds = time.perf_counter() - start
@@ -371,12 +371,12 @@ def _check_same(settings: Settings, options: EncodeOptions, target: str) -> None
     header = stream.header
     wrong = bool(stream.metadata) and options.metadata == "drop"  # a picture may have none to keep
     if header.lossless or options.lossless:  # made by no model
-        wrong |= not header.lossless or options.lossless is False
+        wrong |= not header.lossless or options.lossless is False or (bool(options.lossless) and header.reduced)
     else:
         wrong |= header.seed != options.seed
         wrong |= header.model_id != manifest.read(settings.weights).number_of(settings.model)
-        if options.target_bpp is None and options.target_bytes is None and options.target_psnr is None:
-            wrong |= header.level != container.level_of(options.quality)
+    if not header.exact and (options.target_bpp, options.target_bytes, options.target_psnr) == (None, None, None):
+        wrong |= not options.lossless and header.level != container.level_of(options.quality)
     if wrong:
         raise OutputError(f"the output '{files.shown(target)}' was made with other settings (-f overwrites it)")
 
@@ -435,7 +435,8 @@ def _report(
         bits_per_dim=bits_per_pixel / 3,
         bits_per_pixel=bits_per_pixel,
         quality=container.quality_of(header.level),
-        lossless=header.lossless,
+        lossless=header.exact,
+        reduced=header.reduced,
         seconds=seconds,
         rmse=fidelity.rmse,
         psnr=fidelity.psnr,

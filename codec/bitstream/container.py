@@ -41,8 +41,8 @@ MAX_METADATA = 65536
 #: Longest side of a part of a lossless picture: what WebP holds.
 LOSSLESS_SIDE = 16383
 
-_GRAY, _ALPHA, _SEED, _LOSSLESS, _METADATA = 1, 2, 4, 8, 16
-_KNOWN_FLAGS = _GRAY | _ALPHA | _SEED | _LOSSLESS | _METADATA
+_GRAY, _ALPHA, _SEED, _LOSSLESS, _METADATA, _REDUCED = 1, 2, 4, 8, 16, 32
+_KNOWN_FLAGS = _GRAY | _ALPHA | _SEED | _LOSSLESS | _METADATA | _REDUCED
 _U32_MAX = 2**32 - 1
 _VARINT_BYTES = 5  # enough for 32 bits
 
@@ -75,9 +75,10 @@ class Header:
     level:         0..6400, see `level_of`.
     gray:          the decoded picture is 8-bit grayscale.
     seed:          0..2**32-1, seed of the noise of the semantic decoder.
-    lossless:      the sections hold the picture itself, without loss; no model is needed, and `lossless_header`
+    lossless:      the sections hold the picture itself, coded without loss; no model is needed, and `lossless_header`
                    makes such headers.
     alpha_inside:  of a lossless picture: its alpha is in the sections too. Others have an alpha section.
+    reduced:       of a lossless picture: its colours were reduced before, so it is not the one that was given.
     """
 
     width: int
@@ -89,11 +90,19 @@ class Header:
     seed: int = 0
     lossless: bool = False
     alpha_inside: bool = False
+    reduced: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether every pixel is as it was given."""
+        return self.lossless and not self.reduced
 
 
-def lossless_header(width: int, height: int, *, gray: bool, alpha: bool) -> Header:
-    """The header of a lossless picture, which is that of no model and of the highest level."""
-    return Header(width, height, 0, 0, MAX_LEVEL, gray, lossless=True, alpha_inside=alpha)
+def lossless_header(width: int, height: int, *, gray: bool, alpha: bool, reduced: int | None = None) -> Header:
+    """The header of a lossless picture, which is that of no model and of the highest level. reduced: None, or the
+    level that was asked for where colours were reduced before."""
+    level = MAX_LEVEL if reduced is None else reduced
+    return Header(width, height, 0, 0, level, gray, lossless=True, alpha_inside=alpha, reduced=reduced is not None)
 
 
 @dataclass(frozen=True)
@@ -159,6 +168,8 @@ def pack(header: Header, sections: Sequence[bytes], alpha: bytes = b"", metadata
             raise ValueError(f"{name} {value} is outside 0..2**32-1")
     if header.alpha_inside and not header.lossless:
         raise ValueError("only a lossless picture has its alpha inside")
+    if header.reduced and not header.lossless:
+        raise ValueError("only a lossless picture has reduced colours")
     if header.lossless and (alpha or _wrong_lossless(header, tuple(map(len, sections)))):
         raise ValueError("these are not the header and sections of a lossless picture")
     if len(metadata) > MAX_METADATA:
@@ -167,7 +178,7 @@ def pack(header: Header, sections: Sequence[bytes], alpha: bytes = b"", metadata
         raise LimitError(f"the payload is larger than the {MAX_PAYLOAD} bytes that the format allows")
 
     flags = _GRAY * bool(header.gray) | _ALPHA * bool(alpha or header.alpha_inside) | _SEED * bool(header.seed)
-    flags |= _LOSSLESS * bool(header.lossless) | _METADATA * bool(metadata)
+    flags |= _LOSSLESS * bool(header.lossless) | _METADATA * bool(metadata) | _REDUCED * bool(header.reduced)
     head = bytearray(MAGIC)
     head += bytes((VERSION, flags))
     head += _varint(header.model_id)
@@ -227,8 +238,8 @@ def parse(
     if len(view) < info.file_bytes:
         if info.header.lossless:
             raise CorruptError(
-                f"too little of the file is there ({len(view)} of {info.file_bytes} bytes): it is lossless, and parts "
-                "of it give no coarser picture"
+                f"too little of the file is there ({len(view)} of {info.file_bytes} bytes): it is coded without loss, "
+                "and parts of it give no coarser picture"
             )
         if not (shortened or allow_truncated):
             raise CorruptError(
@@ -335,7 +346,10 @@ def _read_prefix(data: bytes) -> _Prefix:
         seed,
         lossless,
         bool(lossless and flags & _ALPHA),
+        bool(flags & _REDUCED),
     )
+    if header.reduced and not lossless:
+        raise CorruptError("the header is damaged (its colours are reduced, but it is not that of a lossless picture)")
     if lossless and _wrong_lossless(header, section_bytes):
         raise CorruptError("the header is damaged (it is not that of a lossless picture)")
     return _Prefix(
@@ -348,10 +362,15 @@ def _read_prefix(data: bytes) -> _Prefix:
 
 
 def _wrong_lossless(header: Header, section_bytes: tuple[int, ...]) -> bool:
-    """Whether a lossless file has a model, another level, a seed, too few or too many sections, or an empty one."""
+    """Whether a lossless file has a model, another level (unless its colours are reduced), a seed, too few or too many
+    sections, or an empty one."""
     fields = header.model_id, header.table_hash, header.level, header.seed
     parts = lossless_parts(header.width, header.height)
-    return fields != (0, 0, MAX_LEVEL, 0) or len(section_bytes) != parts or 0 in section_bytes
+    return (
+        fields != (0, 0, header.level if header.reduced else MAX_LEVEL, 0)
+        or len(section_bytes) != parts
+        or 0 in section_bytes
+    )
 
 
 def _check_picture_size(width: int, height: int) -> None:

@@ -24,6 +24,7 @@ from codec.errors import CodecError
 class FileInfo:
     """What `info` tells: the header, the sizes in bytes, and how much of the file is there.
 
+    lossless: every pixel is as it was. reduced: coded without loss, after the encoder had reduced the colours.
     truncated: the file is shorter than its header says. whole_sections: that lie within the bytes that are there.
     """
 
@@ -33,6 +34,7 @@ class FileInfo:
     gray: bool
     alpha: bool
     lossless: bool
+    reduced: bool
     model_id: int
     table_hash: str
     quality: float
@@ -65,7 +67,8 @@ def inspect(file: BinaryIO) -> FileInfo:
         height=header.height,
         gray=header.gray,
         alpha=info.alpha,
-        lossless=header.lossless,
+        lossless=header.exact,
+        reduced=header.reduced,
         model_id=header.model_id,
         table_hash=f"{header.table_hash:08x}",
         quality=container.quality_of(header.level),

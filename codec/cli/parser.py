@@ -100,7 +100,7 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         "--lossless",
         action=argparse.BooleanOptionalAction,
         help="every pixel as it is; default: where that file is no larger than the other one, or fits the target; "
-        "--no-lossless: never",
+        "else drawings in fewer colours, where that is better; --no-lossless: neither",
     )
     parser.add_argument(
         "--metadata",

@@ -40,7 +40,7 @@ def encode(picture: Picture, *, effort: int = 1, keep_hidden: bool = False, kept
     """
     if not features.check("webp"):
         raise CodecError("a lossless file needs a Pillow with WebP")
-    return _encode(picture, _pixels(picture, keep_hidden), effort, kept)
+    return sealed(picture, pixels_in(picture, keep_hidden), effort, kept)
 
 
 def encode_within(
@@ -52,10 +52,10 @@ def encode_within(
     """
     if not features.check("webp"):
         return None
-    pixels = _pixels(picture, keep_hidden)
+    pixels = pixels_in(picture, keep_hidden)
     if _look(pixels, bands=True) > _DOUBT * most or _look(pixels, bands=False) > _LESS_DOUBT * most:
         return None
-    data = _encode(picture, pixels, effort, kept)
+    data = sealed(picture, pixels, effort, kept)
     return data if len(data) <= most else None
 
 
@@ -78,7 +78,7 @@ def unpack(stream: Stream) -> tuple[np.ndarray, np.ndarray | None]:
     for more memory than a picture of the header's size needs. Raises CorruptError, UnsupportedError without WebP.
     """
     if not features.check("webp"):
-        raise UnsupportedError("the file is lossless, which needs a Pillow with WebP")
+        raise UnsupportedError("the file is coded without loss, which needs a Pillow with WebP")
     header = stream.header
     metadata.unpack(stream.metadata)  # refused where it is wrong, as all else
     channels = 3 + header.alpha_inside
@@ -87,7 +87,7 @@ def unpack(stream: Stream) -> tuple[np.ndarray, np.ndarray | None]:
         if not _is_vp8l(section, height, width, header.alpha_inside):
             raise CorruptError("a lossless section is not of the picture's size and kind")
     pixels = np.empty((header.height, header.width, channels), np.uint8)
-    for section, part in zip(sections, _parts(pixels), strict=True):
+    for section, part in zip(sections, parts(pixels), strict=True):
         part[...] = _decoded(section, part.shape)
     return pixels[..., :3], pixels[..., 3] if header.alpha_inside else None
 
@@ -97,19 +97,21 @@ def seen(picture: Picture) -> np.ndarray:
     return picture.rgb if picture.alpha is None else np.where(picture.alpha[..., None] > 0, picture.rgb, 0)
 
 
-def _encode(picture: Picture, pixels: np.ndarray, effort: int, kept: bytes) -> bytes:
-    sections = [_webp(part, 5 if effort == 1 else 6, 100) for part in _parts(pixels)]
-    header = lossless_header(picture.width, picture.height, gray=picture.gray, alpha=picture.alpha is not None)
+def sealed(picture: Picture, pixels: np.ndarray, effort: int, kept: bytes = b"", reduced: int | None = None) -> bytes:
+    """The file of pixels (H, W, 3 or 4), which are those of the picture unless ``reduced`` is the level asked for."""
+    sections = [webp(part, 5 if effort == 1 else 6, 100) for part in parts(pixels)]
+    alpha = picture.alpha is not None
+    header = lossless_header(picture.width, picture.height, gray=picture.gray, alpha=alpha, reduced=reduced)
     return pack(header, sections, metadata=kept)
 
 
-def _pixels(picture: Picture, keep_hidden: bool) -> np.ndarray:
-    """uint8 (H, W, 3 or 4)."""
+def pixels_in(picture: Picture, keep_hidden: bool) -> np.ndarray:
+    """uint8 (H, W, 3 or 4): what is coded of a picture, with its alpha."""
     rgb = picture.rgb if keep_hidden else seen(picture)
     return rgb if picture.alpha is None else np.dstack([rgb, picture.alpha])
 
 
-def _parts(pixels: np.ndarray) -> Iterator[np.ndarray]:
+def parts(pixels: np.ndarray) -> Iterator[np.ndarray]:
     """Views of a picture (H, W, C), cut along its longer side into parts that WebP holds."""
     height, width = pixels.shape[:2]
     for start in range(0, max(height, width), LOSSLESS_SIDE):
@@ -120,23 +122,23 @@ def _parts(pixels: np.ndarray) -> Iterator[np.ndarray]:
 def _shapes(header: Header) -> list[tuple[int, int]]:
     """Height and width of the parts."""
     empty = np.empty((header.height, header.width, 0), np.uint8)
-    return [(part.shape[0], part.shape[1]) for part in _parts(empty)]
+    return [(part.shape[0], part.shape[1]) for part in parts(empty)]
 
 
 def _look(pixels: np.ndarray, bands: bool) -> float:
     """About how many bytes a lossless file would have, by WebP's fast coding of bands or of the whole."""
     total = 0.0
-    for part in _parts(pixels):
+    for part in parts(pixels):
         height = part.shape[0]
         period = min(16 * _BAND, height * _BAND // _LEAST)
         rows = np.arange(height)
         if bands and period > _BAND:
             rows = rows[(rows + period // 2) % period < _BAND]
-        total += len(_webp(part[rows], 1, 25)) * height / len(rows)
+        total += len(webp(part[rows], 1, 25)) * height / len(rows)
     return total
 
 
-def _webp(pixels: np.ndarray, method: int, quality: int) -> bytes:
+def webp(pixels: np.ndarray, method: int, quality: int) -> bytes:
     """The VP8L data of pixels (H, W, 3 or 4)."""
     out = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(pixels))

@@ -17,8 +17,14 @@ def test_lossless_files_are_never_larger_than_webp_by_more_than_the_header():
     exact = rows[rows.lossless]
     assert (exact.after <= exact.before).all() and (exact.after <= exact.webp + exact.header).all()
     assert (rows.strong <= rows.webp_strong + rows.header).all() and (rows.strong < rows.png).all()
-    assert (rows[~rows.lossless].after == rows[~rows.lossless].before).all()
-    assert set(exact.quality[exact.picture == "text"]) == {50, 80, 100}
+    reduced = rows[rows.reduced]
+    assert len(reduced) and (reduced.after <= reduced.before).all()
+    assert (reduced.after_rmse**2 < 0.7 * reduced.rmse**2).all()
+    assert (reduced.after_ms_ssim.dropna() > reduced.ms_ssim.dropna()).all()
+    other = rows[~rows.lossless & ~rows.reduced]
+    assert (other.after == other.before).all() and (other.after_rmse == other.rmse).all()
+    assert (exact.after_rmse == 0).all() and not (rows.lossless & rows.reduced).any()
+    assert set(exact.quality[exact.picture == "text"]) == {30, 40, 50, 100}
 
 
 def test_the_study(shipped, monkeypatch):
@@ -28,11 +34,14 @@ def test_the_study(shipped, monkeypatch):
     out = io.BytesIO()
     icon().save(out, "WEBP", lossless=True)
     assert rows.lossless.tolist() == 2 * [False, True] and set(rows.webp) == {len(out.getvalue())}
-    lossy = shipped.encode(icon(), quality=0)
+    lossy = shipped.encode(icon(), quality=0, lossless=False)
     seen = measure.rgba(icon())
     error = (measure.rgba(shipped.decode(lossy)) - seen)[..., :3]
     assert (rows.before[0], rows.max_error[0]) == (len(lossy), np.abs(error).max())
     assert rows.after[1] == len(shipped.encode(icon(), lossless=True)) < rows.before[1]
+    assert not rows.reduced[1] and rows.after_rmse[1] == 0 < rows.rmse[1]
+    bits = 8 / (icon().width * icon().height)
+    assert (rows.cost_before > rows.before * bits).all() and rows.cost_exact[0] == round(rows.strong[0] * bits, 4)
     monkeypatch.setattr(measure, "PHOTOGRAPHS", ())
     monkeypatch.setattr(measure, "TRIED", (0, 100))
     tried = measure.tries(shipped, repeats=1)

@@ -102,7 +102,8 @@ def read_as_described(data: bytes) -> tuple[Header, bytes, list[bytes], bytes]:
         assert not size or binascii.crc_hqx(pieces[-1], 0xFFFF) == crc
         position += size
     assert position == len(data)
-    header = Header(width, height, model, tables, level, bool(flags & 1), seed, lossless, lossless and flags & 2 > 0)
+    inside, reduced = lossless and flags & 2 > 0, flags & 32 > 0
+    header = Header(width, height, model, tables, level, bool(flags & 1), seed, lossless, inside, reduced)
     return header, pieces[0], pieces[1:-1], pieces[-1]
 
 
@@ -128,7 +129,10 @@ def test_round_trip_of_lossless_files(data):
     long = data.draw(st.integers(1, 65535))
     sides = [long, data.draw(st.integers(1, min(long, MAX_PIXELS // long)))]
     width, height = data.draw(st.permutations(sides))
-    header = lossless_header(width, height, gray=data.draw(st.booleans()), alpha=data.draw(st.booleans()))
+    gray, alpha = data.draw(st.booleans()), data.draw(st.booleans())
+    level = data.draw(st.none() | st.integers(0, 6400))
+    header = lossless_header(width, height, gray=gray, alpha=alpha, reduced=level)
+    assert header.exact is (level is None) and header.level == (6400 if level is None else level)
     count = -(-long // 16383)
     section = st.binary(min_size=1, max_size=20)
     sections = data.draw(st.lists(section, min_size=count, max_size=count))
@@ -161,7 +165,8 @@ def test_round_trip_of_lossless_files(data):
         (11, 12, b"\x80\x80\x04", LimitError),  # 65536
         (15, 19, b"\x01\x00", CorruptError),  # one empty section
         (15, 16, b"\x02", CorruptError),  # two
-        (5, 6, b"\x28", UnsupportedError),  # another flag
+        (5, 6, b"\x48", UnsupportedError),  # another flag
+        (5, 6, b"\x20", CorruptError),  # reduced, but not lossless
         (5, 6, b"\x0b", None),  # gray and alpha: sound
     ],
 )
@@ -181,6 +186,12 @@ def test_lossless_headers_that_are_none_are_not_written():
     for change in ({"model_id": 5}, {"table_hash": 1}, {"level": 0}, {"seed": 1}, {"width": LOSSLESS_SIDE + 1}):
         with pytest.raises(ValueError, match="lossless picture"):
             pack(replace(good, **change), [b"picture"])
+    for change in ({"model_id": 5}, {"table_hash": 1}, {"seed": 1}, {"width": LOSSLESS_SIDE + 1}):
+        with pytest.raises(ValueError, match="lossless picture"):
+            pack(replace(good, reduced=True, level=640, **change), [b"picture"])
+    assert parse(pack(replace(good, reduced=True, level=640), [b"picture"])).header.level == 640
+    with pytest.raises(ValueError, match="only a lossless picture has reduced colours"):
+        pack(replace(HEADER, reduced=True), [b"tokens"])
     with pytest.raises(ValueError, match="only a lossless picture has its alpha inside"):
         pack(replace(HEADER, alpha_inside=True), [b"tokens"])
 

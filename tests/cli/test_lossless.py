@@ -8,6 +8,7 @@ from PIL import Image
 
 from codec import cli
 from codec.bitstream.container import read_header
+from tests.support.drawn import discs
 from tests.support.process import loaded_modules
 
 
@@ -60,7 +61,7 @@ def test_another_decoder_has_nothing_to_add(drawing, no_model, capfd):
     ldc, back = drawing.with_suffix(".ldc"), drawing.with_name("back.png")
     assert run("encode", drawing, "--lossless", "--keep-hidden", "--quiet") == 0
     assert run("decode", ldc, "-o", back, "--decoder", "ldm", "--steps", "3") == 0
-    assert "note: the file is lossless: the decoder ldm has no detail to add" in capfd.readouterr().err
+    assert "note: the file is coded without loss: the decoder ldm has no detail to add" in capfd.readouterr().err
     assert (np.asarray(Image.open(back)) == np.asarray(Image.open(drawing))).all()
 
 
@@ -86,7 +87,7 @@ def test_a_part_of_it_is_refused(drawing, no_model, capfd):
     ldc.write_bytes(data[:-1])
     for options in ([], ["--allow-truncated"]):
         assert run("decode", ldc, "-o", back, *options) == 1
-    assert capfd.readouterr().err.count("it is lossless, and parts of it give no coarser picture") == 3
+    assert capfd.readouterr().err.count("it is coded without loss, and parts of it give no coarser picture") == 3
     assert run("info", ldc, "--json") == 0
     facts = json.loads(capfd.readouterr().out)
     assert (facts["present_bytes"], facts["whole_sections"]) == (len(data) - 1, 0) and not back.exists()
@@ -100,6 +101,31 @@ def test_by_default_where_it_is_smaller(drawing, shipped, monkeypatch, capfd):
         assert report["lossless"] is lossless and (report["rmse"] == 0) is lossless
         header = read_header(drawing.with_suffix(".ldc").read_bytes()).header
         assert header.lossless is header.alpha_inside is lossless
+
+
+def test_fewer_colours_are_told(drawing, shipped, monkeypatch, capfd):
+    """They are not called lossless; --lossless never makes them, --no-lossless neither."""
+    monkeypatch.setattr("codec.batch.work.load_codec", lambda args, model: shipped)
+    path, ldc = drawing.with_name("discs.png"), drawing.with_name("discs.ldc")
+    Image.fromarray(discs()).save(path)
+    assert run("encode", path, "--json", "--verify") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert (report["lossless"], report["reduced"], report["quality"]) == (False, True, 50.0) and report["rmse"] > 0
+    assert run("info", ldc) == 0
+    told = capfd.readouterr().out
+    assert "lossless        no\n" in told and "reduced         yes\n" in told and "quality         50.0\n" in told
+    assert run("decode", ldc, "-o", drawing.with_name("back.png"), "--json") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert (report["lossless"], report["reduced"], report["decoder"]) == (False, True, None)
+    for options, code in (([], 0), (["-q", 51], 1), (["--no-lossless"], 1), (["--lossless"], 1)):
+        assert run("encode", path, "--skip-existing", *options) == code, options
+        assert ("was made with other settings" in capfd.readouterr().err) is bool(code)
+    assert run("encode", path, "-f") == 0
+    assert ", quality 50.00, reduced colours, " in capfd.readouterr().err
+    for option, lossless in (("--lossless", True), ("--no-lossless", False)):
+        assert run("encode", path, "-f", option, "--json") == 0
+        report = json.loads(capfd.readouterr().out)
+        assert (report["lossless"], report["reduced"]) == (lossless, False)
 
 
 def test_torch_is_not_loaded(drawing):

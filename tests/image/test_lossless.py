@@ -156,13 +156,13 @@ def test_a_pillow_without_webp(monkeypatch):
 
 
 def test_a_photograph_is_given_up_after_a_look_at_few_rows(photo, monkeypatch):
-    seen, webp = [], lossless._webp
+    seen, webp = [], lossless.webp
 
     def spy(pixels, method, quality):
         seen.append(pixels.shape[0] * pixels.shape[1])
         return webp(pixels, method, quality)
 
-    monkeypatch.setattr(lossless, "_webp", spy)
+    monkeypatch.setattr(lossless, "webp", spy)
     taken = read.load(photo)
     assert lossless.encode_within(taken, 6907) is None  # bytes of the lossy file at quality 50
     assert sum(seen) <= 512 * 600 / 8

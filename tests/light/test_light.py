@@ -135,5 +135,5 @@ def test_a_lossless_file_gives_its_picture_and_has_no_codes():
     data = (GOLDEN / "lossless-alpha.ldc").read_bytes()
     found = light.load().decode(data)
     assert found.mode == "RGBA" and np.array_equal(np.asarray(found), np.asarray(codec.decode(data)))
-    with pytest.raises(UnsupportedError, match="the file is lossless"):
+    with pytest.raises(UnsupportedError, match="the file is coded without loss"):
         light.load().codes(data)

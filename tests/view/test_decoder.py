@@ -21,6 +21,7 @@ from codec.bitstream.container import parse, read_header
 from codec.coding.stored import StoredModel, read_stored
 from codec.errors import CodecError
 from codec.export.write import write_folder
+from codec.image import lossless, read
 from codec.image.alpha import unpack_alpha
 from codec.image.metadata import unpack
 from tests.support import damage
@@ -128,6 +129,8 @@ def test_damaged_containers_are_refused_with_the_same_sentences(ask):
     photo.getexif()[0x10F] = "Maker"
     originals = [FakeCodec().encode(photo), FakeCodec().encode(gray, seed=3), codec.encode(gray, lossless=True)]
     originals += [FakeCodec().encode(photo, metadata="keep"), codec.encode(gray, lossless=True, metadata="keep")]
+    picture = read.load(photo)
+    originals.append(lossless.sealed(picture, lossless.pixels_in(picture, False), 1, reduced=640))
     files = [variant.data for variant in damage.variants(originals, 1200)]
     tasks = [
         {"parse": base64.b64encode(data).decode(), "truncated": truncated} for data in files for truncated in (0, 1)

@@ -20,6 +20,7 @@ from codec.bitstream.container import Header, level_of, pack, parse, read_header
 from codec.coding.stored import read_stored
 from codec.errors import CodecError
 from codec.export.write import write_folder
+from codec.image import lossless, read
 from codec.view import assets, server
 from tests.support import damage
 from tests.support.codes import decoded_codes, digest
@@ -308,6 +309,8 @@ def test_lossless_files(tab, tmp_path):
     contents = {"alpha": codec.encode(rgba, lossless=True), "gray": codec.encode(rgba.convert("L"), lossless=True)}
     contents["rgb"] = codec.encode(rgba.convert("RGB"), lossless=True)
     stream = parse(contents["rgb"])
+    picture = read.load(rgba)
+    contents["fewer"] = lossless.sealed(picture, lossless.pixels_in(picture, False), 1, reduced=50 * 64)
     contents["cut"] = contents["rgb"][:-9]
     contents["size"] = pack(stream.header, [parse(codec.encode(rgba.resize((9, 9)), lossless=True)).sections[0]])
     files = {}
@@ -320,13 +323,18 @@ def test_lossless_files(tab, tmp_path):
             page.show(number)
             if name in ("cut", "size"):
                 assert tab.evaluate(STATE) == "refused" and page.hidden("plane") and page.hidden("cut")
-                wanted = "it is lossless, and parts of it" if name == "cut" else "is not of the picture's size and kind"
+                wanted = (
+                    "it is coded without loss, and parts of it"
+                    if name == "cut"
+                    else "is not of the picture's size and kind"
+                )
                 assert wanted in page.text("reason")
                 continue
             assert tab.evaluate(STATE) == "done", page.text("reason")
             got, wanted = page.picture(), codec.decode(contents[name])
             assert got.mode == wanted.mode and np.array_equal(np.asarray(got), np.asarray(wanted)), name
-            assert "lossless" in tab.evaluate("facts.textContent")
+            facts = tab.evaluate("facts.textContent")
+            assert ("50, reduced colours" in facts, "lossless" in facts) == ((name == "fewer"), name != "fewer")
 
 
 def test_for_keyboard_screen_reader_and_phone(tab):

@@ -1,5 +1,5 @@
-"""Pictures that are drawn, not photographed: text, lines, a window of a program, a plot, pixel art. All are made
-here, from numbers and the fonts of matplotlib."""
+"""Pictures that are drawn, not photographed: text, lines, a window of a program, a plot, pixel art, flat colours; and
+two with a packaged photograph in them. All are made here, from numbers and the fonts of matplotlib."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
+
+from benchmarks.report.contact import photograph
 
 WORDS = [
     "the",
@@ -133,6 +135,28 @@ def icon() -> Image.Image:
     return image.resize((64, 64), Image.Resampling.BOX)
 
 
+def flat() -> Image.Image:
+    """Patches of saturated colours with hard edges, 320x240."""
+    levels = np.array([(r, g, b) for r in (0, 255) for g in (0, 255) for b in (0, 255)], np.uint8)
+    patches = np.random.default_rng(7).permutation(np.concatenate([levels] * 6)).reshape(6, 8, 3)
+    return Image.fromarray(patches.repeat(40, 0).repeat(40, 1))
+
+
+def caption() -> Image.Image:
+    """A photograph with text on a bar below, 400x300."""
+    image = Image.new("RGB", (400, 300), "white")
+    image.paste(Image.fromarray(photograph("coffee")).resize((400, 267)), (0, 0))
+    ImageDraw.Draw(image).text((10, 274), "a picture of coffee, between letters and lines", "black", font=font(14))
+    return image
+
+
+def viewer() -> Image.Image:
+    """The window with a photograph in it, 1024x768."""
+    image = window()
+    image.paste(Image.fromarray(photograph("chelsea")), (300, 250))
+    return image
+
+
 #: name -> what draws it
 PICTURES = {
     "text": text,
@@ -142,4 +166,7 @@ PICTURES = {
     "pixel art": pixel_art,
     "dither": dither,
     "icon": icon,
+    "flat": flat,
+    "caption": caption,
+    "photograph in a window": viewer,
 }

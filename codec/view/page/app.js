@@ -96,14 +96,15 @@ function idle(text) {
 
 function showHeader(info) {
   state.header = info;
-  const { width, height, level, gray, modelId, seed, lossless, alphaInside } = info.header;
+  const { width, height, level, gray, modelId, seed, lossless, alphaInside, reduced } = info.header;
   const bpp = (8 * info.fileBytes) / (width * height);
   facts("facts", {
     Size: `${width} x ${height}`,
     Pixels: `${pixels(width * height)}${gray ? ", gray" : ""}${info.alphaBytes || alphaInside ? ", alpha" : ""}`,
     File: `${number.format(info.fileBytes)} bytes`,
     Rate: `${bpp.toFixed(3)} bits per pixel`,
-    ...(lossless ? { Quality: "lossless" } : { Quality: number.format(level / 64), Model: modelId }),
+    Quality: lossless && !reduced ? "lossless" : `${number.format(level / 64)}${reduced ? ", reduced colours" : ""}`,
+    ...(lossless ? {} : { Model: modelId }),
     ...(seed ? { Seed: seed } : {}),
     ...(info.metadataBytes ? { "EXIF and XMP": `${number.format(info.metadataBytes)} bytes` } : {}),
   });

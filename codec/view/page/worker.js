@@ -205,7 +205,7 @@ async function save() {
 
 /** SHA-256 over shapes and values of tokens and v_hat, as in the project's tests. */
 async function digest() {
-  if (current.info.header.lossless) throw unsupported("the file is lossless: it has no codes of a model");
+  if (current.info.header.lossless) throw unsupported("the file is coded without loss: it has no codes of a model");
   const { latents, exact } = current;
   const { h, w, tokens } = latents;
   const { channels, groups } = exact.config;

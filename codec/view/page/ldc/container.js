@@ -17,6 +17,7 @@ const ALPHA = 2;
 const SEED = 4;
 const LOSSLESS = 8;
 const METADATA = 16;
+const REDUCED = 32;
 const MAX_METADATA = 65536;
 /** Longest side of a part of a lossless picture. */
 export const LOSSLESS_SIDE = 16383;
@@ -27,7 +28,7 @@ export const MAGIC_BYTES = MAGIC.length;
 export const MAX_HEADER_BYTES = 19 + 4 * VARINT_BYTES + (2 + MAX_SECTIONS) * (VARINT_BYTES + 2);
 
 /**
- * @typedef {object} Header width, height (pixels), modelId, tableHash, level (0..6400), gray, seed, lossless, alphaInside (of a lossless one)
+ * @typedef {object} Header width, height (pixels), modelId, tableHash, level (0..6400), gray, seed, lossless, alphaInside (of a lossless one), reduced (its colours, before)
  * @typedef {object} HeaderInfo header, headerBytes, alphaBytes, sectionBytes, metadataBytes, fileBytes (of the complete file), and the
  * checksums
  * @typedef {object} Stream header, alpha (empty without), sections (null for one that was cut off; the first never is), metadata
@@ -51,7 +52,7 @@ export function readHeader(data) {
   if (version !== VERSION) {
     throw unsupported(`the file has format version ${version}, this program reads version ${VERSION}`);
   }
-  if (flags & ~(GRAY | ALPHA | SEED | LOSSLESS | METADATA)) {
+  if (flags & ~(GRAY | ALPHA | SEED | LOSSLESS | METADATA | REDUCED)) {
     const hex = flags.toString(16).padStart(2, "0");
     throw unsupported(`the file uses features that this program does not know (flags 0x${hex})`);
   }
@@ -62,6 +63,7 @@ export function readHeader(data) {
   const level = reader.u16();
   const seed = flags & SEED ? reader.varint() : 0;
   const lossless = Boolean(flags & LOSSLESS);
+  const reduced = Boolean(flags & REDUCED);
   const alpha = flags & ALPHA && !lossless ? reader.entry() : { size: 0, crc: 0 };
   const metadata = flags & METADATA ? reader.entry() : { size: 0, crc: 0 };
   const count = reader.byte();
@@ -93,16 +95,20 @@ export function readHeader(data) {
   if (payload > MAX_PAYLOAD) {
     throw limit(`the file promises more than the ${MAX_PAYLOAD} payload bytes that the format allows`);
   }
+  if (reduced && !lossless) {
+    throw corrupt("the header is damaged (its colours are reduced, but it is not that of a lossless picture)");
+  }
   if (lossless) {
     const parts = Math.ceil(Math.max(width, height) / LOSSLESS_SIDE);
-    const plain = modelId === 0 && tableHash === 0 && level === MAX_LEVEL && seed === 0 && count === parts;
+    const top = reduced || level === MAX_LEVEL;
+    const plain = modelId === 0 && tableHash === 0 && top && seed === 0 && count === parts;
     if (!plain || entries.some((entry) => entry.size === 0)) {
       throw corrupt("the header is damaged (it is not that of a lossless picture)");
     }
   }
   const alphaInside = lossless && Boolean(flags & ALPHA);
   return {
-    header: { width, height, modelId, tableHash, level, gray: Boolean(flags & GRAY), seed, lossless, alphaInside },
+    header: { width, height, modelId, tableHash, level, gray: Boolean(flags & GRAY), seed, lossless, alphaInside, reduced },
     headerBytes: reader.at,
     alphaBytes: alpha.size,
     sectionBytes: entries.map((entry) => entry.size),
@@ -129,7 +135,7 @@ export function parse(data, { truncated = false } = {}) {
   if (data.length < info.fileBytes) {
     if (info.header.lossless) {
       throw corrupt(
-        `too little of the file is there (${data.length} of ${info.fileBytes} bytes): it is lossless, and parts ` +
+        `too little of the file is there (${data.length} of ${info.fileBytes} bytes): it is coded without loss, and parts ` +
           "of it give no coarser picture",
       );
     }
