@@ -34,7 +34,7 @@ PLANS = (Plan(0), Plan(1), Plan(2), Plan(3), Plan(4), Plan(6), Plan(6, 1), Plan(
 DAMPING, SETTLED_DAMPING, LAST_DAMPING = 0.2, 0.1, 0.2  # of the first round, of a group that settles, of the last one
 HELD = 1e6  # bits that a squared step of error is worth where a latent has to stay what it is
 #: searches of at most so many rounds leave the contexts alone, whose part of the gradient takes as long as that of the
-#: picture and pays in the long run only; their first step is longer, and the last one is taken without a look
+#: picture and pays in the long run only; their first step is longer
 QUICK, QUICK_DAMPING = 2, 0.25
 TILE = 32  # positions a side: gradients take much more memory than a picture
 WHOLE = (TILE + 2 * HALO) ** 2  # positions of a picture that is one tile
@@ -80,7 +80,7 @@ def refine(
     weigh: float = RATE_SHARE,
 ) -> Found:
     """Latents whose encoding costs less: v (1, C, h, w) in steps, x (1, 3, H, W) uint8, tokens (1, h/2, w/2), weigh:
-    the share of the rate -> v of the best round, or of the last one of a quick search.
+    the share of the rate -> v of the best round.
 
     The quantiser minimises bits + w (v - v_hat)^2, a model of the true cost J = bits + lambda / (3 weigh thrift) *
     squared error of the decoded picture. Each round moves v so that the model's gradient at v_hat is the true one, v
@@ -90,7 +90,7 @@ def refine(
     w = torch.from_numpy(weight).to(v.device)[None, :, None, None]
     codes, quick, groups = tokens[0].cpu().numpy(), plan.walk <= QUICK, model.config.groups
     rounds = [plan.settle] * (len(groups) - 1) + [2 * plan.settle]
-    turns, done = plan.walk + (sum(rounds) if plan.settle else not quick), 0
+    turns, done = plan.walk + (sum(rounds) if plan.settle else 1), 0
     compiled.expect(v.numel() * turns)
 
     def look(v: torch.Tensor, weight: np.ndarray, contexts: bool = True, moves: bool = True) -> _Look:
@@ -112,8 +112,6 @@ def refine(
         v = torch.lerp(v, now.target, damping(turn, plan))
         del now  # the quantiser needs the room
     assert best is not None
-    if quick:
-        return Found(v, weight)
     if not plan.settle:
         last = look(v, weight, moves=False)
         return Found(last.v if last.cost < best.cost else best.v, weight)

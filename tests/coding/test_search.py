@@ -101,6 +101,17 @@ def test_every_round_of_a_quick_search_makes_the_picture_better(shipped, small):
     assert found[0] > found[1] * 1.01 and found[1] > found[2] * 1.01
 
 
+@pytest.mark.parametrize("effort", [2, 3])
+def test_a_quick_search_looks_at_what_it_did(shipped, effort):
+    """Saturated edges, where a step goes astray: three times the error, were it taken without a look."""
+    x = np.full((64, 64, 3), (255, 0, 255), np.uint8)
+    x[:, 29:], x[37:] = (0, 255, 0), (0, 0, 255)
+    usual, found = (
+        shipped.decode_array(shipped.encode(x, quality=100, effort=e, lossless=False)) for e in (1, effort)
+    )
+    assert np.square(found.astype(float) - x).mean() < 1.02 * np.square(usual.astype(float) - x).mean()
+
+
 @pytest.fixture
 def searched(shipped, small, monkeypatch):
     """A search that settles: what it found, the cost of each round, what the encoder sends of it, and its cost."""
