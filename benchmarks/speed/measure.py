@@ -59,13 +59,15 @@ def package_joules() -> float | None:
 
 class Worker:
     """A process of benchmarks/speed/worker.py. settings: more of its environment; source: a checkout of the project
-    that it measures, None: this one."""
+    that it measures, None: this one. Its threads wait for one another as they do by default, whatever OMP_WAIT_POLICY
+    says here: where they sleep between parts of a picture (PASSIVE), two of them are hardly faster than one."""
 
     def __init__(self, job: Job, settings: Mapping[str, str] | None = None, source: Path | None = None) -> None:
         self.job, self.seconds, self.processor = job, list[float](), list[float]()
         self.joules = list[float | None]()
         count = str(job.threads)
-        env = {**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OMP_WAIT_POLICY": "PASSIVE"}
+        env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+        env |= {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
         env |= {**(settings or {}), "PYTHONPATH": str(source or ROOT)}
         command = [sys.executable, str(WORKER), json.dumps(asdict(job))]
         self._process = subprocess.Popen(

@@ -157,8 +157,8 @@ def measure(group: Group, folder: Path, before: Path | None, bar: tqdm) -> list[
                     files.setdefault(entry.codec, file)
                 job = entry.job(group.threads, pixels, file, brief)
                 source = before if entry.variant.startswith("before") else None
-                settings = {**os.environ, **SETTINGS.get(entry.variant, {})}
-                worker = Worker(job, settings if entry.variant or entry.codec == "ours" else None, source)
+                settings = SETTINGS.get(entry.variant) if entry.variant or entry.codec == "ours" else None
+                worker = Worker(job, settings, source)
                 stack.callback(worker.close)
                 running.append((entry, worker))
                 bar.update()
