@@ -16,7 +16,7 @@ from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import SourceImage, folder_images, packaged_images, read_image, source_image
 from benchmarks.harness.table import Key
 from benchmarks.metrics.networks import hub_folder
-from benchmarks.metrics.pictures import IMAGE_METRICS, NETWORK_METRICS, MetricOptions, Scorer
+from benchmarks.metrics.pictures import IMAGE_METRICS, NETWORK_METRICS, MetricOptions, Scorer, usable_metrics
 from benchmarks.metrics.sets import METRICS as SETS
 from benchmarks.metrics.sets import SET_METRICS, FeatureExtractor, FeatureStore, set_values
 
@@ -117,7 +117,14 @@ def measured(
     processes: int,
     hub: Path | None = None,
 ) -> Iterator[list[Row]]:
-    """The rows of each job, in the order in which they are done; work is a function of a module."""
+    """The rows of each job, in the order in which they are done; work is a function of a module. Raises BenchmarkError
+    where a metric cannot be measured here."""
+    with hub_folder(hub):
+        _, absent = usable_metrics(
+            [name for name in metrics(hub) if name in IMAGE_METRICS], MetricOptions(weights, hub)
+        )
+    if absent:
+        raise BenchmarkError(absent[0])
     if processes == 1 or len(jobs) < 2:
         worker = Worker(weights, features, hub) if jobs else None
         yield from (work(worker, job) for job in jobs)

@@ -220,3 +220,13 @@ def test_validations_of_runs_are_joined(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "argv", [*command[:2], str(tmp_path), *command[4:]])
     with pytest.raises(SystemExit, match="there is no validation.csv in"):
         validations.main()
+
+
+def test_weights_that_are_not_there_are_one_sentence(folder: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    """With processes of its own too: there, a worker that cannot start gave a traceback."""
+    weights = tmp_path / "none.safetensors"
+    arguments = ["--images", str(folder), "--feature-weights", str(weights), "--out", str(tmp_path), "--jobs", "2"]
+    for module in (upscaling, sweep):
+        monkeypatch.setattr(sys, "argv", ["study", *arguments])
+        with pytest.raises(SystemExit, match=r"sqz_dist is left out: .*none\.safetensors"):
+            module.main()

@@ -106,9 +106,7 @@ def test_a_quick_search_looks_at_what_it_did(shipped, effort):
     """Saturated edges, where a step goes astray: three times the error, were it taken without a look."""
     x = np.full((64, 64, 3), (255, 0, 255), np.uint8)
     x[:, 29:], x[37:] = (0, 255, 0), (0, 0, 255)
-    usual, found = (
-        shipped.decode_array(shipped.encode(x, quality=100, effort=e, lossless=False)) for e in (1, effort)
-    )
+    usual, found = (shipped.decode_array(shipped.encode(x, quality=100, effort=e, lossless=False)) for e in (1, effort))
     assert np.square(found.astype(float) - x).mean() < 1.02 * np.square(usual.astype(float) - x).mean()
 
 
