@@ -24,10 +24,9 @@ from tqdm import tqdm
 
 from benchmarks.analysis.bdrate import Curve, bd_rate, bootstrap
 from codec import manifest, zoo
-from codec.bitstream.container import MAX_LEVEL
 from codec.bitstream.tables import KINDS, LOG2_SCALE_MIN, PER_OCTAVE, SCALES, LatentTables
 from codec.coding.latents import LatentCoder, Sent
-from codec.coding.model import Base, Steps
+from codec.coding.model import Base, Steps, position_of
 from codec.coding.stored import read_stored
 from codec.models.exact_torch import Torch
 from codec.training.data.cache import check_outside, data_options
@@ -73,10 +72,9 @@ class Weighted(LatentTables):
         return super().bits() * np.repeat(self.weights, KINDS)[:, None]
 
 
-def by_scale(level: int) -> np.ndarray:
-    """-> (SCALES,) float32."""
-    anchors = np.arange(len(BY_SCALE[0]))
-    offset, slope = (np.interp(level / MAX_LEVEL * anchors[-1], anchors, row) for row in BY_SCALE)
+def by_scale(position: float) -> np.ndarray:
+    """position: among the anchors -> (SCALES,) float32."""
+    offset, slope = (np.interp(position, np.arange(len(row)), row) for row in BY_SCALE)
     octaves = np.minimum(LOG2_SCALE_MIN + np.arange(SCALES) / PER_OCTAVE, 2.0) + 1
     return np.exp2(offset + slope * octaves).astype(np.float32)
 
@@ -98,7 +96,9 @@ class Encoder:
         old, integers = base.coder, read_stored(model).integers
 
         def coder(level: int) -> LatentCoder:
-            tables = Weighted(old.latent.frequencies, old.latent.offsets, by_scale(level))
+            tables = Weighted(
+                old.latent.frequencies, old.latent.offsets, by_scale(float(position_of(base.vqvae, level)))
+            )
             return LatentCoder(base.config, old.trellis, integers, tables, old.token, Torch())
 
         self.scales = {level: coder(level) for level in LEVELS}
