@@ -22,6 +22,7 @@ import codec
 from benchmarks.harness.images import folder_images, read_image
 from benchmarks.harness.runner import prepare_torch
 from benchmarks.metrics.pictures import MetricOptions, Scorer
+from benchmarks.studies.semantic import cropped
 from benchmarks.studies.upscaling import SCALES, shrunk
 from codec.restoration import strength
 
@@ -50,10 +51,7 @@ def measure(
     enlarged: list[dict[str, Any]] = []
     scorer = Scorer(METRICS, options)
     for path in tqdm(paths, disable=None):
-        x = read_image(path)
-        x = np.ascontiguousarray(
-            x[: x.shape[0] // max(SCALES) * max(SCALES), : x.shape[1] // max(SCALES) * max(SCALES)]
-        )
+        x = np.ascontiguousarray(cropped(read_image(path), max(SCALES)))
         scorer.reference(x)
         files = {quality: c.encode(x, quality=quality, lossless=False) for quality in qualities}
         smaller = {scale: shrunk(x, scale) for scale in SCALES}

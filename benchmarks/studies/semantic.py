@@ -59,6 +59,11 @@ def pictures(folder: Path | None, limit: int | None, every: int) -> list[SourceI
     return [source_image(path, path.name) for path in paths[::every][:limit]]
 
 
+def cropped(x: Image8, multiple: int) -> Image8:
+    """The upper left part of a picture whose sides are multiples of so many pixels."""
+    return x[: x.shape[0] // multiple * multiple, : x.shape[1] // multiple * multiple]
+
+
 def original_key(image: SourceImage, multiple: int = 1) -> Key:
     """Of the features of an original cropped to a multiple."""
     return image.digest, "original", str(multiple), ""
@@ -83,8 +88,7 @@ class Worker:
 
     def take(self, image: SourceImage, multiple: int = 1) -> Image8:
         """The picture, cropped to a multiple of so many pixels: the original of what is scored next."""
-        x = read_image(image.path)
-        x = x[: x.shape[0] // multiple * multiple, : x.shape[1] // multiple * multiple]
+        x = cropped(read_image(image.path), multiple)
         self._scorer.reference(x)
         key = original_key(image, multiple)
         if not self.store.has(key, self._sets):
@@ -119,16 +123,16 @@ def measured(
 ) -> Iterator[list[Row]]:
     """The rows of each job, in the order in which they are done; work is a function of a module. Raises BenchmarkError
     where a metric cannot be measured here."""
-    with hub_folder(hub):
+    if processes == 1 or len(jobs) < 2:
+        worker = Worker(weights, features, hub) if jobs else None
+        yield from (work(worker, job) for job in jobs)
+        return
+    with hub_folder(hub):  # here, as a process of the pool cannot say it
         _, absent = usable_metrics(
             [name for name in metrics(hub) if name in IMAGE_METRICS], MetricOptions(weights, hub)
         )
     if absent:
         raise BenchmarkError(absent[0])
-    if processes == 1 or len(jobs) < 2:
-        worker = Worker(weights, features, hub) if jobs else None
-        yield from (work(worker, job) for job in jobs)
-        return
     with ProcessPoolExecutor(processes, get_context("spawn"), _start, (weights, features, hub)) as pool:
         for done in as_completed([pool.submit(_do, work, job) for job in jobs]):
             yield done.result()

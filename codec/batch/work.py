@@ -371,12 +371,12 @@ def _check_same(settings: Settings, options: EncodeOptions, target: str) -> None
     header = stream.header
     wrong = bool(stream.metadata) and options.metadata == "drop"  # a picture may have none to keep
     if header.lossless or options.lossless:  # made by no model
-        wrong |= not header.lossless or options.lossless is False or (bool(options.lossless) and header.reduced)
+        wrong |= options.lossless is False or (options.lossless is True and not header.exact)
     else:
         wrong |= header.seed != options.seed
         wrong |= header.model_id != manifest.read(settings.weights).number_of(settings.model)
     if not header.exact and (options.target_bpp, options.target_bytes, options.target_psnr) == (None, None, None):
-        wrong |= not options.lossless and header.level != container.level_of(options.quality)
+        wrong |= header.level != container.level_of(options.quality)
     if wrong:
         raise OutputError(f"the output '{files.shown(target)}' was made with other settings (-f overwrites it)")
 

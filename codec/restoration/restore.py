@@ -103,7 +103,7 @@ def generate(
     options: Options,
     seed: int,
     step: Callable[[float], None],
-    scale: float = 1.0,
+    scale: float,
 ) -> torch.Tensor:
     """-> s in patches, (1, 4 * latent, H/16, W/16). scale: standard deviation of the noise of one step."""
     x_c = condition.x_c

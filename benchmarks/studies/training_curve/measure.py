@@ -46,7 +46,7 @@ def main() -> None:
         raise SystemExit(f"no kept weights in {args.run}: train with keep=N")
     rows = list(csv.DictReader(args.out.open(newline=""))) if args.out.exists() else []
     have = {(int(r["step"]), r["image"]) for r in rows}
-    pictures = [(name, sizes[0][1]) for name, sizes in read_pictures(args.images) if sizes][:: args.every]
+    pictures = list(read_pictures(args.images, np.asarray))[:: args.every]
     for path in kept:
         model, facts = load_kept(path)
         model.eval()

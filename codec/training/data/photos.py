@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from codec.training.data.held_out import held_out, listed
 SCALES = (1.0, 0.6)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".avif", ".webp")
 MIN_SIDE = 256
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -54,29 +56,24 @@ def members(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
             yield str(path.relative_to(source)), path.read_bytes
 
 
-def read_pictures(source: Path) -> Iterator[tuple[str, list[tuple[float, np.ndarray]]]]:
-    """Pictures of ``members``, in their order: scale and uint8 (H, W, 3) for each of SCALES that leaves MIN_SIDE pixels
-    a side. Decoded on all cores. Raises SystemExit for one that cannot be read."""
+def read_pictures(source: Path, made: Callable[[Image.Image], Made]) -> Iterator[tuple[str, Made]]:
+    """What is made of each picture of ``members``, RGB, in their order; decoded and made on all cores. Raises
+    SystemExit for a picture that cannot be read."""
 
-    def sizes(name: str, data: bytes) -> list[tuple[float, np.ndarray]]:
+    def decoded(name: str, data: bytes) -> Made:
         try:
             picture = Image.open(io.BytesIO(data)).convert("RGB")
         except (OSError, SyntaxError, ValueError) as error:
             reason = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error)
             raise SystemExit(f"the photograph {name} in {source} cannot be read: {reason}") from None
-        found = [(scale, round(picture.width * scale), round(picture.height * scale)) for scale in SCALES]
-        return [
-            (scale, np.asarray(picture if scale == 1.0 else picture.resize((w, h), Image.Resampling.LANCZOS)))
-            for scale, w, h in found
-            if min(w, h) >= MIN_SIDE
-        ]
+        return made(picture)
 
     cores = os.cpu_count() or 1
     with ThreadPoolExecutor(cores) as pool:
-        waiting: deque[tuple[str, Future[list[tuple[float, np.ndarray]]]]] = deque()
+        waiting: deque[tuple[str, Future[Made]]] = deque()
         try:
             for name, read in members(source):
-                waiting.append((name, pool.submit(sizes, name, read())))
+                waiting.append((name, pool.submit(decoded, name, read())))
                 if len(waiting) > 2 * cores:
                     first, done = waiting.popleft()
                     yield first, done.result()
@@ -84,6 +81,16 @@ def read_pictures(source: Path) -> Iterator[tuple[str, list[tuple[float, np.ndar
                 yield name, done.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def sizes_of(picture: Image.Image) -> list[tuple[float, np.ndarray]]:
+    """Scale and uint8 (H, W, 3) for each of SCALES that leaves MIN_SIDE pixels a side."""
+    found = [(scale, round(picture.width * scale), round(picture.height * scale)) for scale in SCALES]
+    return [
+        (scale, np.asarray(picture if scale == 1.0 else picture.resize((w, h), Image.Resampling.LANCZOS)))
+        for scale, w, h in found
+        if min(w, h) >= MIN_SIDE
+    ]
 
 
 class Photos:
@@ -116,7 +123,9 @@ class Photos:
             cache / f"index.json.{os.getpid()}",
         )  # several processes may come here at once
         with open(pixels_file, "wb") as out:
-            for photo, (name, sizes) in enumerate(tqdm(read_pictures(source), desc="photographs", disable=None)):
+            for photo, (name, sizes) in enumerate(
+                tqdm(read_pictures(source, sizes_of), desc="photographs", disable=None)
+            ):
                 names.append(name)
                 for scale, pixels in sizes:
                     out.write(pixels.tobytes())
