@@ -50,8 +50,8 @@ def encode(
     target_bytes: the best quality in at most so many bytes.
     target_psnr: the smallest file whose 8-bit RGB pixels, decoded by `vq`, reach so many dB, 0 .. 100; lossless where
         no quality does.
-    effort: 1 (one pass) .. 9 (minutes): searches for a better picture at the same quality. At 9 the picture is
-        clearly better, and the file about a tenth larger at the same quality number.
+    effort: 1 (one pass), 2 (a look at the decoded picture) .. 9 (minutes): searches for a better picture at the same
+        quality. At 9 it is clearly better, and the file about a tenth larger at the same quality number.
     seed: of the noise of decoders that make detail; kept in the file.
     keep_hidden: code the pixels under alpha 0 as they are, in place of smooth ones, which cost less.
     lossless: True: every pixel as it is. None: so where that file is no larger than the other one, or fits the

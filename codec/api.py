@@ -6,7 +6,7 @@ import contextlib
 import os
 import pickle
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from codec import manifest, zoo
 from codec.bitstream import source
 from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse, read_header
 from codec.bitstream.tables import UNIT
-from codec.coding import heap, search
+from codec.coding import heap, look, search
 from codec.coding.model import Base, pad
 from codec.coding.precision import narrow
 from codec.coding.sealed import sealed
@@ -29,6 +29,7 @@ from codec.image.alpha import fill_hidden, pack_alpha
 from codec.image.metadata import section
 from codec.image.write import assemble
 from codec.manifest import Weights
+from codec.models.refiner import Refiner
 from codec.models.restorer import UPSCALES, Restorer
 from codec.opened import Decoded, lossless_picture, opened
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
@@ -82,6 +83,11 @@ class Codec:
             sampler += f", {said(decoder)} within {CELL:g}"
         return f"model {self.model_id}, {decoder} {zoo.weights_hash(self._weights, decoder, self.model_id)}{sampler}"
 
+    def refiner_id(self, effort: int) -> str:
+        """What decides the files of an effort besides the model: the refiner by its hash, where it is used."""
+        plan = search.plan_of(effort, self.model_id in self._weights.refiners)
+        return f"refiner {zoo.file_hash(self._weights.refiners[self.model_id])}" if plan.look else ""
+
     def encode(
         self,
         image: Any,
@@ -105,8 +111,8 @@ class Codec:
         target_bytes: the best quality in at most so many bytes.
         target_psnr: the smallest file whose 8-bit RGB pixels, decoded by `vq`, reach so many dB, 0 .. 100; lossless
             where no quality does.
-        effort: 1 (one pass) .. 9 (minutes): searches for a better picture at the same quality. At 9 the picture is
-            clearly better, and the file about a tenth larger at the same quality number.
+        effort: 1 (one pass), 2 (a look at the decoded picture) .. 9 (minutes): searches for a better picture at the
+            same quality. At 9 it is clearly better, and the file about a tenth larger at the same quality number.
         seed: of the noise of decoders that make detail; kept in the file.
         keep_hidden: code the pixels under alpha 0 as they are, in place of smooth ones, which cost less.
         lossless: True: every pixel as it is. None: so where that file is no larger than the other one, or fits the
@@ -401,20 +407,31 @@ class Codec:
 
     @torch.no_grad()
     def _sections(self, rgb: np.ndarray, level: int, effort: int, step: Callable[[float], None]) -> list[bytes]:
-        plan = search.PLANS[effort - 1]
-        x = pad(rgb).to(self._device) if plan.walk else rgb
+        plan = search.plan_of(effort, effort > 1 and self._refiner is not None)
+        x = pad(rgb).to(self._device) if plan else rgb
         with self._networks(self._narrow_analysis):
-            asked = self._model.to_steps(x, level, progress=lambda done: step(done / 2), by_group=not plan.walk)
+            asked = self._model.to_steps(x, level, progress=lambda done: step(done / 2), by_group=not plan)
         v: np.ndarray | list[np.ndarray]
         weight = asked.weight
         if isinstance(x, torch.Tensor):
-            found = search.refine(self._model, x, asked.v, asked.tokens, level, asked.position, plan, step)
-            v, weight = found.v[0].cpu().numpy(), found.weight
+            found = asked.v
+            if plan.look and self._refiner is not None:
+                looking = _ignore if plan.walk else lambda done: step(0.5 + 0.5 * done)
+                with self._networks(self._narrow_analysis):
+                    found = look.again(self._model, self._refiner, x, asked, level, looking)
+            if plan.walk:
+                best = search.refine(self._model, x, found, asked.tokens, level, asked.position, plan, step)
+                found, weight = best.v, best.weight
+            v = found[0].cpu().numpy()
         else:
             v = asked.take()
         encoded = self._model.coder.encode(v, asked.tokens[0].cpu().numpy(), level, weight, keep=False)
         step(1.0)
         return encoded.sections
+
+    @cached_property
+    def _refiner(self) -> Refiner | None:
+        return zoo.load_refiner(self._weights, self.model_id, self._device)
 
     def _restorer(self, name: str, options: restore.Options) -> Restorer:
         if name not in self._restorers:
@@ -546,7 +563,7 @@ def _smallest_reaching(
     step: Callable[[float], None],
 ) -> bytes:
     """Bisection over levels for the lowest one that is good enough; probes are made at effort 1, the last one at
-    ``effort``, whose picture is no worse."""
+    ``effort``, whose picture is seldom worse."""
     best = at(MAX_LEVEL, 1, _ignore)
     if not reached(best):
         raise _OutOfReach("the best quality does not reach the PSNR that is wanted")
@@ -560,7 +577,9 @@ def _smallest_reaching(
             low = middle
         turn += 1
         step(min(1.0, turn / 14))
-    return best if effort == 1 else at(high, effort, step)
+    if effort > 1 and reached(searched := at(high, effort, step)):
+        return searched
+    return best
 
 
 def _squared_error(a: np.ndarray, b: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Which weights there are: base models, their decoders and labels, as manifest.json in each folder of weights says.
+"""Which weights there are: base models with their decoders, labels and refiners, as manifest.json in each folder says.
 
 The package has one folder. LDC_WEIGHTS and --weights add others, so that a model trained elsewhere is used without a
 change of code. This module only reads the lists: it needs neither torch nor the weights themselves.
@@ -27,6 +27,7 @@ class Weights:
     models: dict[int, Path] = field(default_factory=dict)  # id -> file of the base model
     decoders: dict[int, dict[str, Path]] = field(default_factory=dict)  # id -> name -> file, without vq
     labels: dict[int, Path] = field(default_factory=dict)  # id -> file of class labels
+    refiners: dict[int, Path] = field(default_factory=dict)  # id -> file of what lets its encoder look again
 
     def decoders_of(self, model: int) -> tuple[str, ...]:
         """Names of the decoders of a model."""
@@ -66,6 +67,7 @@ def read(extra: str | os.PathLike[str] | None = None) -> Weights:
     hashes: dict[int, str] = {}
     decoders: dict[int, dict[str, Path]] = {}
     labels: dict[int, Path] = {}
+    refiners: dict[int, Path] = {}
     for folder in folders(extra):
         found = _read(folder)
         try:
@@ -80,9 +82,11 @@ def read(extra: str | os.PathLike[str] | None = None) -> Weights:
                     labels[entry["model"]] = _file(folder, entry)
                 else:
                     decoders.setdefault(entry["model"], {})[entry["decoder"]] = _file(folder, entry)
+            for entry in found.get("refiners", {}).values():
+                refiners[entry["model"]] = _file(folder, entry)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CodecError(f"{folder / NAME} is not a list of weights ({error!r})") from error
-    return Weights(default, models, decoders, labels)
+    return Weights(default, models, decoders, labels, refiners)
 
 
 def _read(folder: Path) -> dict:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from torch import nn
 
 from codec import manifest
 from codec.bitstream.tables import LatentTables, TokenTables
@@ -27,6 +28,7 @@ from codec.models.denoiser import DenoiserConfig
 from codec.models.exact_bytes import fastest
 from codec.models.filter import Filter
 from codec.models.painter import PainterConfig
+from codec.models.refiner import Refiner, RefinerConfig
 from codec.models.restorer import Restorer
 from codec.models.vqvae import VQVAE
 
@@ -34,6 +36,7 @@ _FLOAT32 = ("lapped", "klt", "gain", "sd", "tokens")  # parts kept in float32; t
 _EXACT = ("scale", "residual")  # parts of a restorer kept in float32
 _FILTER = "g_s.filter."
 _ROWS = ".rows"  # suffix of the scales of a matrix in 8 bits
+_UNREADABLE = (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError)  # of a file that is no network
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,8 @@ def quantised(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(w / rows.reshape(-1, *[1] * (w.ndim - 1))).astype(np.int8), rows
 
 
-def write_restorer(path: Path, net: Restorer) -> None:
-    """Stores a network of the semantic stage: matrices in 8 bits with a scale for each row, the rest in half
-    precision."""
+def _in_bytes(net: nn.Module) -> dict[str, np.ndarray]:
+    """Matrices in 8 bits with a scale for each row, the rest in half precision."""
     arrays: dict[str, np.ndarray] = {}
     for name, value in net.state_dict().items():
         w = value.detach().cpu().float().contiguous().numpy()
@@ -107,17 +109,32 @@ def write_restorer(path: Path, net: Restorer) -> None:
             arrays[name], arrays[name + _ROWS] = quantised(w)
         else:
             arrays[name] = w if name in _EXACT else w.astype(np.float16)
+    return arrays
+
+
+def _out_of_bytes(path: Path) -> dict[str, torch.Tensor]:
+    """Inverse of ``_in_bytes``, float32."""
+    arrays, rows = stored_restorer(path)
+    state = {}
+    for name, a in arrays.items():
+        w = a.astype(np.float32)
+        state[name] = torch.from_numpy(w * rows[name].reshape(-1, *[1] * (w.ndim - 1)) if a.dtype == np.int8 else w)
+    return state
+
+
+def write_restorer(path: Path, net: Restorer) -> None:
+    """Stores a network of the semantic stage, in bytes."""
     meta = {
         "painter": asdict(net.painter.config),
         "denoiser": asdict(net.denoiser.config),
         "anchors": net.anchors,
         "codeword": net.hyper.project.in_features,
     }
-    save_file(arrays, path, {"restorer": json.dumps(meta)})
+    save_file(_in_bytes(net), path, {"restorer": json.dumps(meta)})
 
 
 def stored_restorer(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What ``write_restorer`` wrote: arrays, and the scales of the rows of those in 8 bits."""
+    """What ``_in_bytes`` made: arrays, and the scales of the rows of those in 8 bits."""
     with safe_open(path, "numpy") as f:
         arrays = {k: f.get_tensor(k) for k in f.keys()}
     rows = {name.removesuffix(_ROWS): arrays.pop(name) for name in list(arrays) if name.endswith(_ROWS)}
@@ -129,24 +146,45 @@ def read_restorer(path: Path, device: torch.device | str = "cpu") -> Restorer:
     try:
         with safe_open(path, "numpy") as f:
             meta = json.loads(f.metadata()["restorer"])
-        arrays, rows = stored_restorer(path)
         net = Restorer(
             PainterConfig(**meta["painter"]), DenoiserConfig(**meta["denoiser"]), meta["anchors"], meta["codeword"]
         )
-        state = {}
-        for name, a in arrays.items():
-            w = a.astype(np.float32)
-            state[name] = torch.from_numpy(w * rows[name].reshape(-1, *[1] * (w.ndim - 1)) if a.dtype == np.int8 else w)
-        net.load_state_dict(state)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        net.load_state_dict(_out_of_bytes(path))
+    except _UNREADABLE as error:
         raise CodecError(f"the weights {path.name} cannot be read: {error}") from error
     return net.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def write_refiner(path: Path, net: Refiner) -> None:
+    """Stores what lets an encoder look again, in bytes."""
+    save_file(_in_bytes(net), path, {"refiner": json.dumps(asdict(net.config))})
+
+
+def read_refiner(path: Path, device: torch.device | str = "cpu") -> Refiner:
+    """Inverse of ``write_refiner``. Raises CodecError for a file that is no such network."""
+    try:
+        with safe_open(path, "numpy") as f:
+            net = Refiner(RefinerConfig(**json.loads(f.metadata()["refiner"])))
+        net.load_state_dict(_out_of_bytes(path))
+    except _UNREADABLE as error:
+        raise CodecError(f"the weights {path.name} cannot be read: {error}") from error
+    return net.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def load_refiner(weights: Weights, model_id: int, device: torch.device | str = "cpu") -> Refiner | None:
+    """What lets the encoder of a model look again, None where it has no such network."""
+    return read_refiner(weights.refiners[model_id], device) if model_id in weights.refiners else None
 
 
 def weights_hash(weights: Weights, decoder: str, model_id: int) -> str:
     """First 8 hexadecimal digits of the SHA-256 of what a decoder uses: the base model's weights, then its own."""
     own = [] if decoder == "vq" else [weights.decoders[model_id][decoder]]
     paths = [weights.models[model_id], *own]
+    return file_hash(*paths)
+
+
+def file_hash(*paths: Path) -> str:
+    """First 8 hexadecimal digits of the SHA-256 of files, one behind the other."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:8]
 
 
@@ -181,7 +219,7 @@ def read_labels(path: Path, device: torch.device | str = "cpu") -> Labels:
             names, tokens = tuple(json.loads(f.metadata()["names"])), f.get_tensor("tokens").astype(np.float32)
         conditioner = ClassConditioner(len(names), *tokens.shape[1:])
         conditioner.load_state_dict({"tokens": torch.from_numpy(tokens)})
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise CodecError(f"the labels {path.name} cannot be read: {error}") from error
     return Labels(names, conditioner.to(device).eval().requires_grad_(False))
 

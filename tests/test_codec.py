@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 
 import codec
+from codec.api import _smallest_reaching
 from codec.bitstream.container import Header, pack, parse, read_header
 from codec.coding import tiles
 from codec.coding.model import pad
@@ -142,6 +143,16 @@ def test_target_bpp_is_never_exceeded(shipped, small):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("worse", "wanted"), [(0, b"2 100"), (1, b"1 100")])
+def test_a_search_that_misses_the_psnr_is_not_taken(worse, wanted):
+    def reached(data: bytes) -> bool:
+        effort, level = map(int, data.split())
+        return level - worse * (effort > 1) >= 100
+
+    found = _smallest_reaching(reached, lambda level, effort, step: b"%d %d" % (effort, level), 2, lambda done: None)
+    assert found == wanted
+
+
 def test_target_psnr_is_reached_by_the_smallest_file(shipped, small):
     x = np.asarray(small, float)
 

@@ -32,7 +32,12 @@ def folder(tmp_path) -> Path:
 def test_the_package_lists_what_it_has():
     there = manifest.read()
     assert there.default in there.models and there.default < manifest.FIRST_FREE_ID
-    paths = [*there.models.values(), *there.labels.values(), *(p for d in there.decoders.values() for p in d.values())]
+    paths = [
+        *there.models.values(),
+        *there.labels.values(),
+        *there.refiners.values(),
+        *(p for d in there.decoders.values() for p in d.values()),
+    ]
     assert {p.name for p in paths} == {p.name for p in manifest.package_folder().glob("*.safetensors")}
 
 

@@ -15,6 +15,7 @@ from benchmarks.harness.errors import BenchmarkError
 
 _MAKERS: dict[str, Callable[[CodecOptions], BenchCodec]] = {
     **{f"ours-{decoder}": (lambda options, decoder=decoder: Ours(decoder, 1, options)) for decoder in DECODERS},
+    "ours-vq-e2": lambda options: Ours("vq", 2, options),
     "ours-vq-e9": lambda options: Ours("vq", 9, options),
     "jpeg": lambda options: Jpeg(),
     "jpeg-progressive": lambda options: JpegProgressive(),

@@ -24,21 +24,22 @@ NOT_MEASURED = "Not measured with the shipped weights yet."
 DECODER_METRICS = ("rmse", "lpips", "dists", "fid")
 RATES = (0.02, 0.05, 0.1, 0.2, 0.35)  # bits/dim
 BPG = "bpg-444"
-SHOWN = ("ours-vq", "jpeg", "jpeg2000", "webp", "jxl", "heic", "avif", "bpg-444")
+SHOWN = ("ours-vq", "ours-vq-e2", "jpeg", "jpeg2000", "webp", "jxl", "heic", "avif", "bpg-444")
 
 
 def of_these_weights(path: Path) -> pd.DataFrame | None:
-    """A table with a column ``version``; None if it is not there, or if a decoder in it had other weights than the
-    shipped ones."""
+    """A table with a column ``version``; None if it is not there, or if a decoder or refiner in it had other weights
+    than the shipped ones."""
     if not path.is_file():
         return None
     table = pd.read_csv(path)
-    used = set(re.findall(r"model (\d+), (\w+) ([0-9a-f]{8})", " ".join(table.version.dropna().unique())))
-    shipped = manifest.read()
+    said, shipped = " ".join(table.version.dropna().unique()), manifest.read()
+    used = set(re.findall(r"model (\d+), (\w+) ([0-9a-f]{8})", said))
+    refiners = {zoo.file_hash(path) for path in shipped.refiners.values()}
     known = {
         (str(m), name, zoo.weights_hash(shipped, name, m)) for m in shipped.models for name in shipped.decoders_of(m)
     }
-    return table if used <= known else None
+    return table if used <= known and set(re.findall(r"refiner ([0-9a-f]{8})", said)) <= refiners else None
 
 
 def kodak(results: Path) -> pd.DataFrame:
@@ -83,6 +84,18 @@ def _at_rates(rate: ArrayLike, rmse: ArrayLike) -> list[str]:
     rates, errors = np.asarray(rate, float)[order], np.asarray(rmse, float)[order]
     found = np.interp(np.log(RATES), np.log(rates), errors)
     return [f"{e:.2f}" if rates[0] <= r <= rates[-1] else "" for r, e in zip(RATES, found, strict=True)]
+
+
+def sets(results: Path) -> pd.DataFrame:
+    """Photographs beside Kodak's: BD-rates of ours against BPG 4:4:4."""
+    rows = []
+    for folder in sorted(path.parent for path in (results / "sets").glob("*/bd.csv")):
+        found = pd.read_csv(folder / "bd.csv")
+        for r in found[(found.anchor == BPG) & found.codec.str.startswith("ours")].itertuples():
+            ssim = f"{r.ms_ssim_rate_percent:+.1f} ({r.ms_ssim_rate_low:+.1f} to {r.ms_ssim_rate_high:+.1f})"
+            by_rmse = _with_ends(r.bd_rate_percent, r.bd_rate_low, r.bd_rate_high, r.overlap_percent)
+            rows.append({"set": folder.name, "pictures": r.images, "codec": r.codec, "by RMSE, %": by_rmse, "by MS-SSIM, %": ssim})  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def rival_codecs(results: Path) -> pd.DataFrame:
@@ -360,6 +373,7 @@ def checks(results: Path) -> pd.DataFrame:
 #: None stands for a table that was not measured with the shipped weights.
 TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "kodak": kodak,
+    "sets": sets,
     "rivals": rival_codecs,
     "decoders": decoders,
     "qualities": qualities,

@@ -43,6 +43,7 @@ class CurveStyle:
 
 _STYLES = {
     "ours-vq": CurveStyle("#D55E00", marker="o", width=2.2),
+    "ours-vq-e2": CurveStyle("#D55E00", (3, 1.5), "P", 2.0),
     "ours-vq-e9": CurveStyle("#D55E00", (4, 1.5), "s", 2.2),
     "ours-ldm": CurveStyle("#D55E00", (2, 1), "D", 2.0),
     "ours-gan": CurveStyle("#D55E00", (1, 1), "^", 2.0),

@@ -68,9 +68,10 @@ def main() -> None:
     c = codec.load(threads=1)
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "effort.csv"
-    version = f"codec {codec.__version__}, {c.decoder_id('vq')}"
+    known = f"codec {codec.__version__}", c.decoder_id("vq")
+    versions = {e: ", ".join(filter(None, (*known, c.refiner_id(e)))) for e in range(1, 10)}
     rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
-    rows = [r for r in rows if r["version"] == version and not (args.again and r["effort"] in efforts)]
+    rows = [r for r in rows if r["version"] == versions[r["effort"]] and not (args.again and r["effort"] in efforts)]
     have = {(r["image_hash"], r["effort"], r["quality"]) for r in rows}
     images = [source_image(p, p.name) for p in folder_images(args.images)[:: args.every]]
     todo = [(i, e, q) for i in images for e in efforts for q in QUALITIES if (i.digest, e, q) not in have]
@@ -79,7 +80,7 @@ def main() -> None:
         start = time.process_time()
         data = c.encode(x, quality=quality, effort=effort, lossless=False)
         seconds = time.process_time() - start
-        rows.append({"image": image.name, "image_hash": image.digest, "effort": effort, "quality": quality, "version": version, "bytes": len(data), "bits_per_dim": round(8 * len(data) / x.size, 7),
+        rows.append({"image": image.name, "image_hash": image.digest, "effort": effort, "quality": quality, "version": versions[effort], "bytes": len(data), "bits_per_dim": round(8 * len(data) / x.size, 7),
                      "rmse": round(rmse(x, c.decode_array(data)), 5), "cpu_s": round(seconds, 2)})  # fmt: skip
         write_rows(path, list(rows[0]), rows)
     rd = args.out / "kodak" / "rd.csv"
@@ -92,7 +93,7 @@ def main() -> None:
         "note": note,
         "pictures": pictures,
         "qualities": QUALITIES,
-        "version": version,
+        "versions": sorted({r["version"] for r in rows}),
     }
     (args.out / "effort.json").write_text(run_metadata(**facts))
     print(found.to_string(index=False))

@@ -81,8 +81,8 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         type=_whole(1, 9),
         default=1,
         metavar="E",
-        help="1 (fast) to 9 (minutes): at 9 the picture is clearly better, and the file about a tenth larger at "
-        "the same quality; default 1",
+        help="1 (fast), 2 (looks at the decoded picture: about three times as long) to 9 (minutes): at 9 the picture is "
+        "clearly better, and the file about a tenth larger at the same quality; default 1",
     )
     parser.add_argument(
         "--seed",

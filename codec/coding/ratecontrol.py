@@ -11,7 +11,9 @@ from codec.models.vqvae import VQVAE
 #: weight of the rate in the quantiser's decisions at every effort; below 1 because a latent that is zeroed is missed
 #: as a context (chosen on validation photographs)
 RATE_SHARE = 0.42
-#: it is larger by up to this part below the second anchor, so that the scale of qualities begins at a smaller size
+#: weight of the rate in what files are compared by: about what bits and error trade at along the qualities of the codec
+SLOPE_SHARE = 0.6
+#: RATE_SHARE is larger by up to this part below the second anchor: the scale of qualities begins at a smaller size
 THRIFT = 0.7
 
 
@@ -29,6 +31,17 @@ def lagrangian(config: VQVAEConfig, position: torch.Tensor) -> float:
 def thrift(position: torch.Tensor) -> float:
     """Factor of the rate's weight at a position (1,) among the anchors."""
     return 1 + THRIFT * max(0.0, 1 - position.item())
+
+
+def worth(config: VQVAEConfig, position: torch.Tensor, share: float = RATE_SHARE) -> float:
+    """Bits that a squared error of one, -255..255, of one value is worth at a position (1,) among the anchors."""
+    return lagrangian(config, position) / (3 * share * thrift(position))
+
+
+def cost(config: VQVAEConfig, position: torch.Tensor, bits: float, squared_error: float) -> float:
+    """Bits, and what the squared errors, -255..255 each, add up to at that slope: what files of like quality are
+    compared by."""
+    return bits + worth(config, position, SLOPE_SHARE) * squared_error
 
 
 def step_weight(log2_igain: torch.Tensor, lam: float | torch.Tensor, share: float = RATE_SHARE) -> torch.Tensor:

@@ -4,7 +4,7 @@ Yang et al. 2020)."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from codec.bitstream.tables import UNIT
 from codec.coding import compiled, heap
 from codec.coding.latents import Measured
 from codec.coding.model import Base
-from codec.coding.ratecontrol import RATE_SHARE, error_weight, lagrangian, thrift
+from codec.coding.ratecontrol import RATE_SHARE, error_weight, worth
 from codec.coding.tiles import HALO, spans
 from codec.models.prior import gaussian_bits, octaves, table_bits
 from codec.models.transforms import PATCH, level_features
@@ -21,16 +21,41 @@ from codec.models.transforms import PATCH, level_features
 
 @dataclass(frozen=True)
 class Plan:
-    """Rounds of a search. walk: all latents move, and each round is another draw of the trellis: one symbol that
-    changes moves all walks behind it. settle: for each group of channels in turn, twice as many for the last, while
-    the groups before stay as they were sent at best: then what a round does is there in the next one."""
+    """look: of the refiner, where there is one, before all else (``codec.coding.look``). Then rounds of a search. walk:
+    all latents move, and each round is another draw of the trellis: one symbol that changes moves all walks behind it.
+    settle: for each group of channels in turn, twice as many for the last, while the groups before stay as they were
+    sent at best: then what a round does is there in the next one."""
 
     walk: int
     settle: int = 0
+    look: bool = True
+
+    def __bool__(self) -> bool:
+        return self.walk > 0 or self.look
 
 
 #: of efforts 1..9
-PLANS = (Plan(0), Plan(1), Plan(2), Plan(3), Plan(4), Plan(6), Plan(6, 1), Plan(8, 1), Plan(14, 2))
+PLANS = (
+    Plan(0, look=False),
+    Plan(0),
+    Plan(2),
+    Plan(3),
+    Plan(4),
+    Plan(6),
+    Plan(6, 1, look=False),
+    Plan(8, 1, look=False),
+    Plan(14, 2, look=False),
+)
+ALONE = Plan(1, look=False)  # effort 2 where there is no refiner
+
+
+def plan_of(effort: int, refiner: bool) -> Plan:
+    """effort: 1..9; refiner: whether there is one."""
+    if refiner:
+        return PLANS[effort - 1]
+    return ALONE if effort == 2 else replace(PLANS[effort - 1], look=False)
+
+
 DAMPING, SETTLED_DAMPING, LAST_DAMPING = 0.2, 0.1, 0.2  # of the first round, of a group that settles, of the last one
 HELD = 1e6  # bits that a squared step of error is worth where a latent has to stay what it is
 #: searches of at most so many rounds leave the contexts alone, whose part of the gradient takes as long as that of the
@@ -159,9 +184,9 @@ def _gradient(
     the tables, mu's rate is that of a Gaussian (what a latent costs itself is the quantiser's business). Not moves:
     the error alone. Tile by tile, so that memory stays bounded."""
     net, slopes = model.vqvae, torch.from_numpy(model.coder.latent.slopes()).to(x.device)
-    lam, h, w = lagrangian(net.config, position) / (weigh * thrift(position)), *sent.v_hat.shape[1:]
+    worthwhile, h, w = worth(net.config, position, weigh), *sent.v_hat.shape[1:]
     igain = torch.exp2(net.interpolate(net.log2_igain, position))
-    spread = net.sd * torch.exp2(net.interpolate(net.log2_gain, position))
+    spread = net.spread(position)
     tile = max(h, w) if h * w <= WHOLE else TILE
     total, gradient, features = (
         0.0,
@@ -179,7 +204,7 @@ def _gradient(
             inner = slice((a - lo) * PATCH, (b - lo) * PATCH), slice((c - left) * PATCH, (d - left) * PATCH)
             target = x[:, :, a * PATCH : b * PATCH, c * PATCH : d * PATCH].float() / 255
             difference = net.synthesise(part * igain, position, inner=inner) - target
-            error = lam / 3 * 65025 * difference.square().sum()
+            error = worthwhile * 65025 * difference.square().sum()
             total += error.item()
             if not moves:
                 continue

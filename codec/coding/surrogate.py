@@ -42,7 +42,7 @@ def through(base: Base, x: torch.Tensor, levels: Sequence[int], exact: bool) -> 
     v, tokens, gain = net.in_steps(padded, position)
     codes = list(tokens.cpu().numpy())
     weights = [error_weight(net, p) for p in position[:, None]]
-    passes = _Known(base, v, codes, levels, weights) if exact else _Chosen(base, v, weights)
+    passes = ExactPasses(base, v, codes, levels, weights) if exact else FloatPasses(base, v, weights)
     with torch.autocast(x.device.type, enabled=False):  # as in VQVAE.forward
         out = net.prior(
             v,
@@ -66,7 +66,7 @@ def _side_bits(base: Base, header: Header, tokens: np.ndarray, latent_bits: floa
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """Of one pass: its positions at (P,); residual, mu in steps and scale, (N, P, C) each, without gradients."""
 
     at: torch.Tensor
@@ -76,7 +76,7 @@ class _Asked:
 
 
 @dataclass(frozen=True)
-class _Sent:
+class Sent:
     """Of one pass, (N, P, C) each: symbols, kinds, and v_hat in steps."""
 
     symbols: torch.Tensor
@@ -84,16 +84,25 @@ class _Sent:
     v_hat: torch.Tensor
 
 
-class _Passes(ABC):
-    """Answers ``Prior.forward``: what is sent, and how its bits change."""
+class Passes(ABC):
+    """Answers ``Prior.forward``: what is sent, and how its bits change. ``bits`` (N,): of the latents."""
 
     def __init__(self, base: Base, pictures: int, device: torch.device) -> None:
         self.coder, self.bits, self.slopes = base.coder, np.zeros(pictures), list[torch.Tensor]()
         self._tables = torch.from_numpy(base.coder.latent.slopes()).to(device)
 
     @abstractmethod
-    def send(self, group: Group, asked: _Asked) -> _Sent:
+    def send(self, group: Group, asked: Asked) -> Sent:
         """What is sent of a pass, and of what is asked there."""
+
+    def follow(
+        self, v: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, scale: torch.Tensor, sent: Sent
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, P, C) each -> what v_hat moves along, and bits that move as the rate of a latent does with itself and
+        with mu; no value counts, the gradients do. v has none where scale is 0: there a latent is mu."""
+        residual, zero, fixed = (v - mu).detach(), torch.zeros_like(v), log2_sigma.detach()
+        slope = gaussian_bits(residual + 0.5, zero, fixed) - gaussian_bits(residual - 0.5, zero, fixed)
+        return torch.where(scale > 0, v, mu), slope.detach() * (v - mu)
 
     def quantise(
         self, part: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, mask: torch.Tensor
@@ -104,19 +113,15 @@ class _Passes(ABC):
         v, m, ls = (t.flatten(2).index_select(2, at).transpose(1, 2) for t in (part, mu, log2_sigma))
         octave = octaves(ls)
         scale = (octave.detach() + 0.5).floor().clamp(0, SCALES - 1).to(torch.uint8)
-        residual, zero, fixed = (v - m).detach(), torch.zeros_like(v), ls.detach()
-        sent = self.send(group, _Asked(at, residual, m.detach(), scale))
-        coded = scale > 0
-        moved = torch.where(coded, v, v.detach())
-        slope = gaussian_bits(residual + 0.5, zero, fixed) - gaussian_bits(residual - 0.5, zero, fixed)
-        tables = table_bits(self._tables, octave, sent.kinds, sent.symbols)
-        self.slopes.append((slope.detach() * (moved - m - residual) + tables - tables.detach()).flatten(1).sum(1))
-        path = torch.where(coded, v, m)
+        sent = self.send(group, Asked(at, (v - m).detach(), m.detach(), scale))
+        path, bits = self.follow(torch.where(scale > 0, v, v.detach()), m, ls, group, scale, sent)
+        bits = bits + table_bits(self._tables, octave, sent.kinds, sent.symbols)
+        self.slopes.append((bits - bits.detach()).flatten(1).sum(1))
         v_hat = sent.v_hat + (path - path.detach())
         return torch.zeros_like(part).flatten(2).index_copy(2, at, v_hat.transpose(1, 2)).view_as(part)
 
 
-class _Known(_Passes):
+class ExactPasses(Passes):
     """What the encoder sends, by the integer prior."""
 
     def __init__(
@@ -131,22 +136,22 @@ class _Known(_Passes):
             for plane in zip(*((one.symbols, one.kinds, one.v_hat) for one in sent), strict=True)
         ]
 
-    def send(self, group: Group, asked: _Asked) -> _Sent:
+    def send(self, group: Group, asked: Asked) -> Sent:
         symbols, kinds, v_hat = (
             plane[:, group.start : group.stop].index_select(2, asked.at).transpose(1, 2) for plane in self._planes
         )
-        return _Sent(symbols, kinds, v_hat.float() / UNIT)
+        return Sent(symbols, kinds, v_hat.float() / UNIT)
 
 
-class _Chosen(_Passes):
+class FloatPasses(Passes):
     """What the encoder would send if its prior were the one in floating point."""
 
     def __init__(self, base: Base, v: torch.Tensor, weights: list[np.ndarray]) -> None:
         super().__init__(base, len(v), v.device)
-        self._weights = weights
+        self.weights = weights
 
-    def send(self, group: Group, asked: _Asked) -> _Sent:
-        weights = (w[group.start : group.stop] for w in self._weights)
+    def send(self, group: Group, asked: Asked) -> Sent:
+        weights = (w[group.start : group.stop] for w in self.weights)
         rows = (t.contiguous().cpu().numpy() for t in (asked.residual, asked.scale))
         found = [self.coder.choose(*one) for one in zip(*rows, weights, strict=True)]
         self.bits += [one.bits for one in found]
@@ -154,4 +159,4 @@ class _Chosen(_Passes):
             torch.from_numpy(np.stack(plane)).to(asked.mu.device)
             for plane in zip(*((one.symbols, one.kinds, one.values) for one in found), strict=True)
         )
-        return _Sent(symbols, kinds, asked.mu + values)
+        return Sent(symbols, kinds, asked.mu + values)

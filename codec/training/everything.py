@@ -21,6 +21,7 @@ from pathlib import Path
 
 from codec.training.base.adapt import AdaptConfig
 from codec.training.base.narrow import NarrowConfig
+from codec.training.base.train_refiner import RefinerTraining
 from codec.training.config import TrainConfig, configure
 from codec.training.data.cache import check_cache, check_outside, data_options
 from codec.training.data.photos import members
@@ -90,7 +91,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
         args.runs / "crops",
         args.runs / "adapted" / "last.pt",
     )
-    narrow = args.runs / "narrow" / "narrow.pt"
+    narrow, refiner = args.runs / "narrow" / "narrow.pt", args.weights / f"refiner-{args.id}.safetensors"
     shipped, before = (narrow, ("base", "adapted")) if args.prior == "narrow" else (adapted, ("base",))
     data, threads = ("--data", args.data, "--cache", args.cache or args.runs / "cache"), ("--threads", args.threads)
     networks = ("--vgg", args.vgg, "--heads", args.heads)
@@ -151,6 +152,25 @@ def stages(args: argparse.Namespace) -> list[Stage]:
             ),
             base,
             shipped,
+        ),
+        Stage(
+            "base.train_refiner",
+            (
+                *data,
+                "--out",
+                runs / "refiner",
+                "--model",
+                base,
+                *config("refiner"),
+                *threads,
+                "--weights",
+                refiner,
+                "--id",
+                args.id,
+            ),
+            refiner,
+            base,
+            configure(RefinerTraining(), args.recipe / "refiner.toml", []).seconds,
         ),
         Stage(
             "restoration.crops",
@@ -224,7 +244,7 @@ def arguments() -> argparse.Namespace:
         "--recipe",
         type=Path,
         default=RECIPE,
-        help="folder with train, adapt, narrow, autoencoder, ldm, perceptual, gan and label.toml",
+        help="folder with train, adapt, narrow, refiner, autoencoder, ldm, perceptual, gan and label.toml",
     )
     ap.add_argument(
         "--prior",
@@ -259,7 +279,8 @@ def check_inputs(args: argparse.Namespace) -> None:
         raise SystemExit(f"there is one photograph alone in {args.data}: training needs two, as one is held out")
     if args.subjects:
         subjects(args.subjects, names)
-    settings = {"train": TrainConfig(), "adapt": AdaptConfig(), **dict.fromkeys(BEGIN, RestorationConfig())}
+    settings = {"train": TrainConfig(), "adapt": AdaptConfig(), "refiner": RefinerTraining()}
+    settings |= dict.fromkeys(BEGIN, RestorationConfig())
     settings |= {"narrow": NarrowConfig()} if args.prior == "narrow" else {}
     settings |= {"label": LabelConfig()} if args.subjects else {}
     for name, config in settings.items():

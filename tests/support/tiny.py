@@ -35,6 +35,7 @@ RECIPE = {
     "train": CONFIG.replace("steps = 6", "steps = 2\nlr_muon = 0.01") + "filter_width = 8\nfilter_blocks = 1\n",
     "adapt": 'steps = 2\nbatch = 2\ncrop = 64\nquantizer = "tcq4"\n',
     "narrow": "steps = 2\nbatch = 2\ncrops = 4\ncrop = 64\n",
+    "refiner": "steps = 2\nseconds = 0\nbatch = 2\ncrop = 64\nwidth = 16\nblocks = 1\n",
     **{name: SHORT + NETWORK for name in ("autoencoder", "ldm", "perceptual", "gan")},
     "label": SHORT + "tokens = 2\n",
 }

@@ -18,6 +18,7 @@ from codec import zoo
 from codec.training import everything
 from codec.training.base.adapt import AdaptConfig
 from codec.training.base.narrow import NarrowConfig
+from codec.training.base.train_refiner import RefinerTraining
 from codec.training.config import TrainConfig, configure
 from codec.training.data.photos import Photos
 from codec.training.restoration import train as restoration
@@ -87,12 +88,14 @@ def test_weights_come_out_of_photographs_and_a_second_call_changes_nothing(tmp_p
     model = zoo.read_model(out / "vqvae-1007.safetensors", 1007)
     assert model.vqvae.g_s.filter is not None and model.coder.trellis.name == "tcq4"
     assert model.config.arithmetic == "narrow"
+    assert zoo.read_refiner(out / "refiner-1007.safetensors").config.channels == 24
     for name in everything.DECODERS:
         assert zoo.read_restorer(out / f"{name}-1007.safetensors").scale.shape == (16,)
     assert zoo.read_labels(out / "label-1007.safetensors").names == ("lying", "upright")
     manifest = json.loads((out / "manifest.json").read_text())
     assert [s["command"].split(".")[-1] for s in manifest["models"]["1007"]["stages"]] == ["train", "adapt", "narrow"]
     assert [len(manifest["semantic"][f"{name}-1007"]["stages"]) for name in everything.DECODERS] == [2, 3, 3]
+    assert manifest["refiners"]["refiner-1007"]["stages"][0]["command"] == "python -m codec.training.base.train_refiner"
     assert manifest["models"]["1007"]["data"].startswith("3 photographs (0.48 megapixels), each also at 0.6")
     assert [len(s["hardware"]) for s in manifest["models"]["1007"]["stages"]] == [1, 1, 1]
     assert "openly licensed" not in json.dumps(manifest)
@@ -160,6 +163,7 @@ def test_crops_larger_than_all_photographs_are_refused(tmp_path, arguments):
 @pytest.mark.parametrize("file", sorted(everything.RECIPE.rglob("*.toml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_recipes_of_the_package_name_settings_that_exist(file):
     configs = {"train": TrainConfig(), "adapt": AdaptConfig(), "narrow": NarrowConfig(), "label": LabelConfig()}
+    configs["refiner"] = RefinerTraining()
     config = configs.get(file.stem, restoration.RestorationConfig())
     assert configure(config, file, []) != config
 

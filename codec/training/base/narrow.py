@@ -124,12 +124,11 @@ class Known:
     def batch(self, at: np.ndarray | slice) -> Batch:
         where = at if isinstance(at, slice) else torch.from_numpy(at).to(self.level.device)
         model, level = self._model, self.level[where]
-        gain = torch.exp2(model.interpolate(model.log2_gain, level))
         values = model.tokens.values(self.tokens[where], model.sd)
         powers = level_features(level, model.config.anchors)
         v_hat = self._v_hat[where]
         mu, log2_sigma = v_hat - self._error[where].float(), self._log2_sigma[where].float()
-        return Batch(v_hat, mu, log2_sigma, model.sd * gain, values, powers, self.bits[where])
+        return Batch(v_hat, mu, log2_sigma, model.spread(level), values, powers, self.bits[where])
 
 
 def usual(level: np.ndarray, bits: np.ndarray) -> np.ndarray:

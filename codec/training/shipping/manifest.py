@@ -19,7 +19,7 @@ def write_manifest(weights: Path, section: str, key: str, values: dict) -> None:
     """Puts an entry with the file's name and hash into the section of manifest.json beside a weights file."""
     path = weights.parent / "manifest.json"
     manifest = json.loads(path.read_text()) if path.exists() else {}
-    if not isinstance(manifest, dict) or not set(manifest) <= {"default", "models", "semantic"}:
+    if not isinstance(manifest, dict) or not set(manifest) <= {"default", "models", "semantic", "refiners"}:
         raise SystemExit(f"{path} is not a list of weights: write the weights to another folder")
     if section == "models":
         manifest.setdefault("default", int(key))
