@@ -16,7 +16,8 @@ from codec.coding.surrogate import Sent
 from codec.coding.trellis import reconstruct
 from codec.models.refiner import Refiner, RefinerConfig
 from codec.training.base import train_refiner
-from codec.training.base.train_refiner import Pulled, RefinerTraining, Smoothed, begun, looked, sent_of, train
+from codec.training.base.gradients import Pulled, Smoothed
+from codec.training.base.train_refiner import RefinerTraining, begun, looked, sent_of, train
 from codec.training.data.packs import Mixture, open_packs
 from codec.training.losses import rate_distortion
 from codec.zoo import write_model

@@ -1,0 +1,68 @@
+"""Gradients past the quantiser, for what an encoder learns while decoder and tables stay as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from codec.bitstream.tables import KINDS, MAX_SYMBOL, UNIT
+from codec.coding.model import Base
+from codec.coding.surrogate import FloatPasses, Sent
+from codec.models.config import Group
+from codec.models.prior import gaussian_bits
+
+
+class Pulled(FloatPasses):
+    """A latent goes straight through, and is pulled to what was sent of it: the quantiser minimises bits + w (v -
+    v_hat)^2, so where that is at rest the slope of the bits is 2 w (v - v_hat). It says nothing of those that stay at
+    0, which are most."""
+
+    def follow(
+        self, v: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, scale: torch.Tensor, sent: Sent
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        v_hat, weights = sent.v_hat.detach(), np.stack(self.weights)[:, None, group.start : group.stop]
+        pull = torch.from_numpy(weights).to(v) * (v - v_hat).square()
+        return torch.where(scale > 0, v, mu), gaussian_bits(v_hat, mu, log2_sigma.detach()) + pull
+
+
+class Smoothed(FloatPasses):
+    """The quantiser's answer to a latent, on average over a step around it: a latent that stays at 0 wherever it moves
+    moves nothing, and one that is about to become 1 moves more than itself. The answers are those of one latent alone,
+    in the state that the trellis is in there."""
+
+    def __init__(self, base: Base, v: torch.Tensor, weights: list[np.ndarray]) -> None:
+        super().__init__(base, v, weights)
+        latent = base.coder.latent
+        self._bits, self._offsets = (
+            torch.from_numpy(a).to(v) for a in (latent.bits(), latent.offsets.astype(np.float32) / UNIT)
+        )
+
+    def follow(
+        self, v: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, scale: torch.Tensor, sent: Sent
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        r, weights = (v - mu).detach(), np.stack(self.weights)[:, None, group.start : group.stop]
+        given = scale.long() * KINDS + sent.kinds, sent.kinds * 0.5, torch.from_numpy(weights).to(v)
+        (above, dear), (below, cheap) = self._answer(r + 0.5, *given), self._answer(r - 0.5, *given)
+        moves, costs = ((b - a) * (scale > 0) for a, b in ((below, above), (cheap, dear)))
+        expected = gaussian_bits(sent.v_hat.detach(), mu, log2_sigma.detach())
+        return mu + moves * (v - mu), expected + costs * v
+
+    def _answer(
+        self, r: torch.Tensor, table: torch.Tensor, half: torch.Tensor, weights: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """r (N, P, C) residuals -> what comes of each alone, and its bits."""
+        size, sign = r.abs(), r.sign().long()
+        low = (size + half).floor().clamp(max=MAX_SYMBOL - 1)
+        best: tuple[torch.Tensor, ...] | None = None
+        for q in (torch.zeros_like(low), low, low + 1):
+            symbol = q.long()
+            value = (q - half + self._offsets[table, symbol.clamp(max=2)]) * (q > 0)
+            bits = self._bits[table, MAX_SYMBOL + sign * symbol]
+            now = bits + weights * (size - value).square(), value, bits
+            if best is None:
+                best = now
+            else:
+                less = now[0] < best[0]
+                best = tuple(torch.where(less, a, b) for a, b in zip(now, best, strict=True))
+        assert best is not None
+        return best[1] * r.sign(), best[2]
