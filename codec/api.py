@@ -414,13 +414,11 @@ class Codec:
         v: np.ndarray | list[np.ndarray]
         weight = asked.weight
         if isinstance(x, torch.Tensor):
-            found = asked.v
             if plan.look and self._refiner is not None:
-                looking = _ignore if plan.walk else lambda done: step(0.5 + 0.5 * done)
                 with self._networks(self._narrow_analysis):
-                    found = look.again(self._model, self._refiner, x, asked, level, looking)
-            if plan.walk:
-                best = search.refine(self._model, x, found, asked.tokens, level, asked.position, plan, step)
+                    found = look.again(self._model, self._refiner, x, asked, level, lambda done: step(0.5 + 0.5 * done))
+            else:
+                best = search.refine(self._model, x, asked.v, asked.tokens, level, asked.position, plan, step)
                 found, weight = best.v, best.weight
             v = found[0].cpu().numpy()
         else:

@@ -4,7 +4,7 @@ Yang et al. 2020)."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,39 +21,28 @@ from codec.models.transforms import PATCH, level_features
 
 @dataclass(frozen=True)
 class Plan:
-    """look: of the refiner, where there is one, before all else (``codec.coding.look``). Then rounds of a search. walk:
-    all latents move, and each round is another draw of the trellis: one symbol that changes moves all walks behind it.
-    settle: for each group of channels in turn, twice as many for the last, while the groups before stay as they were
-    sent at best: then what a round does is there in the next one."""
+    """What the encoder does after effort 1. look: one of the refiner (``codec.coding.look``). walk: so many rounds in
+    which all latents move; each is another draw of the trellis: one symbol that changes moves all walks behind it.
+    settle: rounds for each group of channels in turn, twice as many for the last, while the groups before stay as
+    they were sent at best: then what a round does is there in the next one."""
 
-    walk: int
+    walk: int = 0
     settle: int = 0
-    look: bool = True
+    look: bool = False
 
     def __bool__(self) -> bool:
         return self.walk > 0 or self.look
 
 
 #: of efforts 1..9
-PLANS = (
-    Plan(0, look=False),
-    Plan(0),
-    Plan(2),
-    Plan(3),
-    Plan(4),
-    Plan(6),
-    Plan(6, 1, look=False),
-    Plan(8, 1, look=False),
-    Plan(14, 2, look=False),
-)
-ALONE = Plan(1, look=False)  # effort 2 where there is no refiner
+PLANS = (Plan(), Plan(look=True), Plan(2), Plan(3), Plan(4), Plan(6), Plan(6, 1), Plan(8, 1), Plan(14, 2))
+ALONE = Plan(1)  # effort 2 where there is no refiner
 
 
 def plan_of(effort: int, refiner: bool) -> Plan:
     """effort: 1..9; refiner: whether there is one."""
-    if refiner:
-        return PLANS[effort - 1]
-    return ALONE if effort == 2 else replace(PLANS[effort - 1], look=False)
+    plan = PLANS[effort - 1]
+    return plan if refiner or not plan.look else ALONE
 
 
 DAMPING, SETTLED_DAMPING, LAST_DAMPING = 0.2, 0.1, 0.2  # of the first round, of a group that settles, of the last one

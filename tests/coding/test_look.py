@@ -68,6 +68,7 @@ def test_without_a_refiner_the_gradient_does_it():
     assert search.plan_of(2, True).look and not search.plan_of(2, True).walk
     assert search.plan_of(2, False).walk and not any(search.plan_of(effort, False).look for effort in range(1, 10))
     assert not search.plan_of(1, False) and not search.plan_of(1, True)
+    assert search.plan_of(3, False) == search.plan_of(3, True)
 
 
 def cost(shipped, picture: np.ndarray, quality: float, effort: int) -> float:
@@ -79,7 +80,7 @@ def cost(shipped, picture: np.ndarray, quality: float, effort: int) -> float:
 
 def test_more_effort_costs_less(shipped, small):
     costs = [cost(shipped, small, 60, effort) for effort in (1, 2, 3)]
-    assert costs[1] < 0.99 * costs[0] and costs[2] < 0.99 * costs[1]
+    assert costs[1] < 0.99 * costs[0] and costs[2] < 0.995 * costs[1]
 
 
 @pytest.mark.parametrize("quality", [20, 60, 95])
