@@ -127,9 +127,12 @@ def estimate(name: str, original: Sequence[Features], decoded: Sequence[Features
 
 
 def set_values(names: Sequence[str], original: Sequence[Features], decoded: Sequence[Features]) -> Mapping[str, float]:
-    """The wanted set metrics, each with its 95 % bootstrap interval over images as NAME_low and NAME_high."""
+    """The wanted set metrics whose features every picture has, each with its 95 % bootstrap interval over images as
+    NAME_low and NAME_high."""
     values = {}
     for name in names:
+        if not all(_RECORDS[name].features in item for item in (*original, *decoded)):
+            continue
         found = estimate(name, original, decoded)
         values[name] = found()
         values[f"{name}_low"], values[f"{name}_high"] = interval(found.resampled(resamples(len(original))))

@@ -21,7 +21,7 @@ from codec import manifest, zoo
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_MEASURED = "Not measured with the shipped weights yet."
-DECODER_METRICS = ("rmse", "lpips", "dists", "fid")
+DECODER_METRICS = ("rmse", "lpips", "dists", "texture", "fid")
 RATES = (0.02, 0.05, 0.1, 0.2, 0.35)  # bits/dim
 BPG = "bpg-444"
 SHOWN = ("ours-vq", "ours-vq-e2", "jpeg", "jpeg2000", "webp", "jxl", "heic", "avif", "bpg-444")

@@ -246,6 +246,7 @@ def test_sqz_kid_grows_with_damage(squeeze: MetricOptions, photo: np.ndarray, no
     values = [set_values(["sqz_kid"], original, other)["sqz_kid"] for other in (near, far)]
     assert values[0] < values[1]
     assert set_values(["sqz_kid"], original, near)["sqz_kid"] == pytest.approx(values[0], rel=1e-9)
+    assert not set_values(["sqz_kid"], original, [*near[:-1], {}])  # another run left other features of one picture
 
 
 def test_patches_are_the_grid_and_the_shifted_grid() -> None:
