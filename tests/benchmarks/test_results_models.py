@@ -23,7 +23,7 @@ def copy(tmp_path: Path) -> Path:
     """The committed tables, to be spoiled."""
     for path in RESULTS.rglob("*.csv"):
         target = tmp_path / path.relative_to(RESULTS)
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
     return tmp_path
 
