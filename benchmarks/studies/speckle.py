@@ -2,9 +2,9 @@
 [--out results]
 
 Writes OUT/speckle.csv: bytes, largest error and RMSE of small drawn pictures, with the rate at its usual share in the
-quantiser's decisions, at a fifth of it and at a twentieth, with the searches of efforts 2, 3 and 5, and through
-the linear transform alone without quantisation (no file), which keeps half of the dimensions of a patch: no encoder
-sends what is not in it.
+quantiser's decisions, at a fifth of it and at a twentieth, with the look of effort 2 and the searches of efforts 3 and
+5, and through the linear transform alone without quantisation (no file), which keeps half of the dimensions of a patch:
+no encoder sends what is not in it.
 """
 
 import argparse

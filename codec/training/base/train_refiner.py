@@ -26,7 +26,7 @@ from codec.models.transforms import level_features
 from codec.training.base.gradients import Pulled, Smoothed
 from codec.training.base.train import LEVELS
 from codec.training.config import configure, options
-from codec.training.data.cache import check_run, data_options
+from codec.training.data.cache import check_outside, check_run, data_options
 from codec.training.data.packs import Mixture, Packs, check_caches, fine_option, open_packs
 from codec.training.data.photos import drawn, to_tensor
 from codec.training.loop import Done, Every, Loop, Stage, warm_hold_fall
@@ -196,6 +196,7 @@ def main() -> None:
     check_run(args.out, args.data, args.fine)
     check_caches(cache, args.data, args.fine)
     if args.weights:
+        check_outside(args.weights, args.data, args.fine)
         check_id(args.id, args.weights.parent)
     config = configure(RefinerTraining(), args.config, args.settings)
     zoo.find(args.model, manifest.read())
