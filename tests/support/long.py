@@ -158,7 +158,8 @@ def lost_node(work: Path, cluster: Any, count: int) -> dict[str, float]:
     killer.join()
     here = work / "here"
     cli.main([*command, "--jobs", "1", "--manifest", str(work / "here.csv"), "-o", str(here)])
-    found, expected = made(out), made(here)
+    # a node that is killed while it writes leaves a part of a file, under a hidden name
+    found, expected = {name: data for name, data in made(out).items() if not name.startswith(".")}, made(here)
     one, other = rows(work / "m.csv"), rows(work / "here.csv")
     for row in (*one, *other):
         row |= {"seconds": "", "output": row["output"].replace(str(out), "").replace(str(here), "")}
