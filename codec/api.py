@@ -85,7 +85,7 @@ class Codec:
 
     def refiner_id(self, effort: int) -> str:
         """What decides the files of an effort besides the model: the refiner by its hash, where it is used."""
-        plan = search.plan_of(effort, self.model_id in self._weights.refiners)
+        plan = self._plan(effort)
         return f"refiner {zoo.file_hash(self._weights.refiners[self.model_id])}" if plan.look else ""
 
     def encode(
@@ -407,14 +407,14 @@ class Codec:
 
     @torch.no_grad()
     def _sections(self, rgb: np.ndarray, level: int, effort: int, step: Callable[[float], None]) -> list[bytes]:
-        plan = search.plan_of(effort, effort > 1 and self._refiner is not None)
+        plan = self._plan(effort)
         x = pad(rgb).to(self._device) if plan else rgb
         with self._networks(self._narrow_analysis):
             asked = self._model.to_steps(x, level, progress=lambda done: step(done / 2), by_group=not plan)
         v: np.ndarray | list[np.ndarray]
         weight = asked.weight
         if isinstance(x, torch.Tensor):
-            if plan.look and self._refiner is not None:
+            if plan.look:
                 with self._networks(self._narrow_analysis):
                     found = look.again(self._model, self._refiner, x, asked, level, lambda done: step(0.5 + 0.5 * done))
             else:
@@ -427,9 +427,12 @@ class Codec:
         step(1.0)
         return encoded.sections
 
+    def _plan(self, effort: int) -> search.Plan:
+        return search.plan_of(effort, self.model_id in self._weights.refiners)
+
     @cached_property
-    def _refiner(self) -> Refiner | None:
-        return zoo.load_refiner(self._weights, self.model_id, self._device)
+    def _refiner(self) -> Refiner:
+        return zoo.read_refiner(self._weights.refiners[self.model_id], self._device)
 
     def _restorer(self, name: str, options: restore.Options) -> Restorer:
         if name not in self._restorers:

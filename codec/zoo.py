@@ -171,11 +171,6 @@ def read_refiner(path: Path, device: torch.device | str = "cpu") -> Refiner:
     return net.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
-def load_refiner(weights: Weights, model_id: int, device: torch.device | str = "cpu") -> Refiner | None:
-    """What lets the encoder of a model look again, None where it has no such network."""
-    return read_refiner(weights.refiners[model_id], device) if model_id in weights.refiners else None
-
-
 def weights_hash(weights: Weights, decoder: str, model_id: int) -> str:
     """First 8 hexadecimal digits of the SHA-256 of what a decoder uses: the base model's weights, then its own."""
     own = [] if decoder == "vq" else [weights.decoders[model_id][decoder]]

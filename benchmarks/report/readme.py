@@ -90,11 +90,15 @@ def sets(results: Path) -> pd.DataFrame:
     """Photographs beside Kodak's: BD-rates of ours against BPG 4:4:4."""
     rows = []
     for folder in sorted(path.parent for path in (results / "sets").glob("*/bd.csv")):
-        found = pd.read_csv(folder / "bd.csv")
+        found, table = pd.read_csv(folder / "bd.csv"), read_table(folder / "rd.csv")
         for r in found[(found.anchor == BPG) & found.codec.str.startswith("ours")].itertuples():
             ssim = f"{r.ms_ssim_rate_percent:+.1f} ({r.ms_ssim_rate_low:+.1f} to {r.ms_ssim_rate_high:+.1f})"
             by_rmse = _with_ends(r.bd_rate_percent, r.bd_rate_low, r.bd_rate_high, r.overlap_percent)
-            rows.append({"set": folder.name, "pictures": r.images, "codec": r.codec, "by RMSE, %": by_rmse, "by MS-SSIM, %": ssim})  # fmt: skip
+            each = [
+                compare(r.codec, own[own.codec == r.codec], BPG, own[own.codec == BPG]).bd_rate_percent
+                for _, own in table.groupby("image_hash")
+            ]
+            rows.append({"set": folder.name, "pictures": r.images, "codec": r.codec, "by RMSE, %": by_rmse, "of single pictures, %": f"{min(each):+.0f} to {max(each):+.0f}", "by MS-SSIM, %": ssim})  # fmt: skip
     return pd.DataFrame(rows)
 
 

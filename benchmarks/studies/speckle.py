@@ -46,15 +46,15 @@ def measure(c: codec.Codec) -> pd.DataFrame:
     """One row for each picture and way."""
     rows, net = [], c.model.vqvae
 
-    def add(name: str, way: str, x_hat: np.ndarray, size: int | None) -> None:
-        x = PICTURES[name]
+    def add(name: str, way: str, x_hat: np.ndarray, size: int | None, effort: int = 1) -> None:
+        x, version = PICTURES[name], ", ".join(filter(None, (c.decoder_id("vq"), c.refiner_id(effort))))
         worst = int(np.abs(x_hat.astype(int) - x).max())
-        rows.append((c.decoder_id("vq"), name, way, size, worst, round(rmse(x, x_hat), 2)))
+        rows.append((version, name, way, size, worst, round(rmse(x, x_hat), 2)))
 
     for name, x in PICTURES.items():
         for effort in (1, *EFFORTS):
             data = c.encode(x, quality=100, effort=effort, lossless=False)
-            add(name, f"effort {effort}", c.decode_array(data), len(data))
+            add(name, f"effort {effort}", c.decode_array(data), len(data), effort)
         header = len(c.encode(x, quality=100, lossless=False))
         for factor in (1.0, *SHARES):
             asked = c.model.to_steps(x, MAX_LEVEL, share=RATE_SHARE * factor)

@@ -38,12 +38,6 @@ def worth(config: VQVAEConfig, position: torch.Tensor, share: float = RATE_SHARE
     return lagrangian(config, position) / (3 * share * thrift(position))
 
 
-def cost(config: VQVAEConfig, position: torch.Tensor, bits: float, squared_error: float) -> float:
-    """Bits, and what the squared errors, -255..255 each, add up to at that slope: what files of like quality are
-    compared by."""
-    return bits + worth(config, position, SLOPE_SHARE) * squared_error
-
-
 def step_weight(log2_igain: torch.Tensor, lam: float | torch.Tensor, share: float = RATE_SHARE) -> torch.Tensor:
     """log2_igain (B, C, 1, 1), lam scalar or (B, 1) -> (B, C) float32: bits that a squared step of error is worth to
     the quantiser.

@@ -61,18 +61,22 @@ class VQVAE(nn.Module):
         """x (B, 3, H, W) in 0..1, level (B,) -> v (B, C, h, w): latents in steps; tokens (B, h/2, w/2); gain (B, C,
         1, 1)."""
         y, tokens = self.analyse(x, level)
-        gain = torch.exp2(self.interpolate(self.log2_gain, level))
+        gain = self.gain(level)
         return y * gain, tokens, gain
+
+    def gain(self, level: torch.Tensor) -> torch.Tensor:
+        """level (B,) -> steps in a unit of each channel, (B, C, 1, 1)."""
+        return torch.exp2(self.interpolate(self.log2_gain, level))
 
     def spread(self, level: torch.Tensor) -> torch.Tensor:
         """level (B,) -> standard deviation of each channel in steps, (B, C, 1, 1)."""
-        return self.sd * torch.exp2(self.interpolate(self.log2_gain, level))
+        return self.sd * self.gain(level)
 
     def lacking(self, lacks: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """lacks (B, 3, H, W): what a picture in 0..1 has and its decoded one has not -> its linear analysis (B, C, h,
         w), in steps."""
         with torch.autocast(lacks.device.type, enabled=False):
-            return self.g_a.linear(lacks) * torch.exp2(self.interpolate(self.log2_gain, level))
+            return self.g_a.linear(lacks) * self.gain(level)
 
     def from_steps(self, v_hat: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """v_hat (B, C, h, w) in steps -> y_hat."""

@@ -19,7 +19,7 @@ ROUNDS = 2  # of moving a picture into its cells: the analysis is not quite line
 def stream_agreement(net: VQVAE, v_hat: torch.Tensor, level: torch.Tensor) -> Agree:
     """v_hat (1, C, h, w): what was sent, in steps -> ``agree``: the picture is analysed as the encoder would, and
     what lies outside its cell is moved to the border."""
-    gain = torch.exp2(net.interpolate(net.log2_gain, level))
+    gain = net.gain(level)
 
     def agree(x: torch.Tensor) -> torch.Tensor:
         for _ in range(ROUNDS):

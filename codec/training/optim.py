@@ -37,6 +37,14 @@ class Ema:
             mean.copy_(held)
 
 
+def split(module: nn.Module, hidden: tuple[str, ...]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """1x1 convolutions in the parts of a network whose names begin so, which are Muon's; all other parameters."""
+    found: tuple[list[nn.Parameter], list[nn.Parameter]] = [], []
+    for name, p in module.named_parameters():
+        found[not (name.startswith(hidden) and p.shape[2:] == (1, 1))].append(p)
+    return found
+
+
 class Muon(torch.optim.Optimizer):
     """Momentum whose steps are made orthogonal (Jordan et al. 2024), for matrices and 1x1 convolutions: Newton-Schulz
     iterations of degree 5, matrices of one shape together.

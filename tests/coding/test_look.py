@@ -75,7 +75,8 @@ def cost(shipped, picture: np.ndarray, quality: float, effort: int) -> float:
     """Bits and error together, at what they trade at."""
     data = shipped.encode(picture, quality=quality, effort=effort, lossless=False)
     model, error = shipped.model, np.square(shipped.decode_array(data).astype(float) - picture).sum()
-    return ratecontrol.cost(model.config, model.position(level_of(quality)), 8 * len(data), error)
+    worth = ratecontrol.worth(model.config, model.position(level_of(quality)), ratecontrol.SLOPE_SHARE)
+    return 8 * len(data) + worth * error
 
 
 def test_more_effort_costs_less(shipped, small):
@@ -105,6 +106,5 @@ def test_it_is_stored_in_bytes(tmp_path):
 
 def test_the_package_has_one():
     there = manifest.read()
-    found = zoo.load_refiner(there, there.default)
-    assert found is not None and found.config.channels == 384
-    assert zoo.load_refiner(there, 4) is None
+    assert zoo.read_refiner(there.refiners[there.default]).config.channels == 384
+    assert 4 not in there.refiners

@@ -26,7 +26,7 @@ from codec.training.base.decoded import Decoded
 from codec.training.config import configure, options
 from codec.training.data.shards import VALIDATION
 from codec.training.loop import Done, Every, Loop, Stage
-from codec.training.optim import Muon
+from codec.training.optim import Muon, split
 from codec.training.processes import place
 from codec.training.run import Run
 from codec.training.shipping.ship import record_filter
@@ -132,11 +132,7 @@ class FilterStage(Stage):
     def __init__(self, config: FilterConfig, net: nn.Module, store: Store, anchors: int) -> None:
         self._config, self.module, self._store, self._anchors = config, net, store, anchors
         self._curve = usual(store, anchors)
-        hidden = ("body.", "layers.")
-        matrices = [
-            p for name, p in net.named_parameters() if name.startswith(hidden) and p.ndim == 4 and p.shape[2:] == (1, 1)
-        ]
-        rest = [p for p in net.parameters() if not any(p is m for m in matrices)]
+        matrices, rest = split(net, ("body.", "layers."))
         adam = torch.optim.Adam(rest, lr=config.lr_rest, betas=(0.9, 0.99), fused=True)
         self.optimisers = [Muon(matrices, config.lr), adam]
         for opt in self.optimisers:

@@ -19,7 +19,7 @@ import torch
 
 from codec import manifest, zoo
 from codec.coding.model import Base
-from codec.coding.ratecontrol import RATE_SHARE, SLOPE_SHARE, error_weight, thrift
+from codec.coding.ratecontrol import RATE_SHARE, SLOPE_SHARE, error_weight, worth
 from codec.coding.surrogate import FloatPasses
 from codec.models.refiner import Refiner, RefinerConfig
 from codec.models.transforms import level_features
@@ -31,7 +31,7 @@ from codec.training.data.packs import Mixture, Packs, check_caches, fine_option,
 from codec.training.data.photos import drawn, to_tensor
 from codec.training.loop import Done, Every, Loop, Stage, warm_hold_fall
 from codec.training.losses import rate_distortion
-from codec.training.optim import Muon
+from codec.training.optim import Muon, split
 from codec.training.processes import place
 from codec.training.run import Run, described
 from codec.training.shipping.manifest import check_id, write_manifest
@@ -121,9 +121,7 @@ class RefinerStage(Stage):
         self, config: RefinerTraining, refiner: Refiner, base: Base, packs: Packs, device: torch.device
     ) -> None:
         self._config, self.module, self._base, self._packs, self._device = config, refiner, base, packs, device
-        hidden = [p for name, p in refiner.named_parameters() if name.startswith("body.") and p.shape[2:] == (1, 1)]
-        matrices = [p for p in hidden if p.ndim == 4]
-        rest = [p for p in refiner.parameters() if not any(p is m for m in matrices)]
+        matrices, rest = split(refiner, ("body.",))
         self.optimisers = [
             torch.optim.Adam(rest, lr=config.lr, betas=(0.9, 0.98), fused=True),
             Muon(matrices, config.lr_muon),
@@ -139,12 +137,12 @@ class RefinerStage(Stage):
 
     def step(self, done: Done, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         config, net = self._config, self._base.vqvae
-        x, position, lam = self._packs.batch(rng, config.batch, config.crop, self._device, net.config)
+        x, position, _ = self._packs.batch(rng, config.batch, config.crop, self._device, net.config)
         if number := int(config.drawn * config.batch + rng.random()):
             x[:number] = to_tensor(drawn(rng, number, config.crop)).to(self._device)
         pulled = done.share < config.pulled
         share, passes = (RATE_SHARE, Pulled) if pulled else (SLOPE_SHARE, Smoothed)
-        lam = lam / (share * torch.tensor([thrift(p) for p in position[:, None]]).to(lam))
+        lam = torch.tensor([3 * worth(net.config, p, share) for p in position[:, None]], device=self._device)
         loss_of = partial(rate_distortion, x, lam=lam, exponent=config.exponent)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=config.bf16):
             before = begun(self._base, x, position)
