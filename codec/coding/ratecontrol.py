@@ -28,19 +28,21 @@ def lagrangian(config: VQVAEConfig, position: torch.Tensor) -> float:
     return lagrangians(config, position).item()
 
 
-def thrift(position: torch.Tensor) -> float:
-    """Factor of the rate's weight at a position (1,) among the anchors."""
-    return 1 + THRIFT * max(0.0, 1 - position.item())
+def thrift(position: torch.Tensor) -> torch.Tensor:
+    """Factor of the rate's weight at positions (B,) among the anchors, (B,) float64."""
+    return 1 + THRIFT * (1 - position.double()).clamp(min=0)
 
 
 def worth(config: VQVAEConfig, position: torch.Tensor, share: float = RATE_SHARE) -> float:
     """Bits that a squared error of one, -255..255, of one value is worth at a position (1,) among the anchors."""
-    return lagrangian(config, position) / (3 * share * thrift(position))
+    return lagrangian(config, position) / (3 * share * thrift(position).item())
 
 
-def step_weight(log2_igain: torch.Tensor, lam: float | torch.Tensor, share: float = RATE_SHARE) -> torch.Tensor:
-    """log2_igain (B, C, 1, 1), lam scalar or (B, 1) -> (B, C) float32: bits that a squared step of error is worth to
-    the quantiser.
+def step_weight(
+    log2_igain: torch.Tensor, lam: float | torch.Tensor, share: float | torch.Tensor = RATE_SHARE
+) -> torch.Tensor:
+    """log2_igain (B, C, 1, 1), lam and share scalars or (B, 1) -> (B, C) float32: bits that a squared step of error is
+    worth to the quantiser.
 
     lambda / 3 times the squared step on the 0..255 scale, as for an orthonormal synthesis, over ``share``.
     """
@@ -52,7 +54,9 @@ def error_weight(model: VQVAE, position: torch.Tensor, share: float = RATE_SHARE
     """(C,) float32: ``step_weight`` of a model at a position (1,) among the anchors, with ``thrift``."""
     return (
         step_weight(
-            model.interpolate(model.log2_igain, position), lagrangian(model.config, position), share * thrift(position)
+            model.interpolate(model.log2_igain, position),
+            lagrangian(model.config, position),
+            share * thrift(position).item(),
         )[0]
         .cpu()
         .numpy()

@@ -57,7 +57,7 @@ def test_gradient_is_that_of_error_and_bits_along_the_tables(example, share):
     def cost(v_hat):
         error = (
             lagrangian(CONFIG, POSITION)
-            / (3 * share * thrift(POSITION))
+            / (3 * share * thrift(POSITION).item())
             * (net.synthesise(v_hat * igain, POSITION) * 255 - x).double().square().sum()
         )
         out = prior(v_hat)

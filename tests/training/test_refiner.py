@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 
 from codec import manifest, zoo
+from codec.bitstream.tables import MAX_SYMBOL, UNIT
 from codec.coding.model import Base
 from codec.coding.ratecontrol import error_weight
 from codec.coding.surrogate import Sent
 from codec.coding.trellis import reconstruct
 from codec.models.refiner import Refiner, RefinerConfig
 from codec.training.base import train_refiner
-from codec.training.base.gradients import Pulled, Smoothed
+from codec.training.base.gradients import Pulled, Smoothed, answer
 from codec.training.base.train_refiner import RefinerTraining, begun, looked, train
 from codec.training.data.packs import Mixture, open_packs
 from codec.training.losses import rate_distortion
@@ -48,10 +49,11 @@ def test_smoothed_answers_are_those_of_the_quantiser(base):
     """Of one latent alone the trellis minimises bits and error: so do the answers, at any place."""
     position, group, scale = torch.tensor([4.0]), CONFIG.groups[1], torch.full((1, 40, 8), 50, dtype=torch.uint8)
     weight = error_weight(base.vqvae, position)
-    passes = Smoothed(base, torch.zeros(1, 24, 1, 40), [weight])
+    latent = base.coder.latent
+    tables = torch.from_numpy(latent.bits()[:, MAX_SYMBOL:]), torch.from_numpy(latent.offsets.astype(np.float32) / UNIT)
     r = torch.linspace(-4, 4, 320).view(1, 40, 8)
     zero, w = torch.zeros(1, 40, 8, dtype=torch.long), torch.from_numpy(weight[None, None, group.start : group.stop])
-    value, bits = passes._answer(r, scale.long() * 2 + zero, zero * 0.5, w)
+    value, bits = answer(r, scale.long() * 2 + zero, zero * 0.5, w, *tables)
     costs = []
     for q in range(-6, 7):
         symbol = np.full((1, 40, 8), q, np.int16)

@@ -3,15 +3,15 @@
     python -m codec.training.base.adapt --data DIR --base RUN/last.pt --out DIR [NAME=VALUE ...]
 
 Under torchrun it runs on several processes. Killed and started again with the same --out, it goes on where it was.
-The encoder's decisions are made inside the loop with the tables of the moment, which are counted from those
-decisions. Symbols are held fixed in the gradients: mu moves the reconstruction, log sigma moves along the tables,
-mu's rate is that of a Gaussian. The analysis learns straight through the quantiser, from the latents that are coded.
+--base may be a weights file too. The encoder's decisions are made inside the loop with the tables of the moment, which
+are counted from those decisions. In the gradients log sigma moves along the tables, symbols held fixed, mu's rate is
+that of a Gaussian, and the analysis learns from what the quantiser does on average over a step around a latent
+(``gradients.smoothed``).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from codec.bitstream.tables import KINDS, MAX_SYMBOL, SCALES, LatentTables
-from codec.coding.ratecontrol import lagrangians, step_weight
+from codec.bitstream.tables import KINDS, MAX_SYMBOL, LatentTables
+from codec.coding.ratecontrol import RATE_SHARE, SLOPE_SHARE, lagrangians, step_weight, thrift
+from codec.coding.surrogate import Sent
 from codec.coding.trellis import TRELLISES, Trellis
 from codec.models.config import Group
-from codec.models.prior import PriorOutput, gaussian_bits, octaves, pass_masks, table_bits
+from codec.models.prior import PriorOutput, octaves, table_bits
 from codec.models.transforms import level_features
 from codec.models.vqvae import VQVAE
+from codec.training.base.asked import Asked, ask, places
+from codec.training.base.gradients import smoothed
 from codec.training.base.lattice import D4, E8
 from codec.training.base.tables import Counts, analytic_tables
 from codec.training.base.torch_lattice import LatticeSender
@@ -42,6 +45,7 @@ from codec.training.losses import rate_distortion
 from codec.training.processes import average, place, rank_and_world
 from codec.training.run import Run
 from codec.training.told import told
+from codec.zoo import read_model
 
 COUNTS = ("magnitude", "error", "number")
 COUNTED = 256  # positions of a pass whose symbols are counted
@@ -119,12 +123,27 @@ class Sender:
         """r (P, C) residuals in steps, scale, weight (P, C), octave (P, C): log2 sigma in table steps ->
         reconstructions in steps, and bits, which octave moves along the tables; counts the symbols of some COUNTED
         positions."""
+        symbols, kind, values = self._send(r, scale, weight)
+        return values, table_bits(self._slopes, octave, kind, symbols)
+
+    def follow(self, asked: Asked) -> tuple[torch.Tensor, torch.Tensor]:
+        """-> v_hat (B P, C) in steps and bits, with gradients; counts as ``quantise``."""
+        symbols, kind, values = self._send(asked.residual, asked.scale, asked.weight)
+        sent = Sent(symbols, kind, asked.mu.detach() + values)
+        tables = self._search.half_bits, self._search.offsets
+        path, moved = smoothed(asked.v, asked.mu, asked.log2_sigma, asked.scale, asked.weight, sent, *tables)
+        bits = table_bits(self._slopes, octaves(asked.log2_sigma), kind, symbols)
+        return sent.v_hat + (path - path.detach()), bits + (moved - moved.detach())
+
+    def _send(
+        self, r: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         symbols, kind = self._search.assign(r, scale, weight)
         table = scale * KINDS + kind
         some = slice(None, None, len(r) // COUNTED | 1)
         for name, (rows, width, values) in histograms(table[some], symbols[some], r[some]).items():
             self._new[name].view(-1).index_add_(0, (table[some] * width + rows).flatten(), values.flatten().double())
-        return self._search.reconstruct(symbols, kind, table), table_bits(self._slopes, octave, kind, symbols)
+        return symbols, kind, self._search.reconstruct(symbols, kind, table)
 
 
 def histograms(
@@ -141,60 +160,22 @@ def histograms(
     }
 
 
-def make_sender(quantizer: str, device: torch.device | str = "cpu") -> Sender | LatticeSender:
-    """By its name: one of TRELLISES, e8 or d4."""
+def make_sender(
+    quantizer: str, device: torch.device | str = "cpu", tables: LatentTables | None = None
+) -> Sender | LatticeSender:
+    """By its name: one of TRELLISES, e8 or d4. tables: of a trellis, to begin with."""
     lattices = {lattice.name: lattice for lattice in (D4, E8)}
     if quantizer in TRELLISES:
-        return Sender(TRELLISES[quantizer], analytic_tables(), device)
+        return Sender(TRELLISES[quantizer], tables or analytic_tables(), device)
     if quantizer not in lattices:
         raise SystemExit(f"there is no quantiser {quantizer!r}: {', '.join((*TRELLISES, *lattices))}")
     return LatticeSender(lattices[quantizer], device)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Latents of one pass as rows (B P, C): v, mu and log2_sigma in steps, scale: nearest table, weight: bits that a
-    squared step is worth; at (P,): their positions."""
-
-    v: torch.Tensor
-    mu: torch.Tensor
-    log2_sigma: torch.Tensor
-    scale: torch.Tensor
-    weight: torch.Tensor
-    at: torch.Tensor
-    shape: torch.Size
-
-    def back(self, values: torch.Tensor) -> torch.Tensor:
-        """(B P, C) -> (B, C, h, w), 0 outside the pass."""
-        out = values.new_zeros(self.shape).flatten(2)
-        return out.index_copy(2, self.at, values.reshape(self.shape[0], len(self.at), -1).transpose(1, 2)).view(
-            self.shape
-        )
-
-
-@functools.cache
-def places(groups: tuple[Group, ...], h: int, w: int, device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Positions of every pass in raster order, (P,) each, passes in the order of ``Prior.forward``; held, so that a
-    card need not be asked how many there are."""
-    return tuple(mask.flatten().nonzero()[:, 0].to(device) for g in groups for mask in pass_masks(h, w, g.passes))
-
-
-def ask(
-    part: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, at: torch.Tensor, weight: torch.Tensor
-) -> Asked:
-    """What ``Prior.forward`` hands to its quantiser, positions of its pass, weight (B, C) of all channels -> the rows
-    of the pass."""
-    v, mu, log2_sigma = (t.flatten(2).index_select(2, at).transpose(1, 2).flatten(0, 1) for t in (part, mu, log2_sigma))
-    scale = (octaves(log2_sigma.detach()) + 0.5).floor().clamp(0, SCALES - 1).long()
-    return Asked(
-        v,
-        mu,
-        log2_sigma,
-        scale,
-        weight[:, None, group.start : group.stop].expand(-1, len(at), -1).flatten(0, 1),
-        at,
-        part.shape,
-    )
+def weights(model: VQVAE, level: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
+    """level, lam (B,) -> (B, C): ``error_weight`` of each picture, as its encoder has it."""
+    share = RATE_SHARE * thrift(level).to(lam)
+    return step_weight(model.interpolate(model.log2_igain, level), lam[:, None], share[:, None])
 
 
 @torch.no_grad()
@@ -204,16 +185,15 @@ def codes(
     """x (B, 3, H, W) in 0..1, level (B,) -> what a stream of effort 1 says of each, by the float prior and the tables
     of the moment: tokens (B, H/32, W/32), latents with what the prior expected, bits (B,) of the latents."""
     v, tokens, gain = model.in_steps(x, level)
-    log2_igain = model.interpolate(model.log2_igain, level)
     spread, rates = model.sd * gain, []
-    weight = step_weight(log2_igain, lagrangians(model.config, level)[:, None].float())
+    weight = weights(model, level, lagrangians(model.config, level).float())
     passes = iter(places(model.config.groups, *v.shape[2:], v.device))
 
     def quantize(
         part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor
     ) -> torch.Tensor:
         asked = ask(part, mu, ls, group, next(passes), weight)
-        values, bits = sender.quantise(asked.v - asked.mu, asked.scale, asked.weight, asked.scale.float())
+        values, bits = sender.quantise(asked.residual, asked.scale, asked.weight, asked.scale.float())
         rates.append(bits.mul(asked.scale > 0).reshape(len(part), -1).sum(1))
         return asked.back(asked.mu + values)
 
@@ -245,9 +225,7 @@ def adapt_step(
     device = x.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         v, tokens, gain = model.in_steps(x, level)
-        spread = model.sd * gain
-        log2_igain = model.interpolate(model.log2_igain, level)
-        igain, weight = torch.exp2(log2_igain), step_weight(log2_igain, lam[:, None])
+        spread, weight = model.sd * gain, weights(model, level, lam)
         rates: list[torch.Tensor] = []
         passes = iter(places(model.config.groups, *v.shape[2:], device))
 
@@ -255,20 +233,17 @@ def adapt_step(
             part: torch.Tensor, mu: torch.Tensor, ls: torch.Tensor, group: Group, mask: torch.Tensor
         ) -> torch.Tensor:
             asked = ask(part, mu, ls, group, next(passes), weight)
-            values, bits = sender.quantise(
-                (asked.v - asked.mu).detach(), asked.scale, asked.weight, octaves(asked.log2_sigma)
-            )
-            moved = torch.where(asked.scale > 0, asked.v, asked.v.detach())
-            noisy = gaussian_bits(moved + torch.rand_like(moved) - 0.5, asked.mu, asked.log2_sigma.detach())
-            rates.append((bits + noisy - noisy.detach()).reshape(len(part), -1).sum(1))
-            return asked.back(asked.mu + values + moved - moved.detach())
+            v_hat, bits = sender.follow(asked)
+            rates.append(bits.reshape(len(part), -1).sum(1))
+            return asked.back(v_hat)
 
         with torch.autocast(device.type, enabled=False):  # as in VQVAE.forward
             out = model.prior(
                 v, spread, model.tokens.values(tokens, model.sd), level_features(level, model.config.anchors), quantize
             )
-        x_hat = model.synthesise(out.v_hat * igain, level)
-    return rate_distortion(x, x_hat, torch.stack(rates).sum(0), lam, exponent)
+        x_hat = model.synthesise(model.from_steps(out.v_hat, level), level)
+    worth = lam / (SLOPE_SHARE * thrift(level).to(lam))
+    return rate_distortion(x, x_hat, torch.stack(rates).sum(0), worth, exponent)
 
 
 @torch.no_grad()
@@ -349,15 +324,29 @@ class AdaptStage(Stage):
 
 
 def adapt(
-    config: AdaptConfig, model: VQVAE, packs: Packs, folder: Path, stop_at: int | None = None
+    config: AdaptConfig,
+    model: VQVAE,
+    packs: Packs,
+    folder: Path,
+    stop_at: int | None = None,
+    tables: LatentTables | None = None,
 ) -> Sender | LatticeSender:
-    """Runs or resumes a training: tunes ``model`` in place, where it is; returns the sender with its last tables."""
+    """Runs or resumes a training: tunes ``model`` in place, where it is; returns the sender with its last tables.
+    tables: to begin with."""
     device = model.sd.device
     run = Run(folder, config, rank_and_world()[0] == 0, device)
-    sender = make_sender(config.quantizer, device)
+    sender = make_sender(config.quantizer, device, tables)
     loop = Loop(AdaptStage(config, model, sender, packs), run, config, device)
     loop.run(Every(config.validate), Every(config.save), stop_at)
     return sender
+
+
+def begin(path: Path) -> tuple[VQVAE, LatentTables | None]:
+    """Checkpoint or weights file -> model to train, and the tables of a weights file."""
+    if path.suffix == ".pt":
+        return load_base(path)[0], None
+    found = read_model(path, 0)
+    return found.vqvae.train(), found.coder.latent
 
 
 @told
@@ -365,16 +354,18 @@ def main() -> None:
     ap = options("base.adapt", __doc__)
     data_options(ap)
     fine_option(ap)
-    ap.add_argument("--base", type=Path, required=True, help="last.pt of a run of codec.training.base.train")
+    ap.add_argument(
+        "--base", type=Path, required=True, help="last.pt of a run of codec.training.base.train, or a weights file"
+    )
     args = ap.parse_args()
     cache = args.cache or args.out / "cache"
     check_run(args.out, args.data, args.fine)
     check_caches(cache, args.data, args.fine)
     config = configure(AdaptConfig(), args.config, args.settings)
-    model, _ = load_base(args.base)
+    model, tables = begin(args.base)
     with place(args.threads) as device:
         packs = open_packs(args.data, args.fine, cache, config)
-        adapt(config, model.to(device), packs, args.out, args.stop_at)
+        adapt(config, model.to(device), packs, args.out, args.stop_at, tables)
 
 
 if __name__ == "__main__":
