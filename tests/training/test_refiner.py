@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,20 @@ def test_a_run_that_was_stopped_ends_in_the_same_state(base, photos, tmp_path):
     with open(tmp_path / "whole" / "validation.csv", newline="") as f:
         rows = list(csv.DictReader(f))
     assert len(rows) == 8 and float(rows[-1]["bits_per_dim"]) > float(rows[0]["bits_per_dim"]) > 0
+
+
+def test_a_run_begins_with_a_network_that_exists(base, photos, tmp_path):
+    torch.manual_seed(7)
+    given = Refiner(RefinerConfig(CONFIG.channels, 16, 1))
+    torch.nn.init.normal_(given.head.weight)
+    zoo.write_refiner(tmp_path / "given.safetensors", given)
+    packs, still = open_packs(photos, None, tmp_path / "cache", Mixture()), replace(SHORT, steps=1, lr=0, lr_muon=0)
+    found = train(still, base, packs, tmp_path / "run", torch.device("cpu"), begin=tmp_path / "given.safetensors")
+    stored = zoo.read_refiner(tmp_path / "given.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(stored.parameters(), found.parameters(), strict=True))
+    with pytest.raises(SystemExit, match="another shape"):
+        wide = replace(still, width=32)
+        train(wide, base, packs, tmp_path / "wide", torch.device("cpu"), begin=tmp_path / "given.safetensors")
 
 
 @pytest.mark.slow

@@ -1,5 +1,5 @@
-"""The encoder's other look: python -m codec.training.base.train_refiner --data DIR --out DIR [--weights FILE --id ID]
-[NAME=VALUE ...]
+"""The encoder's other look: python -m codec.training.base.train_refiner --data DIR --out DIR [--begin FILE]
+[--weights FILE --id ID] [NAME=VALUE ...]
 
 Trains a ``Refiner`` for a model that stays as it is, decoder and files alike. A crop is sent as effort 1 sends it and
 decoded; the refiner moves the latents, and what is sent of those is judged by bits and error of the picture. What the
@@ -168,11 +168,23 @@ class RefinerStage(Stage):
 
 
 def train(
-    config: RefinerTraining, base: Base, packs: Packs, out: Path, device: torch.device, stop_at: int | None = None
+    config: RefinerTraining,
+    base: Base,
+    packs: Packs,
+    out: Path,
+    device: torch.device,
+    stop_at: int | None = None,
+    begin: Path | None = None,
 ) -> Refiner:
-    """Runs or resumes a training; returns the refiner with averaged weights, on ``device``."""
+    """Runs or resumes a training, from the weights file ``begin`` if there is one; returns the refiner with averaged
+    weights, on ``device``. Raises SystemExit for a file of another shape."""
     torch.manual_seed(config.seed)
     refiner = Refiner(RefinerConfig(base.config.channels, config.width, config.blocks))
+    if begin is not None:
+        given = zoo.read_refiner(begin)
+        if given.config != refiner.config:
+            raise SystemExit(f"the network of {begin} has another shape than this one: {given.config}")
+        refiner.load_state_dict(given.state_dict())
     refiner.to(device, memory_format=torch.channels_last)
     loop = Loop(RefinerStage(config, refiner, base, packs, device), Run(out, config, True, device), config, device)
     loop.run(Every(config.validate), Every(config.save), stop_at)
@@ -185,6 +197,7 @@ def main() -> None:
     data_options(ap)
     fine_option(ap)
     ap.add_argument("--model", default="default", help="perceptual model whose encoder looks again")
+    ap.add_argument("--begin", type=Path, help="weights file of a refiner to start from; best with pulled=0")
     ap.add_argument("--weights", type=Path, help="weights file to write")
     ap.add_argument(
         "--id", type=int, default=0, help="its model's id in the manifest beside the weights file (0: no manifest)"
@@ -200,7 +213,7 @@ def main() -> None:
     zoo.find(args.model, manifest.read())
     with place(args.threads, alone="codec.training.base.train_refiner") as device:
         packs = open_packs(args.data, args.fine, cache, config)
-        refiner = train(config, zoo.load(args.model, device), packs, args.out, device, args.stop_at)
+        refiner = train(config, zoo.load(args.model, device), packs, args.out, device, args.stop_at, args.begin)
     if args.weights:
         zoo.write_refiner(args.weights, refiner)
         if args.id:
