@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+SHIPPED = "the shipped model"  # in the register: the table follows the weights
 REGISTER = "models.csv"  # of the tables without a column `version`: table, model, of
 _OLDER = re.compile(r"model-(\d+)")
 
@@ -24,8 +25,13 @@ def find(results: Path, name: str) -> tuple[Path, int | None]:
 
 def wrong_models(results: Path, shipped: int) -> list[str]:
     """One sentence for each table that does not say of which model it is, or says another than its place does."""
-    register = pd.read_csv(results / REGISTER, dtype=str).set_index("table").model
-    sentences = []
+    register = pd.read_csv(results / REGISTER, dtype=str).set_index("table")
+    sentences = [
+        f"{name}: {REGISTER} calls model {row.model} the shipped one"
+        for name, row in register.iterrows()
+        if SHIPPED in row["of"] and str(shipped) not in row.model.split()
+    ]
+    register = register.model
     tables = {path.relative_to(results).as_posix(): path for path in results.rglob("*.csv")}
     del tables[REGISTER]
     for name, path in sorted(tables.items()):

@@ -41,6 +41,12 @@ def test_another_model_in_a_table_is_found(copy: Path) -> None:
     ]
 
 
+def test_a_register_that_is_behind_is_found(copy: Path) -> None:
+    path = copy / "models.csv"
+    path.write_text(path.read_text().replace(f"\nspeed.csv,{SHIPPED},", "\nspeed.csv,3,"))
+    assert wrong_models(copy, SHIPPED) == ["speed.csv: models.csv calls model 3 the shipped one"]
+
+
 def test_a_new_default_makes_the_tables_of_the_old_one_wrong() -> None:
     assert any(sentence.startswith("kodak/rd.csv") for sentence in wrong_models(RESULTS, SHIPPED + 1))
 
