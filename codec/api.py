@@ -55,6 +55,7 @@ class Codec:
     ) -> None:
         self._model, self._device, self._threads = model, device, threads
         self._narrow, self._narrow_analysis = narrow(precision, device), precision == "bfloat16"
+        self._narrow_search = narrow("auto", device)  # nobody sees the pictures that it looks at
         self._weights = weights or Weights(model.model_id)
         self._restorers: dict[str, Restorer] = {}
         self._labels: zoo.Labels | None = None
@@ -414,12 +415,12 @@ class Codec:
         v: np.ndarray | list[np.ndarray]
         weight = asked.weight
         if isinstance(x, torch.Tensor):
-            if plan.look:
-                with self._networks(self._narrow_analysis):
+            with self._networks(self._narrow_search):
+                if plan.look:
                     found = look.again(self._model, self._refiner, x, asked, level, lambda done: step(0.5 + 0.5 * done))
-            else:
-                best = search.refine(self._model, x, asked.v, asked.tokens, level, asked.position, plan, step)
-                found, weight = best.v, best.weight
+                else:
+                    best = search.refine(self._model, x, asked.v, asked.tokens, level, asked.position, plan, step)
+                    found, weight = best.v, best.weight
             v = found[0].cpu().numpy()
         else:
             v = asked.take()
@@ -614,7 +615,8 @@ def load(
     precision: of the networks that make pictures. "float32" gives the same picture on all machines but for the last
     bit of a few pixels; "auto" takes bfloat16 where processor or card has it, in which pictures are a grey level off
     here and there and as good; "bfloat16" takes it anywhere, also to encode. What is decoded of the bytes is the
-    same. Raises CodecError for a device that is not there.
+    same. An encoder that looks at its own pictures (effort 2 and more) does so in bfloat16 where that is fast.
+    Raises CodecError for a device that is not there.
     """
     place = device_of(device)
     if threads is not None and threads < 1:

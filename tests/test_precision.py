@@ -7,6 +7,7 @@ import torch
 import codec
 from codec.coding import precision
 from codec.errors import CodecError
+from codec.models.vqvae import VQVAE
 from tests.support.codes import decoded_codes, digest
 
 pytestmark = pytest.mark.slow
@@ -55,6 +56,26 @@ def test_files_are_the_same_unless_bfloat16_is_asked_for(shipped, narrow, small,
         0.98 < len(other) / len(data) < 1.02
         and abs(rmse(shipped.decode_array(other), small) - rmse(shipped.decode_array(data), small)) < 0.05
     )
+
+
+@pytest.mark.parametrize("effort", [2, 3])
+def test_an_encoder_looks_in_bfloat16_where_that_is_fast(small, monkeypatch, effort):
+    """It is in effect, and costs nothing: the file is as good as one that was looked for in float32."""
+
+    def coded(fast: bool) -> tuple[int, float]:
+        seen: list[bool] = []
+        with monkeypatch.context() as m:
+            m.setattr(precision, "has_bfloat16", lambda device: fast)
+            one = codec.load(threads=1)
+            name = "synthesise" if effort > 2 else "pixels"
+            real = getattr(VQVAE, name)
+            m.setattr(VQVAE, name, lambda *a, **k: seen.append(torch.is_autocast_enabled("cpu")) or real(*a, **k))
+            data = one.encode(small, quality=60, effort=effort, lossless=False)
+        assert seen and all(value == fast for value in seen)
+        return len(data), rmse(one.decode_array(data), small)
+
+    (size, error), (other_size, other_error) = coded(False), coded(True)
+    assert other_size == pytest.approx(size, rel=0.02) and other_error == pytest.approx(error, rel=0.01)
 
 
 def test_auto_takes_what_the_machine_has(monkeypatch):
