@@ -71,8 +71,10 @@ def convolutional(h0: int, h1: int) -> Trellis:
 SCALAR = Trellis("scalar", ((0, 0),), (0,))
 #: Found by a search for the gain on uniform sources, of which 1.53 dB are possible; tests/coding/test_trellis.py
 #: measures it.
-TCQ4, TCQ8, TCQ32, TCQ128 = (convolutional(*h) for h in ((0o5, 0o2), (0o13, 0o4), (0o61, 0o12), (0o237, 0o124)))
-TRELLISES = {t.name: t for t in (SCALAR, TCQ4, TCQ8, TCQ32, TCQ128)}
+TCQ4, TCQ8, TCQ32, TCQ128, TCQ256 = (
+    convolutional(*h) for h in ((0o5, 0o2), (0o13, 0o4), (0o61, 0o12), (0o237, 0o124), (0o513, 0o256))
+)
+TRELLISES = {t.name: t for t in (SCALAR, TCQ4, TCQ8, TCQ32, TCQ128, TCQ256)}
 
 
 def magnitudes(m: np.ndarray, kind: np.ndarray | int, table: np.ndarray, offsets: np.ndarray) -> np.ndarray:

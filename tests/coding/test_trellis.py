@@ -14,6 +14,7 @@ from codec.coding.trellis import (
     TCQ8,
     TCQ32,
     TCQ128,
+    TCQ256,
     TRELLISES,
     assign,
     reconstruct,
@@ -95,7 +96,7 @@ def test_walks_are_searched_apart(monkeypatch):
 
 @pytest.mark.parametrize(
     ("trellis", "gain"),
-    [(SCALAR, 0.0), (TCQ4, 0.95), (TCQ8, 1.04), (TCQ32, 1.18), (TCQ128, 1.23)],
+    [(SCALAR, 0.0), (TCQ4, 0.95), (TCQ8, 1.04), (TCQ32, 1.18), (TCQ128, 1.23), (TCQ256, 1.28)],
     ids=lambda t: getattr(t, "name", t),
 )
 def test_granular_gain(trellis, gain):

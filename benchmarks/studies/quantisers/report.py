@@ -30,7 +30,7 @@ _NOT_HERE = [
 ]  # fmt: skip
 PLAIN, AWARE = "scalar", "scalar+ra"  # the two anchors
 _COLOURS = {
-    "scalar": "#000000", "tcq4": "#9ECAE1", "tcq8": "#56B4E9", "tcq32": "#0072B2", "tcq128": "#08306B", "d4": "#E69F00", "e8": "#D55E00", "ecvq": "#009E73",
+    "scalar": "#000000", "tcq4": "#9ECAE1", "tcq8": "#56B4E9", "tcq32": "#0072B2", "tcq128": "#08306B", "tcq256": "#041833", "d4": "#E69F00", "e8": "#D55E00", "ecvq": "#009E73",
 }  # fmt: skip
 _TITLES = {"base": "prior of no particular quantiser (uniform noise)", "adapted": "adapted to tcq128+ra"}
 _NOTE = (
