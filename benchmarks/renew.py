@@ -12,7 +12,6 @@ README, figures and documentation are made from them. What the steps print is in
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import shlex
@@ -216,12 +215,8 @@ def environment() -> dict[str, str]:
 def register(tables: Iterable[str], model: int) -> None:
     """Writes into models.csv that tables are of a model."""
     path, renewed = RESULTS / REGISTER, set(tables)
-    with open(path, newline="") as f:
-        rows = list(csv.DictReader(f))
-    with open(path, "w", newline="") as f:
-        writer = csv.DictWriter(f, list(rows[0]), lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
-        writer.writeheader()
-        writer.writerows({**row, "model": str(model)} if row["table"] in renewed else row for row in rows)
+    lines = [line.split(",", 2) for line in path.read_text().splitlines()]
+    path.write_text("".join(f"{t},{model if t in renewed else old},{of}\n" for t, old, of in lines))
 
 
 def renew(

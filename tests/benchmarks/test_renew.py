@@ -50,6 +50,7 @@ def test_what_was_measured_is_registered_and_not_measured_again(place, monkeypat
     assert (place / "first").read_text() == "row\n" == (place / "second").read_text()
     found = pd.read_csv(place / "results" / "models.csv", dtype=str).set_index("table")
     assert found.model.to_dict() == {"a.csv": str(MODEL), "b.csv": "3"} and found.of["a.csv"] == "one, two"
+    assert (place / "results" / "models.csv").read_text().startswith(f'table,model,of\na.csv,{MODEL},"one, two"\n')
     capsys.readouterr()
     assert called(monkeypatch, steps, "--list") == 0 and "nothing is to be done" in capsys.readouterr().out
 
