@@ -3,10 +3,11 @@
     python -m benchmarks.renew --images KODAK [--photos PHOTOS] [--skimage SKIMAGE] [--feature-weights SQUEEZENET]
     [--weights-cache HUB] [--only NAMES] [--list]
 
-Each step is one of the commands of results/README.md; codec/weights/manifest.json says which of them are of other
-weights than those that are there now. A step whose inputs are not named is left out with a sentence. Stopped, or run
-again, it goes on with what is missing. At the end results/models.csv says which model the renewed tables are of, and
-README, figures and documentation are made from them. What the steps print is in OUT/NAME.log.
+Each step is one of the commands of results/README.md; results/renewed.json has the hashes of the weights that it was
+last run with, and what differs from codec/weights/manifest.json is due. A step whose inputs are not named is left out
+with a sentence. Stopped, or run again, it goes on with what is missing. At the end results/models.csv says which model
+the renewed tables are of, and README, figures and documentation are made from them. What the steps print is in
+OUT/NAME.log.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from benchmarks.analysis.models import REGISTER, wrong_models
 from codec.manifest import NAME, package_folder
 
 RESULTS = Path("results")
+DONE, BEGUN = "renewed.json", "begun.json"  # step -> weights it was run with, in RESULTS; was begun with, in OUT
 KEPT = ("rd.csv", "mean.csv", "bd.csv", "run.json")  # of a set of pictures that is measured elsewhere
 
 
@@ -105,7 +107,8 @@ STEPS = (
         10,
     ),
     Step("estimate", (f"{STUDY}.estimate --images {{kodak}} --out results/kodak/estimate.csv",), ("base",), 2, ("kodak/estimate.csv",)),
-    Step("flat", (f"{STUDY}.flat", f"{STUDY}.speckle"), ALL, 2, anew=("flat.csv",)),
+    Step("flat", (f"{STUDY}.flat",), ("base",), 1, anew=("flat.csv",)),
+    Step("speckle", (f"{STUDY}.speckle",), ALL, 1),
     Step(
         "precision",
         (
@@ -155,28 +158,25 @@ LAST = ("-m benchmarks.report.figures", "-m benchmarks.report.readme")
 
 
 def digests(manifest: dict) -> dict[str, str]:
-    """What a step depends on -> the hashes of its files."""
+    """What a step depends on -> first 8 hexadecimal digits of the SHA-256 of its files."""
     number = str(manifest["default"])
-    semantic = manifest["semantic"].values()
-    return {
-        "base": manifest["models"][number]["sha256"],
-        "refiner": " ".join(e["sha256"] for e in manifest["refiners"].values() if str(e["model"]) == number),
-        "semantic": " ".join(sorted(e["sha256"] for e in semantic if str(e["model"]) == number)),
-    }
+
+    def of(section: str) -> str:
+        return " ".join(sorted(e["sha256"][:8] for e in manifest[section].values() if str(e["model"]) == number))
+
+    return {"base": manifest["models"][number]["sha256"][:8], "refiner": of("refiners"), "semantic": of("semantic")}
 
 
 def wanted(steps: Iterable[Step], inputs: dict[str, str], done: dict[str, str], now: dict[str, str]) -> list[Step]:
     """Those that are of other weights and whose inputs are named; says which are left out for an input."""
     found = []
     for step in steps:
-        missing = [
-            name for name, value in inputs.items() if not value and any(f"{{{name}}}" in c for c in step.commands)
-        ]
-        if missing:
-            tqdm.write(
-                f"{step.name} is left out: it needs {' and '.join(OPTIONS[name] for name in missing)}", file=sys.stderr
-            )
-        elif done.get(step.name) != mark(step, now):
+        if done.get(step.name) == mark(step, now):
+            continue
+        used = [name for name in OPTIONS if any(f"{{{name}}}" in command for command in step.commands)]
+        if missing := [OPTIONS[name] for name in used if not inputs[name]]:
+            tqdm.write(f"{step.name} is left out: it needs {' and '.join(missing)}", file=sys.stderr)
+        else:
             found.append(step)
     return found
 
@@ -184,6 +184,17 @@ def wanted(steps: Iterable[Step], inputs: dict[str, str], done: dict[str, str], 
 def mark(step: Step, now: dict[str, str]) -> str:
     """What says that a step is of these weights."""
     return " ".join(now[name] for name in step.of)
+
+
+def read(path: Path) -> dict[str, str]:
+    """Step -> weights, as ``write`` left it."""
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def write(path: Path, marks: dict[str, str], step: Step, now: dict[str, str]) -> None:
+    """Notes that a step is of the weights that are there now."""
+    marks[step.name] = mark(step, now)
+    path.write_text(json.dumps(marks, indent=1, sort_keys=True) + "\n")
 
 
 def run(step: Step, inputs: dict[str, str], out: Path, begun: bool) -> float:
@@ -223,14 +234,9 @@ def renew(
     steps: list[Step], inputs: dict[str, str], out: Path, now: dict[str, str], model: int, jobs: int
 ) -> list[str]:
     """Runs steps, side by side where they take one core -> sentences about those that failed."""
-    path = out / "state.json"
-    state = json.loads(path.read_text()) if path.is_file() else {"done": {}, "begun": {}}
+    done, begun = read(RESULTS / DONE), read(out / BEGUN)
     waiting, running, failed = list(steps), dict[Future, Step](), list[str]()
     bar = tqdm(total=round(sum(s.minutes for s in steps)), unit="min", disable=None)
-
-    def note(kind: str, step: Step) -> None:
-        state[kind][step.name] = mark(step, now)
-        path.write_text(json.dumps(state, indent=1) + "\n")
 
     with bar, ThreadPoolExecutor(jobs) as pool:
         while waiting or running:
@@ -239,15 +245,15 @@ def renew(
             if fits:
                 step = fits[0]
                 waiting.remove(step)
-                begun = state["begun"].get(step.name) == mark(step, now)
-                note("begun", step)
-                running[pool.submit(run, step, inputs, out, begun)] = step
+                going_on = begun.get(step.name) == mark(step, now)
+                write(out / BEGUN, begun, step, now)
+                running[pool.submit(run, step, inputs, out, going_on)] = step
                 continue
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 step = running.pop(future)
                 try:
                     tqdm.write(f"{step.name}: {future.result() / 60:.1f} min", file=sys.stderr)
-                    note("done", step)
+                    write(RESULTS / DONE, done, step, now)
                     register(step.tables, model)
                 except RuntimeError as error:
                     failed.append(str(error))
@@ -275,9 +281,7 @@ def main() -> int:
     ap.add_argument("--only", help="names of steps, with commas")
     ap.add_argument("--list", action="store_true", help="say what is to be done, and do nothing")
     ap.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="cores to use")
-    ap.add_argument(
-        "--out", type=Path, default=Path("runs/renew"), help="folder for state and logs (default runs/renew)"
-    )
+    ap.add_argument("--out", type=Path, default=Path("runs/renew"), help="folder for logs (default runs/renew)")
     args = ap.parse_args()
     names = {step.name for step in STEPS}
     if args.only and (unknown := set(args.only.split(",")) - names):
@@ -287,8 +291,7 @@ def main() -> int:
     given = (args.images, args.photos, args.skimage, args.feature_weights, args.weights_cache)
     inputs = {name: str(path.resolve()) if path else "" for name, path in zip(OPTIONS, given, strict=True)}
     manifest = json.loads((package_folder() / NAME).read_text())
-    now, state = digests(manifest), args.out / "state.json"
-    done = json.loads(state.read_text())["done"] if state.is_file() else {}
+    now, done = digests(manifest), read(RESULTS / DONE)
     chosen = [s for s in STEPS if not args.only or s.name in args.only.split(",")]
     steps = wanted(chosen, inputs, done, now)
     if args.list:

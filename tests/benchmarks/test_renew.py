@@ -108,6 +108,13 @@ def test_the_command_says_what_is_wrong(place, monkeypatch, capsys):
     assert "root of the repository" in capsys.readouterr().err
 
 
+def test_the_committed_tables_were_renewed_with_the_shipped_weights():
+    now = renew.digests(json.loads((package_folder() / NAME).read_text()))
+    inputs = dict.fromkeys(renew.OPTIONS, "given")
+    assert renew.wanted(renew.STEPS, inputs, renew.read(ROOT / "results" / renew.DONE), now) == []
+    assert renew.wanted(renew.STEPS, inputs, {}, now) == list(renew.STEPS)
+
+
 def test_every_table_that_names_its_model_is_renewed_or_registered():
     """What follows the weights is a step, what does not is a study of the model that models.csv names."""
     register = pd.read_csv(ROOT / "results" / "models.csv", dtype=str).set_index("table").of
