@@ -124,7 +124,7 @@ def groups(turns: int) -> list[Group]:
     peers = [both(codec) for codec in PEERS]
     narrow = joined([both("ours", "avx2"), both("ours", "before-avx2"), both("hyperprior", "avx2")])
     fast = [both(codec) for codec in ("jpeg", "webp", "avif", "jxl")]
-    search = [Entry("ours", variant, "encode", effort=effort) for effort in (3, 5, 9) for variant in ("", "before")]
+    search = [Entry("ours", variant, "encode", effort=effort) for effort in (2, 3, 5, 9) for variant in ("", "before")]
     out = [Group(f"small-{n}", n, None, turns, joined([*ours, *semantic, *peers])) for n in (1, 2)]
     out += [Group("avx2-1", 1, None, turns, narrow)]
     out += [Group("efforts-1", 1, None, 1, tuple(search))]
