@@ -55,7 +55,9 @@ class Codec:
     ) -> None:
         self._model, self._device, self._threads = model, device, threads
         self._narrow, self._narrow_analysis = narrow(precision, device), precision == "bfloat16"
-        self._narrow_search = narrow("auto", device)  # nobody sees the pictures that it looks at
+        self._narrow_search = precision == "bfloat16" or narrow(
+            "auto", device
+        )  # nobody sees the pictures that it looks at
         self._weights = weights or Weights(model.model_id)
         self._restorers: dict[str, Restorer] = {}
         self._labels: zoo.Labels | None = None
@@ -84,10 +86,12 @@ class Codec:
             sampler += f", {said(decoder)} within {CELL:g}"
         return f"model {self.model_id}, {decoder} {zoo.weights_hash(self._weights, decoder, self.model_id)}{sampler}"
 
-    def refiner_id(self, effort: int) -> str:
-        """What decides the files of an effort besides the model: the refiner by its hash, where it is used."""
+    def search_id(self, effort: int) -> str:
+        """What decides the files of an effort besides the model: the refiner by its hash, where it is used, and
+        whether the search is in bfloat16."""
         plan = self._plan(effort)
-        return f"refiner {zoo.file_hash(self._weights.refiners[self.model_id])}" if plan.look else ""
+        look = [f"refiner {zoo.file_hash(self._weights.refiners[self.model_id])}"] if plan.look else []
+        return ", ".join([*look, *(["bfloat16"] if plan and self._narrow_search else [])])
 
     def encode(
         self,

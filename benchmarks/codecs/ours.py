@@ -57,8 +57,8 @@ class Ours:
             if hasattr(self._codec, "decoder_id")
             else f"model {self._codec.model_id}, {decoder}"
         )
-        refiner = self._codec.refiner_id(effort) if hasattr(self._codec, "refiner_id") else ""
-        self.version = ", ".join(filter(None, (f"codec {codec.__version__}", known, f"effort {effort}", refiner)))
+        search = self._codec.search_id(effort) if hasattr(self._codec, "search_id") else ""
+        self.version = ", ".join(filter(None, (f"codec {codec.__version__}", known, f"effort {effort}", search)))
 
     def encode(self, image: Image8, setting: float) -> bytes:
         return self._codec.encode(image, quality=float(setting), effort=self._effort, lossless=False)

@@ -69,7 +69,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "effort.csv"
     known = f"codec {codec.__version__}", c.decoder_id("vq")
-    versions = {e: ", ".join(filter(None, (*known, c.refiner_id(e)))) for e in range(1, 10)}
+    versions = {e: ", ".join(filter(None, (*known, c.search_id(e)))) for e in range(1, 10)}
     rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
     rows = [r for r in rows if r["version"] == versions[r["effort"]] and not (args.again and r["effort"] in efforts)]
     have = {(r["image_hash"], r["effort"], r["quality"]) for r in rows}

@@ -47,7 +47,7 @@ def measure(c: codec.Codec) -> pd.DataFrame:
     rows, net = [], c.model.vqvae
 
     def add(name: str, way: str, x_hat: np.ndarray, size: int | None, effort: int = 1) -> None:
-        x, version = PICTURES[name], ", ".join(filter(None, (c.decoder_id("vq"), c.refiner_id(effort))))
+        x, version = PICTURES[name], ", ".join(filter(None, (c.decoder_id("vq"), c.search_id(effort))))
         worst = int(np.abs(x_hat.astype(int) - x).max())
         rows.append((version, name, way, size, worst, round(rmse(x, x_hat), 2)))
 

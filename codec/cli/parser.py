@@ -360,7 +360,7 @@ def _add_compute(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("auto", "float32", "bfloat16"),
         default="float32",
-        help="of the networks that make pictures; auto: bfloat16 where it is fast; default float32",
+        help="of the networks that make pictures; auto: bfloat16 where it is fast, as for those that efforts 2 to 9 look at; default float32",
     )
     parser.add_argument("--threads", type=_whole(1, 1024), metavar="N", help="CPU threads; default: all")
 

@@ -1,5 +1,5 @@
-"""Whether networks that only make pictures run in bfloat16. What decides bits is exact whatever is said here, and the
-linear paths stay in float32."""
+"""Whether networks that make pictures run in bfloat16, those that only the encoder looks at among them. What a decoder
+makes of bits is exact whatever is said here, and the linear paths stay in float32."""
 
 from __future__ import annotations
 

@@ -201,7 +201,9 @@ def _gradient(
             if not contexts:
                 continue
             values = net.tokens.values(tokens[:, lo // 2 : hi // 2, left // 2 : right // 2], net.sd)
-            out = net.prior(part, spread, values, features, known)
+            out = net.prior(
+                part, spread, values, features, known
+            )  # may be in bfloat16: what is sent, the exact one says
             v, mu, log2_sigma = (
                 t[:, :, a - lo : b - lo, c - left : d - left] for t in (part.detach(), out.mu, out.log2_sigma)
             )

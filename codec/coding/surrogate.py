@@ -1,7 +1,7 @@
 """Pictures through the codec with gradients: what a file of effort 1 says of them, and slopes for its quantiser.
 
-The values are those of the encoder. The gradients are these, nearly those of the training of the shipped model
-(codec.training.base.adapt):
+The values are those of the encoder. The gradients are these, nearly those that the shipped model was trained with (for
+better ones see codec.training.base.gradients):
 
 - a latent goes straight through the quantiser; one that is not coded is mu, and so is its gradient;
 - the rate of a latent, as a function of itself and of mu, is that of a Gaussian under uniform noise of one step (Balle

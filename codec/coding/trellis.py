@@ -1,5 +1,5 @@
 """Quantisers that are walks through a trellis, with rate-aware assignment: scalar (one state) and trellis-coded (4 to
-128 states).
+256 states).
 
 Two scalar quantisers share the line: kind 0 reconstructs at q steps, kind 1 at q - sign(q) / 2 steps. Which one is in
 force follows from a state that the parity of each symbol drives: trellis-coded quantisation (Marcellin and Fischer

@@ -1,16 +1,21 @@
 """The adaptation to what the encoder sends: its decisions are the encoder's, its gradients those of ``smoothed``."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from codec.coding import ratecontrol
 from codec.coding.model import Base, position_of
-from codec.coding.ratecontrol import error_weight, lagrangians
+from codec.coding.ratecontrol import SLOPE_SHARE, error_weight, lagrangians
 from codec.coding.trellis import TRELLISES
 from codec.models.prior import octaves
+from codec.models.vqvae import VQVAE
 from codec.training.base.adapt import Sender, adapt_step, begin, codes, make_sender, weights
 from codec.training.base.asked import ask
 from codec.training.base.gradients import Smoothed
+from codec.training.base.train import wide
 from codec.training.losses import rate_distortion
 from codec.zoo import read_model, write_model
 from tests.support.small import CONFIG, small_coder, small_model
@@ -73,19 +78,23 @@ def test_a_sender_follows_as_the_encoders_passes_do(base):
         assert a.abs().max() > 0.1 and torch.allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("quantizer", ["tcq8", "e8"])
-def test_a_step_sends_what_is_sent_without_gradients(base, quantizer):
+@pytest.mark.parametrize(("quantizer", "at"), [("tcq8", 4.0), ("tcq8", 0.3), ("e8", 4.0)])
+def test_a_step_sends_what_is_sent_without_gradients(quantizer, at):
     net, sender = small_model(), make_sender(quantizer)
-    x, level = picture(5), torch.tensor([4.0])
+    x, level = picture(5), torch.tensor([at])
     with torch.no_grad():
         _, out, _ = codes(net, sender, x, level)
         wanted = net.synthesise(net.from_steps(out.v_hat, level), level)
     net.requires_grad_(True)
-    loss, _, mse = adapt_step(net, sender, x, level, lagrangians(CONFIG, level).float(), bf16=False)
+    loss, bpd, mse = adapt_step(net, sender, x, level, lagrangians(CONFIG, level).float(), bf16=False)
     _, _, plain = rate_distortion(x, wanted, torch.zeros(1), torch.ones(1))
     assert mse.item() == pytest.approx(plain.item(), rel=1e-4)
     loss.backward()
     assert all(p.grad is not None and p.grad.any() for p in net.prior.parameters())
+    assert all(p.grad is not None and p.grad.any() for p in net.g_a.head.parameters())
+    bits, worth = bpd * x[0].numel(), torch.tensor([3 * ratecontrol.worth(CONFIG, level, SLOPE_SHARE)])
+    again = rate_distortion(x, wanted, bits, worth)[0]
+    assert loss.item() == pytest.approx(again.item(), rel=1e-3)
 
 
 def test_an_adaptation_begins_with_a_weights_file_and_its_tables(base, tmp_path):
@@ -113,3 +122,9 @@ def test_scale_zero_sends_nothing_and_is_what_was_expected(base):
     asked = ask(part, mu, torch.full(shape, -20.0), group, torch.arange(16), torch.ones(1, CONFIG.channels))
     v_hat, _ = Sender(base.coder.trellis, base.coder.latent).follow(asked)
     assert not asked.scale.any() and octaves(asked.log2_sigma).max() < 1 and torch.equal(asked.back(v_hat), mu)
+
+
+def test_a_narrow_prior_is_refused(tmp_path):
+    net = VQVAE(dataclasses.replace(CONFIG, arithmetic="narrow"))
+    with pytest.raises(SystemExit, match="narrow arithmetic"):
+        wide(tmp_path / "model.safetensors", net)

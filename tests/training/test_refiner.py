@@ -148,13 +148,13 @@ def test_a_run_begins_with_a_network_that_exists(base, photos, tmp_path):
     given = Refiner(RefinerConfig(CONFIG.channels, 16, 1))
     torch.nn.init.normal_(given.head.weight)
     zoo.write_refiner(tmp_path / "given.safetensors", given)
-    packs, still = open_packs(photos, None, tmp_path / "cache", Mixture()), replace(SHORT, steps=1, lr=0, lr_muon=0)
-    found = train(still, base, packs, tmp_path / "run", torch.device("cpu"), begin=tmp_path / "given.safetensors")
     stored = zoo.read_refiner(tmp_path / "given.safetensors")
+    packs, still = open_packs(photos, None, tmp_path / "cache", Mixture()), replace(SHORT, steps=1, lr=0, lr_muon=0)
+    found = train(still, base, packs, tmp_path / "run", torch.device("cpu"), begin=stored)
     assert all(torch.equal(a, b) for a, b in zip(stored.parameters(), found.parameters(), strict=True))
     with pytest.raises(SystemExit, match="another shape"):
         wide = replace(still, width=32)
-        train(wide, base, packs, tmp_path / "wide", torch.device("cpu"), begin=tmp_path / "given.safetensors")
+        train(wide, base, packs, tmp_path / "wide", torch.device("cpu"), begin=stored)
 
 
 @pytest.mark.slow

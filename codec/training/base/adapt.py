@@ -34,7 +34,7 @@ from codec.training.base.lattice import D4, E8
 from codec.training.base.tables import Counts, analytic_tables
 from codec.training.base.torch_lattice import LatticeSender
 from codec.training.base.torch_trellis import TorchTrellis
-from codec.training.base.train import LEVELS, load_base, optimisers
+from codec.training.base.train import LEVELS, load_base, optimisers, wide
 from codec.training.config import configure, options
 from codec.training.cuda_graph import Recorded
 from codec.training.data.cache import check_run, data_options
@@ -220,7 +220,8 @@ def adapt_step(
     bf16: bool = True,
     exponent: float = 0.5,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """-> loss, bits/dim (B,) at the tables of the moment (tokens not included), MSE (B,); adds to the sender's
+    """x (B, 3, H, W) in 0..1, level (B,), lam (B,): bits per pixel that one unit of MSE (0..255 scale) is worth there
+    -> loss, bits/dim (B,) at the tables of the moment (tokens not included), MSE (B,); adds to the sender's
     counts."""
     device = x.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
@@ -342,11 +343,12 @@ def adapt(
 
 
 def begin(path: Path) -> tuple[VQVAE, LatentTables | None]:
-    """Checkpoint or weights file -> model to train, and the tables of a weights file."""
+    """Checkpoint or weights file -> model to train, and the tables of a weights file. Raises SystemExit for one whose
+    prior is narrow."""
     if path.suffix == ".pt":
-        return load_base(path)[0], None
+        return wide(path, load_base(path)[0]), None
     found = read_model(path, 0)
-    return found.vqvae.train(), found.coder.latent
+    return wide(path, found.vqvae).train(), found.coder.latent
 
 
 @told

@@ -15,7 +15,7 @@ from codec.models.prior import octaves, pass_masks
 @dataclass(frozen=True)
 class Asked:
     """Latents of one pass as rows (B P, C): v, mu and log2_sigma in steps, scale: nearest table, weight: bits that a
-    squared step is worth; at (P,): their positions."""
+    squared step is worth; at (P,): their positions; shape: of the planes they are from, (B, C, h, w)."""
 
     v: torch.Tensor
     mu: torch.Tensor

@@ -51,10 +51,10 @@ def smoothed(
     bits: torch.Tensor,
     offsets: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What v_hat moves along, and bits that move as the rate does with v and mu (``Passes.follow``): the quantiser's
-    answer to a latent, on average over a step around it. A latent that stays at 0 wherever it moves moves nothing, and
-    one that is about to become 1 moves more than itself. The answers are those of one latent alone, in the state that
-    the trellis is in there.
+    """What v_hat moves along, and bits that move as the rate does with v, and with mu as that of a Gaussian at what was
+    sent (``Passes.follow``): the quantiser's answer to a latent, on average over a step around it. A latent that stays
+    at 0 wherever it moves moves nothing, and one that is about to become 1 moves more than itself. The answers are
+    those of one latent alone, in the state that the trellis is in there.
 
     v, mu, log2_sigma, scale, weights: of equal shapes, or weights that broadcast; bits (tables, symbols from 0 up),
     offsets (tables, 3) in steps.

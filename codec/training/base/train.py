@@ -96,12 +96,16 @@ def optimisers(model: VQVAE, config: Rates, recorded: bool = False) -> list[torc
 
 
 def load_begin(path: Path) -> VQVAE:
-    """Weights file, or kept weights of a run (step-N.pt) -> model. Raises SystemExit for one whose prior is narrow:
-    the rates of this training are not for its units."""
-    found = load_kept(path)[0] if path.suffix == ".pt" else read_model(path, 0).vqvae
-    if found.config.arithmetic != "wide":
+    """Weights file, or kept weights of a run (step-N.pt) -> model. Raises SystemExit for one whose prior is narrow."""
+    return wide(path, load_kept(path)[0] if path.suffix == ".pt" else read_model(path, 0).vqvae)
+
+
+def wide(path: Path, model: VQVAE) -> VQVAE:
+    """The model of a file. Raises SystemExit for one whose prior is narrow: the rates of training are not for its
+    units."""
+    if model.config.arithmetic != "wide":
         raise SystemExit(f"the prior of {path} is in narrow arithmetic: begin with the model it was made from")
-    return found
+    return model
 
 
 def begin_with(given: VQVAE, model: VQVAE, photos: Photos, config: TrainConfig) -> None:

@@ -174,17 +174,16 @@ def train(
     out: Path,
     device: torch.device,
     stop_at: int | None = None,
-    begin: Path | None = None,
+    begin: Refiner | None = None,
 ) -> Refiner:
-    """Runs or resumes a training, from the weights file ``begin`` if there is one; returns the refiner with averaged
-    weights, on ``device``. Raises SystemExit for a file of another shape."""
+    """Runs or resumes a training, from ``begin`` if there is one; returns the refiner with averaged weights, on
+    ``device``. Raises SystemExit where that has another shape."""
     torch.manual_seed(config.seed)
     refiner = Refiner(RefinerConfig(base.config.channels, config.width, config.blocks))
     if begin is not None:
-        given = zoo.read_refiner(begin)
-        if given.config != refiner.config:
-            raise SystemExit(f"the network of {begin} has another shape than this one: {given.config}")
-        refiner.load_state_dict(given.state_dict())
+        if begin.config != refiner.config:
+            raise SystemExit(f"the network to begin with has another shape: {begin.config}")
+        refiner.load_state_dict(begin.state_dict())
     refiner.to(device, memory_format=torch.channels_last)
     loop = Loop(RefinerStage(config, refiner, base, packs, device), Run(out, config, True, device), config, device)
     loop.run(Every(config.validate), Every(config.save), stop_at)
@@ -211,13 +210,15 @@ def main() -> None:
         check_id(args.id, args.weights.parent)
     config = configure(RefinerTraining(), args.config, args.settings)
     zoo.find(args.model, manifest.read())
+    begin = zoo.read_refiner(args.begin) if args.begin else None
     with place(args.threads, alone="codec.training.base.train_refiner") as device:
         packs = open_packs(args.data, args.fine, cache, config)
-        refiner = train(config, zoo.load(args.model, device), packs, args.out, device, args.stop_at, args.begin)
+        refiner = train(config, zoo.load(args.model, device), packs, args.out, device, args.stop_at, begin)
     if args.weights:
         zoo.write_refiner(args.weights, refiner)
         if args.id:
-            record = {"model": args.id, "data": packs.describe(), "stages": [described(args.out)]}
+            begun = {"begun_from": zoo.file_hash(args.begin)} if args.begin else {}
+            record = {"model": args.id, "data": packs.describe(), **begun, "stages": [described(args.out)]}
             write_manifest(args.weights, "refiners", args.weights.stem, record)
 
 
