@@ -19,6 +19,7 @@ from codec.bitstream import source
 from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse, read_header
 from codec.bitstream.tables import UNIT
 from codec.coding import heap, look, search
+from codec.coding.latents import Encoded
 from codec.coding.model import Base, pad
 from codec.coding.precision import narrow
 from codec.coding.sealed import sealed
@@ -416,19 +417,23 @@ class Codec:
         x = pad(rgb).to(self._device) if plan else rgb
         with self._networks(self._narrow_analysis):
             asked = self._model.to_steps(x, level, progress=lambda done: step(done / 2), by_group=not plan)
-        v: np.ndarray | list[np.ndarray]
-        weight = asked.weight
-        if isinstance(x, torch.Tensor):
+        tokens = asked.tokens[0].cpu().numpy()
+
+        def coded(v: np.ndarray | list[np.ndarray], weight: np.ndarray, keep: bool = False) -> Encoded:
+            return self._model.coder.encode(v, tokens, level, weight, keep)
+
+        if not isinstance(x, torch.Tensor):
+            encoded = coded(asked.take(), asked.weight)
+        else:
             with self._networks(self._narrow_search):
                 if plan.look:
-                    found = look.again(self._model, self._refiner, x, asked, level, lambda done: step(0.5 + 0.5 * done))
+                    seen = look.again(self._model, self._refiner, x, asked, level, lambda done: step(0.5 + 0.4 * done))
+                    encoded = coded(seen.v[0].cpu().numpy(), asked.weight, keep=True)
+                    if look.is_worse(self._model, x, seen, encoded, level, asked.position):
+                        encoded = coded(asked.v[0].cpu().numpy(), asked.weight)
                 else:
                     best = search.refine(self._model, x, asked.v, asked.tokens, level, asked.position, plan, step)
-                    found, weight = best.v, best.weight
-            v = found[0].cpu().numpy()
-        else:
-            v = asked.take()
-        encoded = self._model.coder.encode(v, asked.tokens[0].cpu().numpy(), level, weight, keep=False)
+                    encoded = coded(best.v[0].cpu().numpy(), best.weight)
         step(1.0)
         return encoded.sections
 

@@ -3,28 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from codec.bitstream.tables import UNIT
+from codec.coding.latents import Encoded
 from codec.coding.model import Base, Steps
+from codec.coding.ratecontrol import SLOPE_SHARE, worth
 from codec.coding.tiles import spans
 from codec.models.config import PATCH
 from codec.models.refiner import Refiner
 from codec.models.transforms import level_features
 
+#: times effort 1's bits of latents: what comes of a look is looked at where it takes more, as on fine grain, where it
+#: spends much and gets little; to look always would take a fifth more time, mostly for nothing
+GROWTH = 1.15
+ROWS = 256  # of pixels whose error is taken at a time
+
+
+@dataclass(frozen=True)
+class Seen:
+    """v (1, C, h, w) in steps after a look at what effort 1 sends, and what that costs: bits of its latents, squared
+    error of its picture, 0..255, summed."""
+
+    v: torch.Tensor
+    bits: float
+    error: float
+
 
 @torch.no_grad()
 def again(
     model: Base, refiner: Refiner, x: torch.Tensor, asked: Steps, level: int, step: Callable[[float], None]
-) -> torch.Tensor:
-    """x (1, 3, H, W) uint8, padded, and what effort 1 would send of it -> v (1, C, h, w) after a look at that. Nobody
-    looks at what comes of it."""
+) -> Seen:
+    """x (1, 3, H, W) uint8, padded, and what effort 1 would send of it -> what a look at that says."""
     v = asked.v
     sent = model.coder.measure(v[0].cpu().numpy(), asked.tokens[0].cpu().numpy(), level, asked.weight)
     x_hat = model.decoded(sent.v_hat, level, step)
-    return looked(model, refiner, x, x_hat, v, sent.v_hat, asked.position)
+    found = looked(model, refiner, x, x_hat, v, sent.v_hat, asked.position)
+    return Seen(found, sent.bits, squared_error(x, x_hat))
+
+
+def is_worse(model: Base, x: torch.Tensor, seen: Seen, encoded: Encoded, level: int, position: torch.Tensor) -> bool:
+    """encoded: of ``seen.v``, with v_hat, its bits those of the tokens first -> whether bits and error together are
+    more than effort 1's. Asked only where it takes GROWTH times the bits: to see it costs a decode."""
+    bits = sum(encoded.bits[1:])
+    if bits <= GROWTH * seen.bits:
+        return False
+    assert encoded.v_hat is not None
+    error = squared_error(x, model.decoded(encoded.v_hat, level))
+    return bits + worth(model.config, position, SLOPE_SHARE) * (error - seen.error) > seen.bits
+
+
+def squared_error(x: torch.Tensor, x_hat: np.ndarray) -> float:
+    """x (1, 3, H, W), x_hat (H, W, 3) uint8 -> sum over all values."""
+    total = 0
+    for start in range(0, len(x_hat), ROWS):
+        strip = x[0, :, start : start + ROWS].permute(1, 2, 0).cpu().numpy().astype(np.int32)
+        total += int(np.square(strip - x_hat[start : start + ROWS]).sum(dtype=np.int64))
+    return float(total)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from codec import manifest, zoo
 from codec.bitstream.container import level_of
@@ -58,10 +59,38 @@ def test_tiles_leave_no_seams(example, monkeypatch):
 
 
 def test_it_looks_at_what_effort_1_sends(example):
-    base, x, asked, _, _ = example
+    base, x, asked, sent, x_hat = example
     done = list[float]()
-    assert torch.equal(look.again(base, refiner(), x, asked, LEVEL, done.append), moved(example, refiner()))
+    seen = look.again(base, refiner(), x, asked, LEVEL, done.append)
+    assert torch.equal(seen.v, moved(example, refiner())) and seen.bits == sent.bits
+    assert seen.error == np.square(x_hat.astype(float) - x[0].permute(1, 2, 0).numpy()).sum()
     assert all(0 <= share <= 1 for share in done) and done[-1] == 1
+
+
+def test_what_takes_much_more_and_is_worse_is_not_sent(example):
+    """Latents eight times as large, which take more bits, against effort 1 with more or less error."""
+    base, x, asked, sent, x_hat = example
+    tokens = asked.tokens[0].numpy()
+    more = base.coder.encode(8 * asked.v[0].numpy(), tokens, LEVEL, asked.weight)
+    bits, error = sum(more.bits[1:]), look.squared_error(x, base.decoded(more.v_hat, LEVEL))
+    assert bits > look.GROWTH * sent.bits
+    worth = ratecontrol.worth(CONFIG, asked.position, ratecontrol.SLOPE_SHARE)
+    before = error + (bits - sent.bits) / worth  # of a picture that cost as much with the bits of effort 1
+    for change, worse in ((0.99, True), (1.01, False)):
+        seen = look.Seen(asked.v, sent.bits, before * change)
+        assert look.is_worse(base, x, seen, more, LEVEL, asked.position) == worse
+    assert not look.is_worse(base, x, look.Seen(asked.v, bits / 1.1, 0.0), more, LEVEL, asked.position)
+
+
+@pytest.mark.parametrize(("quality", "strength", "size"), [(45, 14, 0.6), (20, 25, 1.5)])
+def test_grain_costs_no_more_than_at_effort_1(shipped, monkeypatch, quality, strength, size):
+    """A look spends much on it; without the second thought it would be worse."""
+    noise = gaussian_filter(np.random.default_rng(5).standard_normal((128, 128)), size)
+    gray = np.linspace(60, 190, 128)[:, None] + strength * noise / noise.std()
+    grain = gray[:, :, None].repeat(3, 2).clip(0, 255).round().astype(np.uint8)
+    usual, found = (cost(shipped, grain, quality, effort) for effort in (1, 2))
+    monkeypatch.setattr(look, "GROWTH", np.inf)
+    assert found < 1.002 * usual < cost(shipped, grain, quality, 2) - 0.003 * usual
 
 
 def test_without_a_refiner_the_gradient_does_it():
