@@ -420,7 +420,7 @@ class Codec:
         tokens = asked.tokens[0].cpu().numpy()
 
         def coded(v: np.ndarray | list[np.ndarray], weight: np.ndarray, keep: bool = False) -> Encoded:
-            return self._model.coder.encode(v, tokens, level, weight, keep)
+            return self._model.coder.encode(v, tokens, level, weight, keep=keep)
 
         if not isinstance(x, torch.Tensor):
             encoded = coded(asked.take(), asked.weight)
