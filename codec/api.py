@@ -22,6 +22,7 @@ from codec.coding import heap, look, search
 from codec.coding.latents import Encoded
 from codec.coding.model import Base, pad
 from codec.coding.precision import narrow
+from codec.coding.ratecontrol import squared_error
 from codec.coding.sealed import sealed
 from codec.errors import CodecError, RateError, UnsupportedError
 from codec.image import lossless as exact
@@ -56,9 +57,8 @@ class Codec:
     ) -> None:
         self._model, self._device, self._threads = model, device, threads
         self._narrow, self._narrow_analysis = narrow(precision, device), precision == "bfloat16"
-        self._narrow_search = precision == "bfloat16" or narrow(
-            "auto", device
-        )  # nobody sees the pictures that it looks at
+        # nobody sees the pictures that it looks at
+        self._narrow_search = self._narrow_analysis or narrow("auto", device)
         self._weights = weights or Weights(model.model_id)
         self._restorers: dict[str, Restorer] = {}
         self._labels: zoo.Labels | None = None
@@ -210,7 +210,7 @@ class Codec:
                 wanted = 255**2 / 10 ** (options.target_psnr / 10)
 
                 def reached(data: bytes) -> bool:
-                    return _squared_error(coded, self.decode_array(data)) <= wanted
+                    return squared_error(coded, self.decode_array(data)) / coded.size <= wanted
 
                 return _smallest_reaching(reached, at, options.effort, step)
             if target is None:
@@ -591,12 +591,6 @@ def _smallest_reaching(
     if effort > 1 and reached(searched := at(high, effort, step)):
         return searched
     return best
-
-
-def _squared_error(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean over all values of two uint8 pictures (H, W, 3), some rows at a time."""
-    total = sum(float(np.square(x.astype(np.float32) - y).sum(dtype=np.float64)) for x, y in zip(a, b, strict=True))
-    return total / a.size
 
 
 def device_of(device: str) -> torch.device:

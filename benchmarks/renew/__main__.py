@@ -22,7 +22,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks.analysis.models import REGISTER, wrong_models
-from benchmarks.renew.runner import Commands, Stopped, renew
+from benchmarks.renew.runner import Commands, renew
 from benchmarks.renew.state import DONE, Marks, digests
 from benchmarks.renew.steps import HELD_OUT, LAST, RESULTS, STEPS, Step
 from codec.manifest import NAME, package_folder
@@ -113,7 +113,7 @@ def main() -> int:
     manifest = json.loads((package_folder() / NAME).read_text())
     try:
         return measure(args, manifest, commands)
-    except (KeyboardInterrupt, Stopped):
+    except KeyboardInterrupt:
         commands.stop()
         print("benchmarks.renew: interrupted; the same command goes on from there", file=sys.stderr)
         return 130

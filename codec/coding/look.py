@@ -11,16 +11,15 @@ import torch
 from codec.bitstream.tables import UNIT
 from codec.coding.latents import Encoded
 from codec.coding.model import Base, Steps
-from codec.coding.ratecontrol import SLOPE_SHARE, worth
+from codec.coding.ratecontrol import SLOPE_SHARE, squared_error, worth
 from codec.coding.tiles import spans
 from codec.models.config import PATCH
 from codec.models.refiner import Refiner
 from codec.models.transforms import level_features
 
 #: times effort 1's bits of latents: what comes of a look is looked at where it takes more, as on fine grain, where it
-#: spends much and gets little; to look always would take a fifth more time, mostly for nothing
+#: spends much and gets little; to look always would take time for nothing
 GROWTH = 1.15
-ROWS = 256  # of pixels whose error is taken at a time
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def again(
     sent = model.coder.measure(v[0].cpu().numpy(), asked.tokens[0].cpu().numpy(), level, asked.weight)
     x_hat = model.decoded(sent.v_hat, level, step)
     found = looked(model, refiner, x, x_hat, v, sent.v_hat, asked.position)
-    return Seen(found, sent.bits, squared_error(x, x_hat))
+    return Seen(found, sent.bits, squared_error(_array(x), x_hat))
 
 
 def is_worse(model: Base, x: torch.Tensor, seen: Seen, encoded: Encoded, level: int, position: torch.Tensor) -> bool:
@@ -52,17 +51,13 @@ def is_worse(model: Base, x: torch.Tensor, seen: Seen, encoded: Encoded, level: 
     if bits <= GROWTH * seen.bits:
         return False
     assert encoded.v_hat is not None
-    error = squared_error(x, model.decoded(encoded.v_hat, level))
+    error = squared_error(_array(x), model.decoded(encoded.v_hat, level))
     return bits + worth(model.config, position, SLOPE_SHARE) * (error - seen.error) > seen.bits
 
 
-def squared_error(x: torch.Tensor, x_hat: np.ndarray) -> float:
-    """x (1, 3, H, W), x_hat (H, W, 3) uint8 -> sum over all values."""
-    total = 0
-    for start in range(0, len(x_hat), ROWS):
-        strip = x[0, :, start : start + ROWS].permute(1, 2, 0).cpu().numpy().astype(np.int32)
-        total += int(np.square(strip - x_hat[start : start + ROWS]).sum(dtype=np.int64))
-    return float(total)
+def _array(x: torch.Tensor) -> np.ndarray:
+    """(1, 3, H, W) -> (H, W, 3), the same numbers."""
+    return x[0].permute(1, 2, 0).cpu().numpy()
 
 
 @torch.no_grad()

@@ -17,6 +17,11 @@ SLOPE_SHARE = 0.6
 THRIFT = 0.7
 
 
+def squared_error(a: np.ndarray, b: np.ndarray) -> float:
+    """Sum over all values of two uint8 pictures (H, W, 3), some rows at a time."""
+    return sum(float(np.square(x.astype(np.float32) - y).sum(dtype=np.float64)) for x, y in zip(a, b, strict=True))
+
+
 def lagrangians(config: VQVAEConfig, position: torch.Tensor) -> torch.Tensor:
     """Bits per pixel that one unit of MSE (0..255 scale) is worth; position (B,) among the anchors -> (B,) float64."""
     found = np.exp(np.interp(position.cpu().numpy(), np.arange(config.anchors), np.log(config.lambdas())))

@@ -84,6 +84,17 @@ class Sent:
     v_hat: torch.Tensor
 
 
+def straight(
+    v: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, scale: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tensors of equal shapes -> ``Passes.follow`` for a latent that goes straight through the quantiser, with the
+    rate of a Gaussian under uniform noise of a step."""
+    v = torch.where(scale > 0, v, v.detach())
+    residual, zero, fixed = (v - mu).detach(), torch.zeros_like(v), log2_sigma.detach()
+    slope = gaussian_bits(residual + 0.5, zero, fixed) - gaussian_bits(residual - 0.5, zero, fixed)
+    return torch.where(scale > 0, v, mu), slope.detach() * (v - mu)
+
+
 class Passes(ABC):
     """Answers ``Prior.forward``: what is sent, and how its bits change. ``bits`` (N,): of the latents."""
 
@@ -100,9 +111,7 @@ class Passes(ABC):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, P, C) each -> what v_hat moves along, and bits that move as the rate of a latent does with itself and
         with mu; no value counts, the gradients do. v has none where scale is 0: there a latent is mu."""
-        residual, zero, fixed = (v - mu).detach(), torch.zeros_like(v), log2_sigma.detach()
-        slope = gaussian_bits(residual + 0.5, zero, fixed) - gaussian_bits(residual - 0.5, zero, fixed)
-        return torch.where(scale > 0, v, mu), slope.detach() * (v - mu)
+        return straight(v, mu, log2_sigma, scale)
 
     def quantise(
         self, part: torch.Tensor, mu: torch.Tensor, log2_sigma: torch.Tensor, group: Group, mask: torch.Tensor

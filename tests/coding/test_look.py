@@ -71,8 +71,9 @@ def test_what_takes_much_more_and_is_worse_is_not_sent(example):
     """Latents eight times as large, which take more bits, against effort 1 with more or less error."""
     base, x, asked, sent, x_hat = example
     tokens = asked.tokens[0].numpy()
+    pixels = x[0].permute(1, 2, 0).numpy()
     more = base.coder.encode(8 * asked.v[0].numpy(), tokens, LEVEL, asked.weight)
-    bits, error = sum(more.bits[1:]), look.squared_error(x, base.decoded(more.v_hat, LEVEL))
+    bits, error = sum(more.bits[1:]), ratecontrol.squared_error(pixels, base.decoded(more.v_hat, LEVEL))
     assert bits > look.GROWTH * sent.bits
     worth = ratecontrol.worth(CONFIG, asked.position, ratecontrol.SLOPE_SHARE)
     before = error + (bits - sent.bits) / worth  # of a picture that cost as much with the bits of effort 1

@@ -213,9 +213,6 @@ def test_a_run_in_a_folder_of_other_files_is_refused(home, work, monkeypatch, co
     assert listing(home) == before
 
 
-NAMED = ".pt"  # of a checkpoint
-
-
 @pytest.mark.parametrize("kind", ["missing", "garbage"])
 @pytest.mark.parametrize(
     "command, option",
@@ -228,7 +225,7 @@ NAMED = ".pt"  # of a checkpoint
     ],
 )
 def test_what_cannot_be_read_is_one_sentence(home, work, monkeypatch, tmp_path, command, option, kind):
-    arguments, path = commands(home, work)[command], tmp_path / (f"given{NAMED}" if option == "--base" else "given")
+    arguments, path = commands(home, work)[command], tmp_path / ("given.pt" if option == "--base" else "given")
     if kind == "garbage" and option in ("--data", "--recipe"):
         path.mkdir()
     elif kind == "garbage":

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from codec.bitstream.tables import SCALES
-from codec.models.prior import gaussian_bits, octaves
+from codec.coding.surrogate import straight
+from codec.models.prior import octaves
 from codec.training.base.asked import Asked
 from codec.training.base.lattice import LIMIT, Costs, Lattice, LatticeCounts
 from codec.training.processes import average
@@ -102,13 +103,10 @@ class LatticeSender:
         return values.view(r.shape), bits.view(r.shape)
 
     def follow(self, asked: Asked) -> tuple[torch.Tensor, torch.Tensor]:
-        """-> v_hat (B P, C) in steps and bits, with gradients: a latent goes straight through the quantiser, its rate
-        is that of a Gaussian under uniform noise of a step; counts as ``quantise``."""
+        """-> v_hat (B P, C) in steps and bits, with the gradients of ``straight``; counts as ``quantise``."""
         values, bits = self.quantise(asked.residual, asked.scale, asked.weight, octaves(asked.log2_sigma))
-        v, mu, fixed = asked.v, asked.mu, asked.log2_sigma.detach()
-        path = torch.where(asked.scale > 0, v, mu)
-        noisy = gaussian_bits(path + torch.rand_like(path) - 0.5, mu, fixed)
-        return mu.detach() + values + (path - path.detach()), bits + (noisy - noisy.detach())
+        path, moved = straight(asked.v, asked.mu, asked.log2_sigma, asked.scale)
+        return asked.mu.detach() + values + (path - path.detach()), bits + (moved - moved.detach())
 
     def search(self, x: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As codec.training.base.lattice.search: x, scale, weight (n, N) -> k (n, N) int64 and coset (N,)."""
