@@ -19,7 +19,7 @@ from PIL import Image
 
 from codec import manifest
 from codec.bitstream.container import MAX_LEVEL, HeaderInfo, Stream, parse, read_header
-from codec.bitstream.tables import UNIT, LatentTables, TokenTables
+from codec.bitstream.tables import UNIT, LatentTables
 from codec.coding.latents import LatentCoder
 from codec.coding.stored import StoredModel, read_stored
 from codec.coding.trellis import TRELLISES
@@ -135,7 +135,6 @@ def _made(stored: StoredModel, factor: int) -> _Model:
         TRELLISES[stored.trellis],
         stored.integers,
         LatentTables.from_flat(stored.integers),
-        TokenTables.from_flat(stored.integers),
     )
     constant = 0.5 + floats["g_s.head.bias"].reshape(3, -1).mean(1)
     if config.filter_blocks:

@@ -119,8 +119,8 @@ class CodecModule(nn.Module):
             arrays = integer_export.export(net.prior, net.tokens, net.sd, net.log2_gain)
         except ValueError as error:
             raise CodecError(f"no file can be made with these weights: {error}") from error
-        coder = LatentCoder(old.config, old.coder.trellis, arrays, old.coder.latent, old.coder.token)
-        arrays |= old.coder.latent.flat() | old.coder.token.flat()
+        arrays |= old.coder.latent.flat() | old.coder.tokens.flat()
+        coder = LatentCoder(old.config, old.coder.trellis, arrays, old.coder.latent)
         self._base, self._shown = Base(0, hash_arrays(arrays), old.config, net, coder), now
         return True
 
@@ -133,7 +133,7 @@ class CodecModule(nn.Module):
         net, coder, target = self.vqvae, self._base.coder, Path(path)
         arrays = integer_export.export(net.prior, net.tokens, net.sd, net.log2_gain)
         made = target.with_name(target.name + ".new")
-        zoo.write_model(made, net, coder.trellis.name, arrays | coder.latent.flat() | coder.token.flat())
+        zoo.write_model(made, net, coder.trellis.name, arrays | coder.latent.flat() | coder.tokens.flat())
         os.replace(made, target)
 
     def _checked(self, x: torch.Tensor) -> torch.Tensor:

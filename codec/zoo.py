@@ -15,14 +15,14 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from codec import manifest
-from codec.bitstream.tables import LatentTables, TokenTables
+from codec.bitstream.tables import LatentTables
 from codec.coding.latents import LatentCoder
 from codec.coding.model import Base
 from codec.coding.stored import INTEGER, read_stored, smallest
 from codec.coding.trellis import TRELLISES
 from codec.errors import CodecError, UnsupportedError
 from codec.manifest import Weights
-from codec.models import integer_export
+from codec.models import integer_export, token_net
 from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
 from codec.models.exact_bytes import fastest
@@ -30,6 +30,7 @@ from codec.models.filter import Filter
 from codec.models.painter import PainterConfig
 from codec.models.refiner import Refiner, RefinerConfig
 from codec.models.restorer import Restorer
+from codec.models.token_net import TokenNet
 from codec.models.vqvae import VQVAE
 
 _FLOAT32 = ("lapped", "klt", "gain", "sd", "tokens")  # parts kept in float32; the other networks are float16
@@ -74,10 +75,22 @@ def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") ->
         TRELLISES[stored.trellis],
         stored.integers,
         LatentTables.from_flat(stored.integers),
-        TokenTables.from_flat(stored.integers),
         fastest(device, stored.config.arithmetic),
     )
     return Base(model_id, stored.table_hash, stored.config, model, coder)
+
+
+def write_tokens(source: Path, out: Path, net: TokenNet) -> None:
+    """Stores the model of ``source`` with another network for its tokens; everything else, and so every picture, stays
+    as it is."""
+    with safe_open(source, "numpy") as f:
+        meta, arrays = (
+            f.metadata(),
+            {k: f.get_tensor(k) for k in f.keys() if not k.startswith(INTEGER + token_net.PREFIX)},
+        )
+    arrays |= {INTEGER + name: smallest(values) for name, values in token_net.export(net).items()}
+    save_file(arrays, out.with_suffix(".new"), meta)
+    os.replace(out.with_suffix(".new"), out)
 
 
 def write_filter(source: Path, out: Path, net: Filter) -> None:

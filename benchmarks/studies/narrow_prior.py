@@ -80,7 +80,8 @@ def measure(base: Base, priors: dict[str, Compared], crops: np.ndarray) -> pd.Da
     """Crops (N, S, S, 3) uint8 -> bits/dim and RMSE of every prior, crop and level."""
     old, rows = base.coder, []
     coders = {
-        name: LatentCoder(p.config, old.trellis, p.arrays, old.latent, old.token, Torch()) for name, p in priors.items()
+        name: LatentCoder(p.config, old.trellis, p.arrays | old.tokens.flat(), old.latent, Torch())
+        for name, p in priors.items()
     }
     for number, crop in enumerate(tqdm(crops, disable=None)):
         for position in POSITIONS:

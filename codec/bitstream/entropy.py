@@ -18,6 +18,7 @@ from codec.bitstream.tables import TOTAL
 from codec.errors import CorruptError
 
 _Categorical = constriction.stream.model.Categorical
+_EACH = _Categorical(perfect=False)  # a table for each symbol
 _BIT = constriction.stream.model.Uniform(2)
 
 
@@ -46,6 +47,14 @@ class TableSet:
         return _Categorical(self._tables[index].astype(np.float64) / TOTAL, perfect=False)
 
 
+def bits_of(values: np.ndarray, tables: np.ndarray) -> float:
+    """Ideal code length of values (n,), of which each has a row of tables (n, K): that of the intervals."""
+    free, at = (1 << PRECISION) - tables.shape[1], (np.arange(len(values)), values)
+    after = np.cumsum(tables, 1)[at]
+    width = after * free // TOTAL - (after - tables[at]) * free // TOTAL + 1
+    return float((PRECISION - np.log2(width)).sum())
+
+
 class Encoder:
     """First in, first out."""
 
@@ -56,6 +65,10 @@ class Encoder:
         """values (n,) int32 in 0..len(table)-1, all with one table."""
         if (model := tables.model(index)) is not None:
             self._coder.encode(np.ascontiguousarray(values, np.int32), model)
+
+    def each(self, values: np.ndarray, tables: np.ndarray) -> None:
+        """values (n,) in 0..K-1, K at least 2, of which each has a row of tables (n, K), frequencies that may be 0."""
+        self._coder.encode(np.ascontiguousarray(values, np.int32), _EACH, tables / TOTAL)
 
     def golomb(self, value: int) -> None:
         """One non-negative integer in Exp-Golomb code, order 0."""
@@ -80,9 +93,13 @@ class Decoder:
             return np.zeros(count, np.int32)
         return self._decode(model, count)
 
-    def _decode(self, model: object, count: int) -> np.ndarray:
+    def each(self, tables: np.ndarray) -> np.ndarray:
+        """A symbol for each row of tables (n, K)."""
+        return self._decode(_EACH, tables / TOTAL)
+
+    def _decode(self, model: object, of: int | np.ndarray) -> np.ndarray:
         try:
-            return np.asarray(self._coder.decode(model, count))
+            return np.asarray(self._coder.decode(model, of))
         except AssertionError as error:  # the library's answer to a point outside every interval
             raise CorruptError("the coded data is not valid") from error
 

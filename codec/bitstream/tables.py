@@ -1,7 +1,7 @@
 """Frozen integer frequency tables: what a symbol costs is decided here and nowhere else.
 
-Every table is a row of positive integers that sum to 2**16. There are two families: one for the latents, chosen by a
-scale index and a quantiser kind, and one for the tokens, chosen by the classes of the tokens to the left and above.
+Every table is a row of positive integers that sum to 2**16. They are of the latents, chosen by a scale index and a
+quantiser kind; the frequencies of tokens come from a network (codec.models.integer_tokens).
 """
 
 from __future__ import annotations
@@ -102,42 +102,3 @@ def golomb_bits(excess: np.ndarray) -> np.ndarray:
     """Length of the Exp-Golomb code (order 0) of non-negative integers, elementwise."""
     e = np.maximum(np.asarray(excess), 0)
     return np.asarray(2 * np.floor(np.log2(e + 1)) + 1)
-
-
-@dataclass(frozen=True)
-class TokenTables:
-    """Codewords are sorted by class. class_of (K,) int32, rising; contexts (C + 1, C + 1, C) int32: frequencies of a
-    token's class given the classes to the left and above (C = none); within: for each class, frequencies of its
-    codewords."""
-
-    class_of: np.ndarray
-    contexts: np.ndarray
-    within: tuple[np.ndarray, ...]
-
-    def __post_init__(self) -> None:
-        if (np.diff(self.class_of) < 0).any() or len(self.within) != self.contexts.shape[2]:
-            raise ValueError("token tables are not valid")
-        if self.contexts.min() < 1 or (self.contexts.sum(2) != TOTAL).any():
-            raise ValueError("token context tables are not valid")
-        for c, f in enumerate(self.within):
-            if len(f) != int((self.class_of == c).sum()) or f.min() < 1 or int(f.sum()) != TOTAL:
-                raise ValueError(f"token table {c} is not valid")
-
-    @property
-    def first(self) -> np.ndarray:
-        """(C,) index of the first codeword of each class."""
-        return np.searchsorted(self.class_of, np.arange(len(self.within)))
-
-    def flat(self) -> dict[str, np.ndarray]:
-        return {
-            "tokens.class_of": self.class_of,
-            "tokens.contexts": self.contexts,
-            "tokens.within": np.concatenate(self.within),
-        }
-
-    @staticmethod
-    def from_flat(arrays: dict[str, np.ndarray]) -> TokenTables:
-        class_of = arrays["tokens.class_of"]
-        sizes = np.bincount(class_of, minlength=arrays["tokens.contexts"].shape[2])
-        parts = np.split(arrays["tokens.within"], np.cumsum(sizes)[:-1])
-        return TokenTables(class_of, arrays["tokens.contexts"], tuple(np.ascontiguousarray(p) for p in parts))

@@ -96,13 +96,6 @@ class Encoder:
             self._words = np.zeros(max(need, 2 * len(before)), np.uint32)  # takes no memory before it is written to
             self._words[:used] = before[:used]
 
-    def symbols(self, values: np.ndarray, tables: TableSet, index: int) -> None:
-        cdf, first = tables.intervals
-        self._room(_WORST * len(values))
-        a, b = int(first[index]), int(first[index + 1])
-        for value in values.tolist():
-            self._loops.encode_symbol(self._state, self._words, cdf, a, b - a - 1, value)
-
     def latents(
         self, tables: TableSet, limits: np.ndarray, places: np.ndarray, table: np.ndarray, symbols: np.ndarray
     ) -> None:
@@ -130,23 +123,6 @@ class Decoder:
         self._words = np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype(np.uint32)
         start = [int(w) for w in self._words[:2]] + [0, 0]
         self._state = np.array([0, _MASK, start[0] << 32 | start[1], 2], np.uint64)
-
-    def tokens(
-        self, contexts: TableSet, within: TableSet, first: np.ndarray, class_of: np.ndarray, tokens: np.ndarray
-    ) -> None:
-        """Fills tokens (h, w) int64."""
-        classes = len(first)
-        error = self._loops.decode_tokens(
-            self._state,
-            self._words,
-            *contexts.intervals,
-            *within.intervals,
-            first.astype(np.int64),
-            class_of.astype(np.int64),
-            classes,
-            tokens,
-        )
-        self._check(error)
 
     def latents(
         self,

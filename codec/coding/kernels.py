@@ -146,26 +146,6 @@ def decode_pass(state, words, cdf, first, limits, places, scale, following, kind
 
 
 @_compile
-def decode_tokens(state, words, contexts, contexts_first, within, within_first, first, class_of, none, tokens):
-    """Tokens (h, w) int64 in raster order -> 0 or INVALID."""
-    h, w = tokens.shape
-    above = np.full(w, none, np.int64)
-    for i in range(h):
-        left = none
-        for j in range(w):
-            k = left * (none + 1) + above[j]
-            c = _symbol(state, words, contexts, contexts_first[k], contexts_first[k + 1] - contexts_first[k] - 1)
-            if c < 0:
-                return INVALID
-            s = _symbol(state, words, within, within_first[c], within_first[c + 1] - within_first[c] - 1)
-            if s < 0:
-                return INVALID
-            tokens[i, j] = first[c] + s
-            left = above[j] = class_of[tokens[i, j]]
-    return 0
-
-
-@_compile
 def _write(state, words, left, width):
     """state: low, range, place of the next word."""
     scale = state[1] >> _BITS

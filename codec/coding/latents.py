@@ -15,8 +15,9 @@ from types import ModuleType
 import numpy as np
 
 from codec.bitstream.entropy import Decoder, Encoder, TableSet
-from codec.bitstream.tables import KINDS, MAX_SYMBOL, UNIT, LatentTables, TokenTables, excess_bits
+from codec.bitstream.tables import KINDS, MAX_SYMBOL, UNIT, LatentTables, excess_bits
 from codec.coding import compiled, heap
+from codec.coding.tokens import TokenCoder
 from codec.coding.trellis import Trellis, assign, reconstruct, walks
 from codec.errors import CodecError, CorruptError
 from codec.models.config import VQVAEConfig
@@ -89,8 +90,8 @@ def _chunks(n: int) -> Iterator[slice]:
 
 
 class LatentCoder:
-    """One model's entropy coding. ``arrays`` and ``arithmetic`` are those of an IntegerPrior. Raises CodecError for a
-    prior whose sums could be inexact."""
+    """One model's entropy coding. ``arrays``: of an IntegerPrior and a TokenCoder; ``arithmetic``: of the prior. Raises
+    CodecError for networks whose sums could be inexact."""
 
     def __init__(
         self,
@@ -98,68 +99,16 @@ class LatentCoder:
         trellis: Trellis,
         arrays: dict[str, np.ndarray],
         latent: LatentTables,
-        token: TokenTables,
         arithmetic: Arithmetic | None = None,
     ) -> None:
-        self.config, self.trellis, self.latent, self.token = config, trellis, latent, token
+        self.config, self.trellis, self.latent = config, trellis, latent
         try:
-            self.prior = IntegerPrior(config, arrays, arithmetic)
+            self.tokens, self.prior = TokenCoder(arrays), IntegerPrior(config, arrays, arithmetic)
         except ValueError as error:
             raise CodecError(f"the model cannot be used: {error}") from error
         self._next, self._kind = trellis.next_array, trellis.kind_array
         self._tables, self._limits, self._bits = TableSet(latent.frequencies), latent.limits, latent.bits()
-        classes = len(token.within)
-        self._contexts = TableSet(tuple(token.contexts.reshape(-1, classes)))
-        self._within = TableSet(token.within)
         self._offsets, self._fixed = latent.offsets.astype(np.int32), latent.offsets.astype(np.float32) / UNIT
-
-    # tokens
-
-    def _walk_tokens(self, tokens: np.ndarray, code) -> None:
-        """Raster walk; code(context number, token place) -> token."""
-        none = len(self.token.within)
-        cls = np.full((tokens.shape[0] + 1, tokens.shape[1] + 1), none)
-        for i in range(tokens.shape[0]):
-            for j in range(tokens.shape[1]):
-                t = code(int(cls[i + 1, j]) * (none + 1) + int(cls[i, j + 1]), (i, j))
-                tokens[i, j], cls[i + 1, j + 1] = t, self.token.class_of[t]
-
-    def encode_tokens(self, tokens: np.ndarray, loops: ModuleType | None = None) -> tuple[bytes, float]:
-        """(H/32, W/32) int -> bytes, ideal bits. loops: compiled ones, None for NumPy, here and below."""
-        coder, first, bits = Encoder() if loops is None else compiled.Encoder(loops), self.token.first, [0.0]
-
-        def code(context: int, at: tuple[int, int]) -> int:
-            t = int(tokens[at])
-            c = int(self.token.class_of[t])
-            coder.symbols(np.array([c], np.int32), self._contexts, context)
-            coder.symbols(np.array([t - first[c]], np.int32), self._within, c)
-            p = (
-                self.token.contexts.reshape(-1, len(first))[context, c]
-                * float(self.token.within[c][t - first[c]])
-                / 2.0**32
-            )
-            bits[0] -= np.log2(p)
-            return t
-
-        self._walk_tokens(tokens.copy(), code)
-        return coder.finish(), bits[0]
-
-    def decode_tokens(self, data: bytes, h: int, w: int, loops: ModuleType | None = None) -> np.ndarray:
-        """-> (h, w) int64."""
-        tokens, first = np.empty((h, w), np.int64), self.token.first
-        if loops is not None:
-            compiled.Decoder(loops, data).tokens(self._contexts, self._within, first, self.token.class_of, tokens)
-            return tokens
-        coder = Decoder(data)
-
-        def code(context: int, at: tuple[int, int]) -> int:
-            c = int(coder.symbols(1, self._contexts, context)[0])
-            return int(first[c]) + int(coder.symbols(1, self._within, c)[0])
-
-        self._walk_tokens(tokens, code)
-        return tokens
-
-    # latents
 
     def quantise(
         self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray
@@ -288,7 +237,7 @@ class LatentCoder:
         parts = v if isinstance(v, list) else self._parts(v)
         heap.release(sum(part.size for part in parts))  # what the analysis has left
         loops = compiled.kernels("assign", sum(part.size for part in parts))
-        data, token_bits = self.encode_tokens(tokens, loops)
+        data, token_bits = self.tokens.encode(tokens)
         bits = [0.0] * len(self.config.groups)
         coders: list = [Encoder() if loops is None else compiled.Encoder(loops) for _ in self.config.groups]
 
@@ -324,7 +273,7 @@ class LatentCoder:
         if len(sections) != 1 + len(self.config.groups) or sections[0] is None:
             raise CorruptError("the number of sections is not that of this model")
         loops = compiled.kernels("decode_pass", h * w * self.config.channels)
-        tokens = self.decode_tokens(sections[0], h // 2, w // 2, loops)
+        tokens = self.tokens.decode(sections[0], h // 2, w // 2)
         coders: list = [
             None if s is None else Decoder(s) if loops is None else compiled.Decoder(loops, s) for s in sections[1:]
         ]

@@ -60,7 +60,7 @@ def through(base: Base, x: torch.Tensor, levels: Sequence[int], exact: bool) -> 
 
 def _side_bits(base: Base, header: Header, tokens: np.ndarray, latent_bits: float) -> float:
     """Of tokens and header; the sizes of the sections, which the header holds, are taken to be alike."""
-    bits, groups = base.coder.encode_tokens(tokens)[1], len(base.config.groups)
+    bits, groups = base.coder.tokens.encode(tokens)[1], len(base.config.groups)
     sections = [bytes(1 + int(b) // 8) for b in (bits, *[latent_bits / groups] * groups)]
     return bits + 8.0 * (len(pack(header, sections)) - sum(map(len, sections)))
 

@@ -13,7 +13,7 @@ from PIL import Image
 from codec import manifest
 from codec.bitstream import source
 from codec.bitstream.container import parse
-from codec.bitstream.tables import LatentTables, TokenTables
+from codec.bitstream.tables import LatentTables
 from codec.coding import tiles
 from codec.coding.latents import LatentCoder
 from codec.coding.stored import SYNTHESIS, StoredModel, read_stored
@@ -30,8 +30,8 @@ class LightCodec:
 
     def __init__(self, model_id: int, stored: StoredModel, graph: Path) -> None:
         self.model_id, self._table_hash = model_id, stored.table_hash
-        latent, token = LatentTables.from_flat(stored.integers), TokenTables.from_flat(stored.integers)
-        self._coder = LatentCoder(stored.config, TRELLISES[stored.trellis], stored.integers, latent, token)
+        latent = LatentTables.from_flat(stored.integers)
+        self._coder = LatentCoder(stored.config, TRELLISES[stored.trellis], stored.integers, latent)
         self._synthesis = synthesis(graph, stored.floats)
 
     def decode(

@@ -113,6 +113,7 @@ def described(folder: Path) -> dict:
         "narrow": "base.narrow",
         "filter": "base.train_filter",
         "refiner": "base.train_refiner",
+        "tokens": "base.train_tokens",
     }  # by what only such a run's checkpoint has
     command = next((name for key, name in kinds.items() if key in state), "base.train")
     with open(folder / "log.csv", newline="") as f:

@@ -13,14 +13,15 @@ from benchmarks.studies.quantisers.measure import COLUMNS, Subject, measure, mer
 from codec.bitstream.tables import LOG2_SCALE_MIN, PER_OCTAVE
 from codec.coding.latents import LatentCoder
 from codec.coding.trellis import SCALAR, TCQ4, TCQ8, TCQ32, TCQ128
-from codec.models import integer_export
+from codec.models import integer_export, token_net
 from codec.models.config import VQVAEConfig
 from codec.models.integer_prior import IntegerPrior
+from codec.models.token_net import TokenNet
 from codec.models.vqvae import VQVAE
 from codec.training.base import lattice
 from codec.training.base.lattice import D4, E8, LatticeQuantizer
 from codec.training.base.quantizers import Trellised, vectors
-from codec.training.base.tables import Counts, analytic_tables, token_tables
+from codec.training.base.tables import Counts, analytic_tables
 
 FIRST = analytic_tables()
 SHAPE = (256, 96)
@@ -282,8 +283,8 @@ def test_the_closed_loop_is_that_of_the_encoder(small_model):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     p = subject.prepare(pixels, 70)
     answer = subject.send(p, MAKERS["tcq128+ra"]())
-    token = token_tables(np.zeros(8, np.int64), [p.tokens])
-    coder = LatentCoder(small_model.config, TCQ128, integers, FIRST, token)
+    integers |= token_net.export(TokenNet(small_model.tokens.centroids(small_model.sd), 4))
+    coder = LatentCoder(small_model.config, TCQ128, integers, FIRST)
     sent, v_hat = coder.quantise(p.v, p.tokens, p.level, p.weight)
     np.testing.assert_array_equal(answer.v_hat, v_hat)
     assert answer.bits == pytest.approx(coder.bits(sent), rel=1e-6) and answer.bits > 1000

@@ -13,12 +13,11 @@ from codec.bitstream.tables import (
     SCALES,
     TOTAL,
     LatentTables,
-    TokenTables,
     golomb_bits,
     normalise,
     symbol_limit,
 )
-from codec.training.base.tables import Counts, analytic_tables, token_classes, token_tables
+from codec.training.base.tables import Counts, analytic_tables
 
 weights = st.lists(st.floats(0, 1e6), min_size=2, max_size=60).filter(lambda w: sum(w) > 0)
 
@@ -133,13 +132,3 @@ def test_counted_tables_approach_the_counts():
     assert out.offsets[40 * KINDS].tolist() == [0, pytest.approx(-26, abs=1), 0]
     assert len(out.frequencies) == SCALES * KINDS
 
-
-def test_token_tables_know_their_neighbours():
-    rng = np.random.default_rng(2)
-    cls = np.sort(token_classes(rng.normal(size=(64, 4)), rng, 8))
-    halves = np.where(np.arange(20)[None] < 10, 3, 60) * np.ones((20, 1), int)
-    tables = token_tables(cls, [halves] * 5)
-    again = TokenTables.from_flat(tables.flat())
-    assert (again.contexts == tables.contexts).all()
-    a, b = cls[3], cls[60]
-    assert tables.contexts[a, a, a] > TOTAL * 0.5 > tables.contexts[a, a, b]

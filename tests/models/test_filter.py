@@ -27,7 +27,7 @@ def weights(tmp_path_factory):
     net = small_model().requires_grad_(False)
     coder, arrays = small_coder(net)
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    zoo.write_model(path, net, TCQ128.name, {**arrays, **coder.latent.flat(), **coder.token.flat()})
+    zoo.write_model(path, net, TCQ128.name, {**arrays, **coder.latent.flat(), **coder.tokens.flat()})
     return path
 
 

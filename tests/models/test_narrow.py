@@ -49,7 +49,7 @@ def coders(coder: LatentCoder, arrays: dict[str, np.ndarray]) -> dict[str, Laten
     """float32 in NumPy and in PyTorch, float64, and int64."""
     found = {}
     for name, arithmetic in {"float32": None, "torch": Torch(), "float64": None, "int64": None}.items():
-        found[name] = LatentCoder(coder.config, TCQ128, arrays, analytic_tables(), coder.token, arithmetic)
+        found[name] = LatentCoder(coder.config, TCQ128, arrays, analytic_tables(), arithmetic)
     nets, wider = range(len(coder.prior.nets)), dataclasses.replace(NARROW, dtype=np.float64)
     found["float64"].prior.profile = wider
     found["float64"].prior.nets = [Net(arrays, f"nets.{i}.", CONFIG.prior_blocks, NumPy(), wider) for i in nets]
@@ -76,7 +76,7 @@ def test_files_are_the_same_in_every_arithmetic(made, level):
 
 def test_the_weights_file_keeps_it(model, made, tmp_path):
     coder, arrays = made
-    stored = {**arrays, **coder.latent.flat(), **coder.token.flat()}
+    stored = {**arrays, **coder.latent.flat(), **coder.tokens.flat()}
     zoo.write_model(tmp_path / "model.safetensors", model, "tcq128", stored)
     again = zoo.read_model(tmp_path / "model.safetensors", 1000)
     assert again.config == dataclasses.replace(CONFIG, arithmetic="narrow") == model.config
@@ -92,7 +92,7 @@ def test_a_weights_file_whose_sums_are_not_exact_is_refused(model, made, tmp_pat
     coder, arrays = made
     bias = arrays["nets.1.body.0.f.bias"].copy()
     bias[3] = 2**24 - 1000
-    stored = {**arrays, "nets.1.body.0.f.bias": bias, **coder.latent.flat(), **coder.token.flat()}
+    stored = {**arrays, "nets.1.body.0.f.bias": bias, **coder.latent.flat(), **coder.tokens.flat()}
     zoo.write_model(tmp_path / "model.safetensors", model, "tcq128", stored)
     with pytest.raises(CodecError, match=r"cannot be used: the sums of nets\.1\.body\.0\.f may grow"):
         zoo.read_model(tmp_path / "model.safetensors", 1000)

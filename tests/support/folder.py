@@ -21,7 +21,7 @@ def weights_folder(path: Path) -> Path:
                 p.add_(torch.randn_like(p) * 0.02)
     coder, arrays = small_coder(model)
     file = path / "model.safetensors"
-    write_model(file, model, "tcq128", {**arrays, **coder.latent.flat(), **coder.token.flat()})
+    write_model(file, model, "tcq128", {**arrays, **coder.latent.flat(), **coder.tokens.flat()})
     entry = {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     write_restorer(path / "ldm.safetensors", network())
     restorer = {"file": "ldm.safetensors", "model": ID, "decoder": "ldm"}

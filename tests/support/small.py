@@ -9,15 +9,16 @@ from codec.coding.latents import LatentCoder
 from codec.coding.model import Base
 from codec.coding.stored import hash_arrays
 from codec.coding.trellis import TCQ128
-from codec.models import integer_export
+from codec.models import integer_export, token_net
 from codec.models.config import Group, VQVAEConfig
 from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
 from codec.models.painter import PainterConfig
 from codec.models.restorer import Restorer
+from codec.models.token_net import TokenNet
 from codec.models.vqvae import VQVAE
 from codec.training.base.narrow import Codes, Known, narrowed, with_prior
-from codec.training.base.tables import analytic_tables, token_classes, token_tables
+from codec.training.base.tables import analytic_tables
 
 CONFIG = VQVAEConfig(
     channels=24,
@@ -61,9 +62,18 @@ def narrow_model(seed: int = 0) -> VQVAE:
 
 def small_coder(model: VQVAE) -> tuple[LatentCoder, dict[str, np.ndarray]]:
     arrays = integer_export.export(model.prior, model.tokens, model.sd, model.log2_gain)
-    classes = np.sort(token_classes(model.tokens.codebook.double().numpy(), np.random.default_rng(0), 5))
-    tokens = token_tables(classes, [np.random.default_rng(1).integers(0, 32, (9, 9))])
-    return LatentCoder(model.config, TCQ128, arrays, analytic_tables(), tokens), arrays
+    arrays |= token_net.export(small_token_net(model))
+    return LatentCoder(model.config, TCQ128, arrays, analytic_tables()), arrays
+
+
+def small_token_net(model: VQVAE, seed: int = 0) -> TokenNet:
+    """Random weights everywhere."""
+    torch.manual_seed(seed)
+    net = TokenNet(model.tokens.centroids(model.sd), 16)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(torch.randn_like(p) * 0.1)
+    return net
 
 
 def network(seed: int = 1) -> Restorer:

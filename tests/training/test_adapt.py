@@ -103,7 +103,7 @@ def test_an_adaptation_begins_with_a_weights_file_and_its_tables(base, tmp_path)
         tmp_path / "model.safetensors",
         base.vqvae,
         coder.trellis.name,
-        {**arrays, **coder.latent.flat(), **coder.token.flat()},
+        {**arrays, **coder.latent.flat(), **coder.tokens.flat()},
     )
     model, tables = begin(tmp_path / "model.safetensors")
     shipped = read_model(tmp_path / "model.safetensors", 0)

@@ -163,7 +163,7 @@ def test_the_command_ships_what_encode_uses(base, photos, tmp_path, monkeypatch)
     weights.mkdir()
     net = small_model()
     coder, arrays = small_coder(net)
-    tables = {**coder.latent.flat(), **coder.token.flat()}
+    tables = {**coder.latent.flat(), **coder.tokens.flat()}
     write_model(weights / "vqvae-1003.safetensors", net, "tcq128", {**arrays, **tables})
     given = ["--data", photos, "--out", tmp_path / "run", "--cache", tmp_path / "cache"]
     given += ["--model", weights / "vqvae-1003.safetensors", "--weights", weights / "refiner-1003.safetensors"]

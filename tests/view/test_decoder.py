@@ -100,7 +100,7 @@ def test_codes_of_a_picture_of_several_bands(shipped, photo, ask, tmp_path):
 def test_codes_of_a_model_in_narrow_arithmetic(photo, tmp_path):
     model, path = narrow_model(), tmp_path / "model.safetensors"
     coder, arrays = small_coder(model)
-    zoo.write_model(path, model, "tcq128", {**arrays, **coder.latent.flat(), **coder.token.flat()})
+    zoo.write_model(path, model, "tcq128", {**arrays, **coder.latent.flat(), **coder.tokens.flat()})
     narrow = Codec(zoo.read_model(path, 1000), torch.device("cpu"), 1)
     ask, wanted, tasks = asking(read_stored(path), 1000, tmp_path / "export"), [], []
     assert json.loads((tmp_path / "export" / "manifest.json").read_text())["version"] == 2

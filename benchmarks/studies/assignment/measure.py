@@ -99,7 +99,7 @@ class Encoder:
             tables = Weighted(
                 old.latent.frequencies, old.latent.offsets, by_scale(float(position_of(base.vqvae, level)))
             )
-            return LatentCoder(base.config, old.trellis, integers, tables, old.token, Torch())
+            return LatentCoder(base.config, old.trellis, integers, tables, Torch())
 
         self.scales = {level: coder(level) for level in LEVELS}
 
@@ -113,7 +113,7 @@ class Encoder:
         """(S, S, 3) uint8 -> bits, RMSE of the 8-bit pixels."""
         asked = self.base.to_steps(to_tensor(crop[None]), level)
         sent, v_hat = self.send(asked, level, case)
-        bits = self.base.coder.bits(sent) + self.base.coder.encode_tokens(asked.tokens[0].numpy())[1] + HEADER
+        bits = self.base.coder.bits(sent) + self.base.coder.tokens.encode(asked.tokens[0].numpy())[1] + HEADER
         error = self.base.decoded(v_hat, level).astype(np.float32) - crop
         return bits, float(np.sqrt(np.square(error).mean()))
 

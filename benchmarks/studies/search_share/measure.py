@@ -43,7 +43,7 @@ def measure(model: Base, crop: np.ndarray, level: int, share: float | None) -> t
     codes = tokens[0].numpy()
     sent = model.coder.measure(v[0].numpy(), codes, level, weight)
     x_hat = model.decoded(sent.v_hat, level).astype(np.float32)
-    return sent.bits + model.coder.encode_tokens(codes)[1] + HEADER, float(np.sqrt(np.square(x_hat - crop).mean()))
+    return sent.bits + model.coder.tokens.encode(codes)[1] + HEADER, float(np.sqrt(np.square(x_hat - crop).mean()))
 
 
 @told

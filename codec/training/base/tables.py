@@ -12,12 +12,10 @@ from codec.bitstream.tables import (
     PER_OCTAVE,
     SCALES,
     LatentTables,
-    TokenTables,
     normalise,
     symbol_limit,
 )
 
-TOKEN_CLASSES = 48
 PSEUDO_COUNT = 40.0  # weight of the analytic table against counts
 
 
@@ -77,36 +75,3 @@ class Counts:
 def _histogram(rows: np.ndarray, columns: np.ndarray, width: int, weights: np.ndarray | None = None) -> np.ndarray:
     flat = (rows.astype(np.int64) * width + columns).ravel()
     return np.bincount(flat, None if weights is None else weights.ravel(), SCALES * KINDS * width).reshape(-1, width)
-
-
-def token_classes(codebook: np.ndarray, rng: np.random.Generator, classes: int = TOKEN_CLASSES) -> np.ndarray:
-    """(K, D) -> class of each codeword (K,), by k-means."""
-    classes = min(classes, len(codebook))
-    centre = codebook[rng.permutation(len(codebook))[:classes]]
-    for _ in range(30):
-        label = ((codebook[:, None] - centre[None]) ** 2).sum(2).argmin(1)
-        for c in range(classes):
-            members = codebook[label == c]
-            centre[c] = members.mean(0) if len(members) else codebook[rng.integers(len(codebook))]
-    used = np.unique(label)
-    return np.searchsorted(used, label)
-
-
-def token_tables(class_of: np.ndarray, pictures: list[np.ndarray]) -> TokenTables:
-    """class_of (K,), rising; token pictures (h, w) -> tables by interpolated counts (class given left and above,
-    left, above, nothing)."""
-    n = int(class_of.max()) + 1
-    pair, single = np.zeros((n + 1, n + 1, n)), np.zeros(len(class_of))
-    for p in pictures:
-        cls = np.pad(class_of[p], ((1, 0), (1, 0)), constant_values=n)
-        np.add.at(pair, (cls[1:, :-1], cls[:-1, 1:], cls[1:, 1:]), 1)
-        np.add.at(single, p, 1)
-    none = pair.sum((0, 1)) + 0.5
-    left, above = pair.sum(1) + 4 * none / none.sum(), pair.sum(0) + 4 * none / none.sum()
-    left, above = left / left.sum(1, keepdims=True), above / above.sum(1, keepdims=True)
-    backoff = left[:, None] * above[None] / (none / none.sum())
-    backoff /= backoff.sum(2, keepdims=True)
-    mixed = pair + 12 * (0.9 * backoff + 0.1 * none / none.sum())
-    contexts = np.array([[normalise(row) for row in plane] for plane in mixed], np.int32)
-    within = tuple(normalise(single[class_of == c] + 0.5) for c in range(n))
-    return TokenTables(class_of.astype(np.int32), contexts, within)

@@ -29,7 +29,7 @@ from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.optim import Muon, split
 from codec.training.processes import place
 from codec.training.run import Run
-from codec.training.shipping.ship import record_filter
+from codec.training.shipping.stages import record_stage
 from codec.training.told import told
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -192,7 +192,7 @@ def main() -> None:
     if args.weights:
         zoo.write_filter(zoo.find(args.model, manifest.read())[0], args.weights, net)
         if args.id:
-            record_filter(args.weights, args.id, args.out)
+            record_stage(args.weights, args.id, args.out)
 
 
 if __name__ == "__main__":

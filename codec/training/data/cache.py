@@ -14,7 +14,7 @@ CACHE_FILES = (
     "index.json.[0-9]*",
 )  # by number: several processes may build it at once
 RUN_FILES = (
-    "config.json", "hardware.json", "log.csv", "validation.csv", "last.pt", "last.pt.new", "step-*.pt", "part-*.safetensors", "codes-*.safetensors", "codes-*.new", "narrow.pt", "sheet.png", "events.out.tfevents.*", "cache", "cache-fine",
+    "config.json", "hardware.json", "log.csv", "validation.csv", "last.pt", "last.pt.new", "step-*.pt", "part-*.safetensors", "codes-*.safetensors", "codes-*.new", "narrow.pt", "sheet.png", "events.out.tfevents.*", "cache", "cache-fine", "tokens",
 )  # fmt: skip
 CROP_FILES = ("*.safetensors", "*.new")
 SHARD_FILES = ("shard-*", "validation.*", "cache")

@@ -17,10 +17,12 @@ from codec.bitstream.container import MAX_LEVEL
 from codec.coding.latents import LatentCoder
 from codec.coding.model import Base, to_steps
 from codec.coding.trellis import TRELLISES, Trellis
-from codec.models import integer_export
+from codec.models import integer_export, token_net
 from codec.models.vqvae import VQVAE
-from codec.training.base.tables import Counts, analytic_tables, token_classes, token_tables
+from codec.training.base import train_tokens
+from codec.training.base.tables import Counts, analytic_tables
 from codec.training.base.train import load_base
+from codec.training.base.train_tokens import TokenTraining
 from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos
 from codec.training.run import described
@@ -28,31 +30,7 @@ from codec.training.shipping.manifest import check_id, write_manifest
 from codec.training.told import told
 from codec.zoo import read_model, write_model
 
-
-@torch.no_grad()
-def sort_codewords(model: VQVAE, seed: int) -> np.ndarray:
-    """Orders the codebook by class, in place -> class of each codeword (K,)."""
-    cls = token_classes(model.tokens.codebook.double().numpy(), np.random.default_rng((seed, 3)))
-    order = torch.from_numpy(np.argsort(cls, kind="stable"))
-    model.tokens.codebook.copy_(model.tokens.codebook[order])
-    model.tokens.bits.copy_(model.tokens.bits[order])
-    return cls[order.numpy()]
-
-
-@torch.no_grad()
-def token_pictures(model: VQVAE, photos: Photos) -> list[np.ndarray]:
-    """Tokens (H/32, W/32) of every training photograph."""
-    out = []
-    for e in tqdm([e for e in photos.train if e.scale == 1.0], desc="tokens", disable=None):
-        x = (
-            torch.from_numpy(photos.pixels(e)[: e.height // 32 * 32, : e.width // 32 * 32].copy())
-            .permute(2, 0, 1)[None]
-            .float()
-            / 255
-            - 0.5
-        )
-        out.append(model.tokens.assign(model.g_a.linear(x), model.sd)[0].numpy())
-    return out
+TOKENS = "tokens"  # folder of the training of the token network, beside the checkpoint
 
 
 @torch.no_grad()
@@ -60,18 +38,16 @@ def count(
     model: VQVAE,
     trellis: Trellis,
     integers: dict[str, np.ndarray],
-    classes: np.ndarray,
-    pictures: list[np.ndarray],
     photos: Photos,
     crops: int,
     rounds: int,
     seed: int,
-) -> tuple[dict[str, np.ndarray], LatentCoder]:
+) -> dict[str, np.ndarray]:
     """Encodes crops of training photographs at random qualities, ``rounds`` times with better tables -> all integer
     arrays."""
-    latent, token = analytic_tables(), token_tables(classes, pictures)
+    latent = analytic_tables()
     for turn in range(rounds):
-        coder, counts = LatentCoder(model.config, trellis, integers, latent, token), Counts()
+        coder, counts = LatentCoder(model.config, trellis, integers, latent), Counts()
         rng = np.random.default_rng((seed, 4, turn))
         for _ in tqdm(range(crops), desc=f"tables {turn + 1}", disable=None):
             x = torch.from_numpy(photos.crops(rng, 1, 256)).permute(0, 3, 1, 2).float() / 255
@@ -80,22 +56,30 @@ def count(
             for sent in coder.quantise(asked.v[0].numpy(), asked.tokens[0].numpy(), level, asked.weight)[0]:
                 counts.add(sent.table, sent.symbols, sent.r)
         latent = counts.tables()
-    coder = LatentCoder(model.config, trellis, integers, latent, token)
-    return {**integers, **latent.flat(), **token.flat()}, coder
+    return {**integers, **latent.flat()}
 
 
-def ship(adapted: Path, data: Path, cache: Path, out: Path, crops: int = 200, rounds: int = 3, seed: int = 0) -> Base:
-    """Checkpoint of codec.training.base.adapt -> weights file; returns the model as it is read back."""
+def ship(
+    adapted: Path,
+    data: Path,
+    cache: Path,
+    out: Path,
+    crops: int = 200,
+    rounds: int = 3,
+    seed: int = 0,
+    tokens: TokenTraining = TokenTraining(),  # noqa: B008  frozen
+) -> Base:
+    """Checkpoint of codec.training.base.adapt -> weights file; returns the model as it is read back. The network of the
+    tokens is trained beside the checkpoint, and resumed there."""
     model, state = load_base(adapted)
     model.eval()
     if state["quantizer"] not in TRELLISES:
         raise SystemExit(f"no file holds latents of the quantiser {state['quantizer']}")
     trellis = TRELLISES[state["quantizer"]]
     photos = Photos(data, cache)
-    classes = sort_codewords(model, seed)
-    integers = integer_export.export(model.prior, model.tokens, model.sd, model.log2_gain)
-    arrays, _ = count(model, trellis, integers, classes, token_pictures(model, photos), photos, crops, rounds, seed)
-    write_model(out, model, trellis.name, arrays)
+    net = train_tokens.train(tokens, model, [photos], adapted.parent / TOKENS)
+    integers = integer_export.export(model.prior, model.tokens, model.sd, model.log2_gain) | token_net.export(net)
+    write_model(out, model, trellis.name, count(model, trellis, integers, photos, crops, rounds, seed))
     return read_model(out, 0)
 
 
@@ -141,14 +125,6 @@ def main() -> None:
         record(args, Photos(args.data, cache).describe())
 
 
-def record_filter(weights: Path, model_id: int, folder: Path) -> None:
-    """Notes in manifest.json that a model has the filter of a run: its hash, and the run as the last stage."""
-    entry = json.loads((weights.parent / "manifest.json").read_text())["models"][str(model_id)]
-    found = described(folder)
-    entry["stages"] = [s for s in entry["stages"] if s["command"] != found["command"]] + [found]
-    write_manifest(weights, "models", str(model_id), {k: v for k, v in entry.items() if k not in ("file", "sha256")})
-
-
 def record(args: argparse.Namespace, photographs: str) -> None:
     """Writes manifest.json beside the weights: file, hash, what it was trained on, and of each stage its recipe,
     steps, hardware and loss curve."""
@@ -156,6 +132,7 @@ def record(args: argparse.Namespace, photographs: str) -> None:
         stages = json.loads(args.report.read_text())["stages"]
     else:
         stages = [described(folder) for folder in (*args.base, args.adapted.parent)]
+    stages.append(described(args.adapted.parent / TOKENS))
     if args.begun_from:
         stages = (
             json.loads((args.out.parent / "manifest.json").read_text())["models"][args.begun_from]["stages"] + stages

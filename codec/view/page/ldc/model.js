@@ -5,8 +5,9 @@ import { Kernels, PROFILES } from "./kernels.js";
 import { checkManifest, readIntegers } from "./manifest.js";
 import { Latents, Prior } from "./prior.js";
 import { RangeDecoder } from "./range_decoder.js";
-import { decodePass, decodeTokens } from "./sections.js";
-import { LatentTables, TokenTables } from "./tables.js";
+import { decodePass } from "./sections.js";
+import { LatentTables } from "./tables.js";
+import { TokenNet, decodeTokens } from "./tokens.js";
 import { readTrellis } from "./trellis.js";
 
 const SIDE = 32; // pixels that a token stands for
@@ -26,7 +27,7 @@ export class ExactModel {
     this.config = manifest.config;
     this.trellis = readTrellis(manifest.trellis);
     this.latent = new LatentTables(arrays);
-    this.token = new TokenTables(arrays);
+    this.tokens = new TokenNet(arrays, scalar);
     this.prior = new Prior(this.config, arrays, new Kernels(scalar, PROFILES[this.config.arithmetic ?? "wide"]));
   }
 
@@ -47,7 +48,7 @@ export class ExactModel {
       throw corrupt("the number of sections is not that of this model");
     }
     const [h, w] = latentSize(stream.header.height, stream.header.width);
-    const tokens = decodeTokens(new RangeDecoder(stream.sections[0]), this.token, h / 2, w / 2);
+    const tokens = decodeTokens(new RangeDecoder(stream.sections[0]), this.tokens, h / 2, w / 2);
     const latents = new Latents(this.prior, tokens, h, w, stream.header.level);
     latents.tokens = tokens;
     return latents;

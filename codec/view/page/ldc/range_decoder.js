@@ -7,7 +7,7 @@ import { corrupt } from "./errors.js";
 
 const PRECISION = 24;
 const TOTAL = 2 ** PRECISION;
-const TABLE_SUM = 65536;
+export const TABLE_SUM = 65536;
 const WORD = 2 ** 32;
 const HALF = 2 ** 20; // a scale has 40 bits: two parts of 20
 const CARRY = 2 ** 12;

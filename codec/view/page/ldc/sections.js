@@ -1,26 +1,10 @@
-/** From the bytes of sections to tokens and residuals; the order of symbols is that of codec/coding/latents.py. */
+/** From the bytes of sections to residuals; the order of symbols is that of codec/coding/latents.py. */
 
 import { corrupt } from "./errors.js";
 import { KINDS, UNIT } from "./tables.js";
 import { walks } from "./trellis.js";
 
 const MAX_ESCAPE = 1 << 15;
-
-/** Tokens of a picture in raster order, h x w. */
-export function decodeTokens(decoder, tables, h, w) {
-  const { classes, contexts, within, firstOf } = tables;
-  const tokens = new Int32Array(h * w);
-  const above = new Int32Array(w).fill(classes);
-  for (let i = 0; i < h; i++) {
-    let left = classes;
-    for (let j = 0; j < w; j++) {
-      left = decoder.symbol(contexts, left * (classes + 1) + above[j]);
-      tokens[i * w + j] = firstOf[left] + decoder.symbol(within, left);
-      above[j] = left;
-    }
-  }
-  return tokens;
-}
 
 /**
  * Decodes the symbols of a pass and adds what they say to `values`, which holds the means.

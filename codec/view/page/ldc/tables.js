@@ -22,18 +22,3 @@ export class LatentTables {
     this.offsets = Int32Array.from(arrays.get("tables.offsets").data);
   }
 }
-
-/** Tables of the tokens: of a token's class given those to the left and above, and of its place within the class. */
-export class TokenTables {
-  constructor(arrays) {
-    this.classOf = Int32Array.from(arrays.get("tokens.class_of").data);
-    const { shape, data } = arrays.get("tokens.contexts");
-    const [above, left, classes] = shape;
-    this.classes = classes;
-    this.contexts = new TableSet(data, new Array(above * left).fill(classes));
-    const sizes = new Array(classes).fill(0);
-    for (const c of this.classOf) sizes[c]++;
-    this.within = new TableSet(arrays.get("tokens.within").data, sizes);
-    this.firstOf = sizes.map((_, c) => this.classOf.indexOf(c));
-  }
-}
