@@ -106,7 +106,7 @@ def decode(
     consistency: make the sample agree with what is known of the picture (the default).
     seed: of the noise; the default is the one in the file, 0 for upscale.
     context: array or tensor of numbers (N, D) for cross-attention, N tokens in place of what is known of the picture;
-        D is 64 in model 5.
+        D is 64 in model 6.
     label: what the picture shows, one of `Codec.labels()`.
     max_bytes: use no more than the first so many bytes, for a coarser picture.
     allow_truncated: accept a file that was cut short, for a coarser picture.
@@ -161,7 +161,7 @@ def upscale(
     consistency: make the sample agree with what is known of the picture (the default).
     seed: of the noise; the default is the one in the file, 0 for upscale.
     context: array or tensor of numbers (N, D) for cross-attention, N tokens in place of what is known of the picture;
-        D is 64 in model 5.
+        D is 64 in model 6.
     label: what the picture shows, one of `Codec.labels()`.
     progress: called with 0..1.
 

@@ -62,7 +62,7 @@ def test_it_is_near_to_the_picture(shipped, photo, data, factor, most):
     assert np.sqrt(np.mean((got - original) ** 2)) < 1.6 * np.sqrt(np.mean((full - original) ** 2))
 
 
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("model5-*.ldc")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("model6-*.ldc")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("factor", [16, 2])
 def test_all_kinds_of_pictures(shipped, path, factor):
     with open(path, "rb") as file:

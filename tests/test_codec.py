@@ -355,7 +355,7 @@ def test_forged_sections_are_refused_or_decoded(shipped, small):
 
 
 def test_unknown_decoder_is_refused(shipped, medium):
-    with pytest.raises(CodecError, match="model 5 has no decoder 'best'"):
+    with pytest.raises(CodecError, match="model 6 has no decoder 'best'"):
         shipped.decode(medium, decoder="best")
 
 

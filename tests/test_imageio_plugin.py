@@ -19,7 +19,7 @@ def real(shipped, monkeypatch):
 
 @pytest.mark.parametrize("name, shape", [("gray-odd", (37, 53)), ("drawn", None), ("alpha-odd", None)])
 def test_read(shipped, name, shape):
-    path = GOLDEN / f"model5-{name}.ldc"
+    path = GOLDEN / f"model6-{name}.ldc"
     wanted = np.asarray(shipped.decode(path.read_bytes()), int)
     for source in (path, str(path), path.read_bytes()):
         got = iio.imread(source) if not isinstance(source, bytes) else iio.imread(source, extension=".ldc")
@@ -27,7 +27,7 @@ def test_read(shipped, name, shape):
     assert shape is None or got.shape == shape
     properties = iio.improps(path)
     assert properties.shape == got.shape and properties.dtype == np.uint8
-    assert iio.immeta(path)["ldc_model"] == 5
+    assert iio.immeta(path)["ldc_model"] == 6
 
 
 @pytest.mark.parametrize("channels", [None, 3, 4])
@@ -43,7 +43,7 @@ def test_write(channels, tmp_path):
 
 def test_what_is_refused(tmp_path):
     path = tmp_path / "a.ldc"
-    path.write_bytes((GOLDEN / "model5-drawn.ldc").read_bytes()[:-1])
+    path.write_bytes((GOLDEN / "model6-drawn.ldc").read_bytes()[:-1])
     with pytest.raises(OSError, match="cut short"):
         iio.imread(path)
     with pytest.raises(ValueError, match="quality 300 is outside"):

@@ -21,7 +21,7 @@ def folder(tmp_path) -> Path:
     out = tmp_path / "mine"
     out.mkdir()
     for name in ("vqvae", "gan"):
-        shutil.copyfile(manifest.package_folder() / f"{name}-5.safetensors", out / f"{name}-1001.safetensors")
+        shutil.copyfile(manifest.package_folder() / f"{name}-6.safetensors", out / f"{name}-1001.safetensors")
     write_labels(out / "label-1001.safetensors", Labels(("people", "sea"), ClassConditioner(2, 3, 64)))
     write_manifest(out / "vqvae-1001.safetensors", "models", "1001", {})
     write_manifest(out / "gan-1001.safetensors", "semantic", "gan-1001", {"model": 1001, "decoder": "gan"})
@@ -47,7 +47,7 @@ def test_a_folder_adds_a_model_its_decoders_and_its_labels(folder, small):
     data = mine.encode(small[:64, :64], quality=30)
     assert codec.bitstream.container.read_header(data).header.model_id == 1001
     assert mine.decode(data, decoder="gan").size == (64, 64)
-    assert codec.load(5, weights=folder, threads=1).decoders() == ("vq", "ldm", "gan", "perceptual")
+    assert codec.load(6, weights=folder, threads=1).decoders() == ("vq", "ldm", "gan", "perceptual")
 
 
 def test_the_variable_adds_folders_for_the_plain_functions(folder, small, monkeypatch):
@@ -68,9 +68,9 @@ def test_on_the_command_line_a_file_names_its_model(folder, small, tmp_path, cap
     picture, file, shipped = tmp_path / "a.png", tmp_path / "a.ldc", tmp_path / "b.ldc"
     Image.fromarray(small[:64, :64]).save(picture)
     assert cli.main(["encode", str(picture), "--weights", str(folder)]) == 0
-    assert cli.main(["encode", str(picture), "-o", str(shipped), "--weights", str(folder), "--model", "5"]) == 0
+    assert cli.main(["encode", str(picture), "-o", str(shipped), "--weights", str(folder), "--model", "6"]) == 0
     models = [codec.bitstream.container.read_header(p.read_bytes()).header.model_id for p in (file, shipped)]
-    assert models == [1001, 5]
+    assert models == [1001, 6]
     both = [str(file), str(shipped), "-o", str(tmp_path / "out")]
     assert cli.main(["decode", *both]) == 1  # one of two
     assert "model 1001 is not known here" in capfd.readouterr().err and (tmp_path / "out" / "b.png").exists()
@@ -83,9 +83,9 @@ def test_on_the_command_line_a_file_names_its_model(folder, small, tmp_path, cap
 def test_one_id_of_two_models_is_refused(folder):
     path = folder / "manifest.json"
     found = json.loads(path.read_text())
-    found["models"] = {"5": found["models"]["1001"] | {"sha256": "0"}}
+    found["models"] = {"6": found["models"]["1001"] | {"sha256": "0"}}
     path.write_text(json.dumps(found))
-    with pytest.raises(CodecError, match="model 5 of .* is not the one of"):
+    with pytest.raises(CodecError, match="model 6 of .* is not the one of"):
         manifest.read(folder)
 
 

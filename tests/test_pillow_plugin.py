@@ -48,7 +48,7 @@ def registered():
 
 def test_the_import_registers():
     program = "import codec.pillow_plugin, sys; from PIL import Image; im = Image.open(sys.argv[1]); print(im.format, im.size, 'torch' in sys.modules)"
-    path = GOLDEN / "model5-gray-odd.ldc"
+    path = GOLDEN / "model6-gray-odd.ldc"
     said = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
     assert said.stdout == "LDC (53, 37) False\n"
 
@@ -104,13 +104,13 @@ def test_opening_reads_the_header_only(fake):
 )
 def test_what_cannot_be_opened_is_unidentified(damage, sentence, tmp_path):
     path = tmp_path / "a.ldc"
-    path.write_bytes(damage((GOLDEN / "model5-photo-q05.ldc").read_bytes()))
+    path.write_bytes(damage((GOLDEN / "model6-photo-q05.ldc").read_bytes()))
     with pytest.raises(UnidentifiedImageError, match=sentence):
         Image.open(path)
 
 
 def test_what_cannot_be_decoded_is_an_error_of_the_system(real):
-    data = (GOLDEN / "model5-photo-q50.ldc").read_bytes()
+    data = (GOLDEN / "model6-photo-q50.ldc").read_bytes()
     damaged = bytearray(data)
     damaged[-1] ^= 1
     for bad, sentence in ((data[:-1], "the file is cut short"), (damaged, "damaged"), (data + b"x", "left over")):
@@ -129,7 +129,7 @@ def test_what_cannot_be_decoded_is_an_error_of_the_system(real):
 
 
 def test_cut_files_where_pillow_is_told_to_take_them(real, monkeypatch):
-    data = (GOLDEN / "model5-photo-q50.ldc").read_bytes()
+    data = (GOLDEN / "model6-photo-q50.ldc").read_bytes()
     info = read_header(data)
     part = data[: info.header_bytes + sum(info.section_bytes[:2])]
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
@@ -223,7 +223,7 @@ def test_draft_and_thumbnail(real, photo):
 
 
 def test_draft_keeps_alpha(real):
-    path = GOLDEN / "model5-alpha-odd.ldc"
+    path = GOLDEN / "model6-alpha-odd.ldc"
     with Image.open(path) as image, Image.open(path) as full:
         image.draft(None, (image.width // 4, image.height // 4))
         wanted = full.reduce(4)
@@ -252,7 +252,7 @@ def test_another_decoder(fake, registered):
 
 def test_torch_where_there_is_no_onnxruntime(real, monkeypatch):
     """Both ways give the same picture, within a grey level."""
-    path = GOLDEN / "model5-photo-q50.ldc"
+    path = GOLDEN / "model6-photo-q50.ldc"
     light = np.asarray(Image.open(path), int)
     monkeypatch.setattr(pillow_plugin, "_light", lambda model: None)
     torch = np.asarray(Image.open(path), int)
@@ -263,7 +263,7 @@ def test_torch_where_there_is_no_onnxruntime(real, monkeypatch):
 def test_in_many_threads(real, monkeypatch, torch):
     if torch:
         monkeypatch.setattr(pillow_plugin, "_light", lambda model: None)
-    paths = [GOLDEN / f"model5-{name}.ldc" for name in ("alpha-odd", "drawn", "gray-odd", "pixel")] * 2
+    paths = [GOLDEN / f"model6-{name}.ldc" for name in ("alpha-odd", "drawn", "gray-odd", "pixel")] * 2
 
     def pixels(path: Path) -> list[bytes]:
         with Image.open(path) as full, Image.open(path) as small:

@@ -8,6 +8,8 @@ import numpy as np
 from codec.bitstream.entropy import Decoder, Encoder, bits_of
 from codec.models.integer_tokens import PREFIX, IntegerTokenNet, bordered, neighbours, waves
 
+TOGETHER = 256  # tokens that the encoder, who knows all of them, looks at together
+
 
 class TokenCoder:
     """One model's coding of tokens. ``arrays``: all its integers. Raises ValueError for a network whose sums could be
@@ -26,8 +28,10 @@ class TokenCoder:
         h, w = tokens.shape
         known, coder, bits = bordered(h, w, self._net.codewords), Encoder(), 0.0
         known[2:, 2:-1] = tokens
-        for rows, columns in waves(h, w):
-            frequencies, sent = self._net.frequencies(neighbours(known, rows, columns)), tokens[rows, columns]
+        all_rows, all_columns = (np.concatenate(n) for n in zip(*waves(h, w), strict=True))
+        for start in range(0, len(all_rows), TOGETHER):
+            at = all_rows[start : start + TOGETHER], all_columns[start : start + TOGETHER]
+            frequencies, sent = self._net.frequencies(neighbours(known, *at)), tokens[at]
             coder.each(sent, frequencies)
             bits += bits_of(sent, frequencies)
         return coder.finish(), bits

@@ -20,7 +20,7 @@ from codec.errors import CodecError
 from codec.models import exact
 from codec.models.config import PATCH
 
-VERSIONS = {"wide": 1, "narrow": 2}  # of the manifest, by the arithmetic of the prior
+VERSION = 3  # of the manifest; 1 and 2 had tokens with tables in place of a network
 MANIFEST, INTEGERS = "manifest.json", "integers.bin"
 _ALIGN = 8  # bytes
 
@@ -87,13 +87,10 @@ def write_folder(
     form = trellis.TRELLISES[stored.trellis]
     files = {INTEGERS: data, **{graph.file: graph.data for graph in graphs.values()}}
     config = asdict(stored.config)
-    shape = ("channels", "groups", "tokens", "token_channels", "anchors", "prior_width", "prior_blocks")
-    version = VERSIONS[stored.config.arithmetic]
-    if version > 1:
-        shape = (*shape, "arithmetic")
+    shape = ("channels", "groups", "tokens", "token_channels", "anchors", "prior_width", "prior_blocks", "arithmetic")
     listed = {
         "format": "ldc-export",
-        "version": version,
+        "version": VERSION,
         "file_version": container.VERSION,
         "model_id": model_id,
         "table_hash": stored.table_hash,

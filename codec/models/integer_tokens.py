@@ -51,23 +51,26 @@ class IntegerTokenNet:
         self._seen[:-1, :-1], self._seen[-1, -1] = centroids, ONE
         self._use = NumPy()
         self._stem, self._a, self._b, self._head = (layer(arrays, PREFIX + name, WIDE, CLIP) for name in LAYERS)
-        self._exp2 = arrays["exp2"].astype(np.int64)
+        self._exp2 = arrays["exp2"].astype(np.int32) << 9
 
     def logits(self, known: np.ndarray) -> np.ndarray:
-        """known (P, n): neighbours -> log2 of the probabilities but for a constant, (P, K) int64, FRACTION fractional
+        """known (P, n): neighbours -> log2 of the probabilities but for a constant, (P, K) int32, FRACTION fractional
         bits."""
         use, clip = self._use, WIDE.clip
         x = use.leaky(use.dense(self._seen[known].reshape(len(known), -1), *self._stem), clip, WIDE.half)
         h = use.leaky(use.dense(x, *self._a), clip, WIDE.half)
         x = use.leaky(use.add(x, use.dense(h, *self._b), clip), clip, WIDE.half)
-        return np.clip(use.dense(x, *self._head), -CLIP, CLIP).astype(np.int64)
+        return np.clip(use.dense(x, *self._head), -CLIP, CLIP).astype(np.int32)
 
     def frequencies(self, known: np.ndarray) -> np.ndarray:
-        """known (P, n) -> (P, K) int64; a row sums to TOTAL, of which the likeliest codeword, the first of them, has
-        what rounding leaves. Some are 0."""
-        below = self.logits(known)
-        below -= below.max(1, keepdims=True)
-        share = (self._exp2[below & (ONE - 1)] << 9) >> np.minimum(-(below >> FRACTION), 62)
-        found = share * TOTAL // share.sum(1, keepdims=True)
-        found[np.arange(len(found)), below.argmax(1)] += TOTAL - found.sum(1)
+        """known (P, n) -> integers (P, K) as float64; a row sums to TOTAL, of which the likeliest codeword, the first of
+        them, has what rounding leaves. Some are 0."""
+        logits = self.logits(known)
+        best = logits.argmax(1)
+        rows = np.arange(len(best))
+        logits -= logits[rows, best][:, None]
+        share = (self._exp2[logits & (ONE - 1)] >> np.minimum(-(logits >> FRACTION), 31)).astype(np.float64)
+        # at most 2^41 over at most 2^35: rounding to 53 bits does not reach the next integer
+        found = np.floor(share * TOTAL / share.sum(1, keepdims=True))
+        found[rows, best] += TOTAL - found.sum(1)
         return found

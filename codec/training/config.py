@@ -58,6 +58,8 @@ def configure(config: Any, path: Path | None, overrides: list[str]) -> Any:
     sets fields of the dataclass of its name (groups are [start, stop, passes]). An unknown name raises SystemExit
     with the names that exist."""
     given: dict[str, Any] = _settings(path) if path else {}
+    if wrong := [s for s in overrides if "=" not in s]:
+        raise SystemExit(f"{wrong[0]!r} is not NAME=VALUE")
     given |= {k: _value(v) for k, v in (s.split("=", 1) for s in overrides)}
     for name, value in given.items():
         inner = getattr(config, name, None)

@@ -147,6 +147,8 @@ def stages(args: argparse.Namespace) -> list[Stage]:
                 args.id,
                 "--crops",
                 args.crops,
+                "--tokens",
+                args.recipe / "tokens.toml",
                 "--photographs",
                 args.photographs,
             ),

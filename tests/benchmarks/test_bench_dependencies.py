@@ -82,7 +82,7 @@ def test_every_dependency_is_named_loaded_or_brought_by_one_that_is():
 
 @pytest.mark.parametrize("column", ["help", "info"])
 def test_the_table_says_what_is_loaded_here(column, tmp_path):
-    golden = str(ROOT / "tests" / "golden" / "model5-photo-q50.ldc")
+    golden = str(ROOT / "tests" / "golden" / "model6-photo-q50.ldc")
     loaded = dependencies.loaded(golden if word == "FILE" else word for word in dependencies.COMMANDS[column])
     for name in TABLE.index:
         assert (TABLE.loc[name, column] == "yes") == bool(loaded & set(dependencies.modules(name))), name

@@ -131,4 +131,3 @@ def test_counted_tables_approach_the_counts():
     assert f[limit + 1] == pytest.approx(f[limit - 1], abs=2)
     assert out.offsets[40 * KINDS].tolist() == [0, pytest.approx(-26, abs=1), 0]
     assert len(out.frequencies) == SCALES * KINDS
-

@@ -14,7 +14,7 @@ from codec import light
 from codec.bitstream.source import content
 from codec.errors import CodecError, CorruptError, FormatError
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "model5-gray-odd.ldc"
+GOLDEN = Path(__file__).parents[1] / "golden" / "model6-gray-odd.ldc"
 DATA = GOLDEN.read_bytes()
 
 

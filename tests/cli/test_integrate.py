@@ -78,7 +78,7 @@ def test_media_type(home):
     (match,) = kind.find(f"{MIME}magic")
     assert (match.get("type"), match.get("offset")) == ("string", "0")
     magic = match.get("value").encode().decode("unicode_escape").encode("latin-1")
-    assert magic == (GOLDEN / "model5-pixel.ldc").read_bytes()[: len(magic)]
+    assert magic == (GOLDEN / "model6-pixel.ldc").read_bytes()[: len(magic)]
 
 
 @pytest.mark.skipif(shutil.which("update-mime-database") is None, reason="shared-mime-info is not installed")
@@ -104,7 +104,7 @@ def test_thumbnailer(home, tmp_path, monkeypatch, python):
     assert entry["MimeType"] == "image/x-ldc;"
     assert entry["TryExec"].replace("\\\\", "\\") == sys.executable
     source = tmp_path / "my $photo.ldc"
-    source.write_bytes((GOLDEN / "model5-photo-q95.ldc").read_bytes())
+    source.write_bytes((GOLDEN / "model6-photo-q95.ldc").read_bytes())
     target = tmp_path / "made"
     target.write_bytes(b"")
     line = entry["Exec"].replace("\\\\", "\\")
@@ -172,7 +172,7 @@ def test_one_of_three():
 @pytest.mark.parametrize("name", ["photo-q50", "alpha-odd", "gray-odd", "pixel"])
 @pytest.mark.parametrize("size", [8, 2000])
 def test_thumbnail(name, size, tmp_path):
-    source, target = GOLDEN / f"model5-{name}.ldc", tmp_path / "small.png"
+    source, target = GOLDEN / f"model6-{name}.ldc", tmp_path / "small.png"
     assert main(["thumbnail", str(source), "-o", str(target), "--size", str(size)]) == 0
     full = Image.open(source.with_suffix(".png"))
     with Image.open(target) as image:
@@ -205,14 +205,14 @@ def test_thumbnail_of_a_lossless_file(tmp_path):
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:9] + b"?" + data[10:], lambda data: b""])
 def test_no_thumbnail_of_what_is_damaged(damage, tmp_path, capsys):
     source, target = tmp_path / "a.ldc", tmp_path / "a.png"
-    source.write_bytes(damage((GOLDEN / "model5-photo-q50.ldc").read_bytes()))
+    source.write_bytes(damage((GOLDEN / "model6-photo-q50.ldc").read_bytes()))
     assert main(["thumbnail", str(source), "-o", str(target), "--size", "10"]) == 1
     said = capsys.readouterr()
     assert said.err.count("\n") == 1 and str(source) in said.err and not target.exists()
 
 
 def test_thumbnail_overwrites_only_when_told(tmp_path, capsys):
-    source, target = GOLDEN / "model5-pixel.ldc", tmp_path / "a.png"
+    source, target = GOLDEN / "model6-pixel.ldc", tmp_path / "a.png"
     target.write_bytes(b"mine")
     assert main(["thumbnail", str(source), "-o", str(target)]) == 1
     assert "-f overwrites it" in capsys.readouterr().err and target.read_bytes() == b"mine"

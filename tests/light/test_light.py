@@ -52,7 +52,7 @@ def apart(a: Image.Image, b: Image.Image) -> int:
 @pytest.mark.slow
 def test_golden_files_without_torch(tmp_path):
     """Codes are those that were kept, pictures within a grey level, in a process in which torch cannot be imported."""
-    files = sorted(GOLDEN.glob("model5-*.ldc"))
+    files = sorted(GOLDEN.glob("model6-*.ldc"))
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), *map(str, files)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=GOLDEN.parents[1])
     assert (result.returncode, result.stderr) == (0, "")
@@ -64,7 +64,7 @@ def test_golden_files_without_torch(tmp_path):
 
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
 def test_cut_files(shipped, one, part):
-    data = (GOLDEN / "model5-photo-q50.ldc").read_bytes()
+    data = (GOLDEN / "model6-photo-q50.ldc").read_bytes()
     size = int(len(data) * part)
     with pytest.raises(CorruptError, match="cut short"):
         one.decode(data[:size])
@@ -75,7 +75,7 @@ def test_cut_files(shipped, one, part):
 
 
 def test_tiles_have_no_seams(one, monkeypatch):
-    data = (GOLDEN / "model5-photo-q95.ldc").read_bytes()
+    data = (GOLDEN / "model6-photo-q95.ldc").read_bytes()
     whole = one.decode(data)
     monkeypatch.setattr(tiles, "TILE", 2)
     assert apart(one.decode(data), whole) <= 1
@@ -84,16 +84,16 @@ def test_tiles_have_no_seams(one, monkeypatch):
 
 
 def test_what_is_refused(one):
-    data = (GOLDEN / "model5-photo-q50.ldc").read_bytes()
+    data = (GOLDEN / "model6-photo-q50.ldc").read_bytes()
     with pytest.raises(CorruptError):
         one.decode(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(UnsupportedError, match="the file was made with model 4, this is model 5"):
-        one.decode((GOLDEN / "dropped-model4.ldc").read_bytes())
+    with pytest.raises(UnsupportedError, match="the file was made with model 5, this is model 6"):
+        one.decode((GOLDEN / "dropped-model5.ldc").read_bytes())
 
 
 def test_progress_is_told(one):
     seen: list[float] = []
-    one.decode((GOLDEN / "model5-pixel.ldc").read_bytes(), progress=seen.append)
+    one.decode((GOLDEN / "model6-pixel.ldc").read_bytes(), progress=seen.append)
     assert seen[-1] == 1.0
 
 
@@ -117,7 +117,7 @@ def test_a_missing_torch_is_told(monkeypatch):
     "asked", [["--decoder", "gan"], ["--threads", "1"], ["--precision", "auto"], ["--device", "cuda"]]
 )
 def test_what_onnxruntime_cannot_do_is_wrong_usage(tmp_path, capsys, asked):
-    source = str(GOLDEN / "model5-pixel.ldc")
+    source = str(GOLDEN / "model6-pixel.ldc")
     assert main(["decode", source, "-o", str(tmp_path / "x.png"), "--backend", "onnx", *asked]) == 2
     assert f"{asked[0]} {asked[1]} is not possible with --backend onnx" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -109,7 +109,7 @@ def test_the_shipped_model_means_the_same_in_float64(shipped, small):
     coder = shipped.model.coder
     noise = np.random.default_rng(2).integers(0, 256, (64, 96, 3), np.uint8)
     made = []
-    integers = read_stored(Path(codec.__file__).parent / "weights" / "vqvae-5.safetensors").integers
+    integers = read_stored(Path(codec.__file__).parent / "weights" / "vqvae-6.safetensors").integers
     for use in (Bytes(), Torch()):
         nets = [Net(integers, f"nets.{i}.", coder.config.prior_blocks, use) for i in range(len(coder.prior.nets))]
         before, coder.prior.nets = coder.prior.nets, nets

@@ -26,7 +26,7 @@ from codec.image.alpha import pack_alpha
 FOLDER = Path(__file__).parents[1] / "conformance" / "files"
 CASES = FOLDER.parent / "cases.json"
 CUT = "rgb-q79"  # the file that is cut behind each section
-SOUND = "model5-rgba-odd"  # the one that is damaged
+SOUND = "model6-rgba-odd"  # the one that is damaged
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description'
     ' rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" dc:title="Fjörð"/></rdf:RDF></x:xmpmeta>'

@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from codec.training.base.train_tokens import TokenTraining
+
 CONFIG = """
 steps = 6
 batch = 4
@@ -30,11 +32,13 @@ tokens = 32
 """
 
 NETWORK = "[painter]\nlatent = 4\nwidth4 = 8\nblocks4 = 1\nwidth8 = 8\nblocks8 = 1\nencoder8 = 1\n[denoiser]\nlatent = 16\nwidth = 16\nblocks = 2\nattend = 1\nheads = 2\ncontext = 8\nembedding = 16\n"
+TOKENS = TokenTraining(steps=3, batch=8, width=16, turns=1)
 SHORT = "seconds = 3600\nsteps = 2\nbatch = 2\nwindow = 64\nwarmup = 1\n"
 RECIPE = {
     "train": CONFIG.replace("steps = 6", "steps = 2\nlr_muon = 0.01") + "filter_width = 8\nfilter_blocks = 1\n",
     "adapt": 'steps = 2\nbatch = 2\ncrop = 64\nquantizer = "tcq4"\n',
     "narrow": "steps = 2\nbatch = 2\ncrops = 4\ncrop = 64\n",
+    "tokens": "steps = 2\nbatch = 8\nwidth = 16\nturns = 1\n",
     "refiner": "steps = 2\nseconds = 0\nbatch = 2\ncrop = 64\nwidth = 16\nblocks = 1\n",
     **{name: SHORT + NETWORK for name in ("autoencoder", "ldm", "perceptual", "gan")},
     "label": SHORT + "tokens = 2\n",

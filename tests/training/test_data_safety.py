@@ -29,7 +29,10 @@ STUDIES = (
     "narrow_prior",
 )
 COMMANDS = {
-    **{name: f"codec.training.base.{name}" for name in ("train", "adapt", "narrow", "decoded", "train_refiner")},
+    **{
+        name: f"codec.training.base.{name}"
+        for name in ("train", "adapt", "narrow", "decoded", "train_refiner", "train_tokens")
+    },
     **{f"restoration.{name}": f"codec.training.restoration.{name}" for name in ("crops", "train", "labels", "ship")},
     **{name.removesuffix(".measure"): f"benchmarks.studies.{name}" for name in STUDIES},
     "minutes": "codec.training.base.__main__",
@@ -93,9 +96,10 @@ def commands(home: Path, work: Path) -> dict[str, list]:
     return {
         "train": [*data, "--out", base.parent, *recipe("train")],
         "adapt": [*data, "--out", adapted.parent, "--base", base, *recipe("adapt")],
-        "ship": [*data, "--adapted", adapted, "--out", shipped, "--id", 1007, "--crops", 2],
+        "ship": [*data, "--adapted", adapted, "--out", shipped, "--id", 1007, "--crops", 2, "--tokens", work / "recipe" / "tokens.toml"],
         "narrow": [*data, "--out", out / "run3", "--base", shipped, *recipe("narrow")],
         "train_refiner": [*data, "--out", out / "run4", "--model", shipped, *recipe("refiner"), "--weights", out / "w" / "refiner-1007.safetensors", "--id", 1007],
+        "train_tokens": [*data, "--out", out / "run5", "--model", shipped, *recipe("tokens"), "--weights", shipped, "--id", 1007],
         "restoration.crops": [*data, "--out", out / "crops", "--density", 10, "--validation", 1, "--processes", 1],
         "decoded": [*data, "--out", out / "decoded", "--model", shipped, "--shards", 1, "--size", 1],
         "minutes": [*data, "--cache", out / "cache", "--out", out / "lent", "--leave", out / "left", "--minutes", 0.05, *recipe("train"), "--adapt", work / "recipe" / "adapt.toml", "--narrow", work / "recipe" / "narrow.toml"],
@@ -162,8 +166,11 @@ def test_all_commands_with_data_are_in_this_test(home, work):
     "command, option",
     [
         *((name, "--out") for name in ("train", "adapt", "restoration.crops", "decoded", "held_out", "ablations")),
-        *((name, "--out") for name in ("ship", "minutes", "quantisers", "search_share", "train_refiner")),
-        ("train_refiner", "--weights"),
+        *(
+            (name, "--out")
+            for name in ("ship", "minutes", "quantisers", "search_share", "train_refiner", "train_tokens")
+        ),
+        *((name, "--weights") for name in ("train_refiner", "train_tokens")),
         *((name, "--cache") for name in ("train", "minutes", "everything")),
         *(("everything", "--runs"), ("everything", "--weights"), ("ablations", "--runs"), ("minutes", "--leave")),
     ],

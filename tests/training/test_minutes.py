@@ -14,7 +14,7 @@ from codec.training.base.train import load_base, load_begin, load_kept
 from codec.training.config import TrainConfig, configure
 from codec.training.run import LARGEST
 from codec.training.shipping.ship import ship
-from tests.support.tiny import CONFIG
+from tests.support.tiny import CONFIG, TOKENS
 
 
 @pytest.fixture
@@ -60,7 +60,15 @@ def test_it_trains_anneals_adapts_and_leaves_what_the_next_run_needs(tmp_path, w
     assert all((v == v.round()).all() for k, v in state.items() if k.startswith("prior.nets") and v.ndim > 1)
     shares = [float(row["excess_percent"]) for row in report["validation"]["narrow"]]
     assert len(shares) == 8 and all(0 < share < 100 for share in shares)
-    made = ship(left / "narrow.pt", tmp_path / "photos", tmp_path / "out" / "cache", tmp_path / "m.safetensors", 2, 1)
+    made = ship(
+        left / "narrow.pt",
+        tmp_path / "photos",
+        tmp_path / "out" / "cache",
+        tmp_path / "m.safetensors",
+        2,
+        1,
+        tokens=TOKENS,
+    )
     assert made.config.arithmetic == "narrow" and made.coder.prior.profile is NARROW
     with pytest.raises(SystemExit, match="in narrow arithmetic: begin with"):
         load_begin(left / "narrow.pt")

@@ -30,7 +30,7 @@ from codec.training.data.packs import Mixture, open_packs
 from codec.training.data.photos import Photos, cut, drawn, to_tensor
 from codec.training.losses import rate_distortion
 from codec.training.shipping.ship import ship
-from tests.support.tiny import CONFIG
+from tests.support.tiny import CONFIG, TOKENS
 
 pytestmark = pytest.mark.slow
 
@@ -167,7 +167,9 @@ def test_adapt_and_ship_give_a_model_that_codes(folder, whole, tmp_path):
     rows = (folder / "adapted" / "validation.csv").read_text().splitlines()
     assert rows[0] == "step,level,bits_per_dim,rmse,seconds" and len(rows) == 9
     out = tmp_path / "model.safetensors"
-    shipped = ship(folder / "adapted" / "last.pt", folder / "photos", whole / "cache", out, crops=3, rounds=1)
+    shipped = ship(
+        folder / "adapted" / "last.pt", folder / "photos", whole / "cache", out, crops=3, rounds=1, tokens=TOKENS
+    )
     again = zoo.read_model(out, 0)
     assert again.table_hash == shipped.table_hash and again.coder.trellis.name == "tcq4"
     rng = np.random.default_rng(0)

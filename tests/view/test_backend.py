@@ -16,7 +16,7 @@ from benchmarks.harness.chromium import PROGRAM, browser
 from codec.view import assets
 from tests.support.page import STATE, serving
 
-FILE = Path(__file__).parents[1] / "golden" / "model5-gray-odd.ldc"
+FILE = Path(__file__).parents[1] / "golden" / "model6-gray-odd.ldc"
 GRAY = 100  # of the pictures that the small program makes
 
 pytestmark = pytest.mark.skipif(PROGRAM is None or not assets.built(), reason="no Chromium, or the page is not built")

@@ -65,7 +65,7 @@ def section_ends(data: bytes) -> list[int]:
 
 def test_codes_of_the_golden_files(ask):
     known = json.loads((GOLDEN / "codes.json").read_text())
-    paths = sorted(GOLDEN.glob("model5-*.ldc"))
+    paths = sorted(GOLDEN.glob("model6-*.ldc"))
     assert len(paths) >= 9
     for scalar in (False, True):  # with the vectors of WebAssembly, and in plain JavaScript
         answers = ask({"path": str(path), "scalar": scalar} for path in paths)
@@ -75,7 +75,7 @@ def test_codes_of_the_golden_files(ask):
 
 
 def test_codes_of_files_that_were_cut_at_every_section(shipped, ask):
-    path = GOLDEN / "model5-photo-q95.ldc"
+    path = GOLDEN / "model6-photo-q95.ldc"
     data = path.read_bytes()
     cuts = section_ends(data)
     answers = ask({"path": str(path), "cut": cut} for cut in cuts)
@@ -103,7 +103,7 @@ def test_codes_of_a_model_in_narrow_arithmetic(photo, tmp_path):
     zoo.write_model(path, model, "tcq128", {**arrays, **coder.latent.flat(), **coder.tokens.flat()})
     narrow = Codec(zoo.read_model(path, 1000), torch.device("cpu"), 1)
     ask, wanted, tasks = asking(read_stored(path), 1000, tmp_path / "export"), [], []
-    assert json.loads((tmp_path / "export" / "manifest.json").read_text())["version"] == 2
+    assert json.loads((tmp_path / "export" / "manifest.json").read_text())["config"]["arithmetic"] == "narrow"
     for quality in (0, 60, 100):
         file = tmp_path / f"{quality}.ldc"
         file.write_bytes(narrow.encode(ImageOps.fit(photo, (180, 130)), quality=quality))
@@ -113,7 +113,7 @@ def test_codes_of_a_model_in_narrow_arithmetic(photo, tmp_path):
 
 
 def test_alpha_is_that_of_pillow(ask):
-    path = GOLDEN / "model5-alpha-odd.ldc"
+    path = GOLDEN / "model6-alpha-odd.ldc"
     stream = parse(path.read_bytes())
     pixels = unpack_alpha(stream.alpha, stream.header.width, stream.header.height)
     (said,) = ask([{"path": str(path)}])

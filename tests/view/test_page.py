@@ -190,7 +190,7 @@ def refusal(data: bytes, arriving: bool) -> str:
         stream = parse(data, allow_truncated=arriving)
     except CodecError as error:
         return str(error).partition("; --allow-truncated")[0]  # which the page has a button for
-    return "" if stream.header.model_id == 5 else "the file was made with model 4, this is model 5"
+    return "" if stream.header.model_id == 6 else "the file was made with model 5, this is model 6"
 
 
 def test_forged_files_neither_hang_nor_crash_the_tab(shipped, photo, tab, tmp_path):
@@ -226,7 +226,7 @@ def size(data: bytes) -> int:
 def test_work_on_64_megapixels_can_be_stopped(shipped, tab, tmp_path):
     """A forged file of a few bytes; the page stays responsive, and the next file is decoded."""
     header = Header(8192, 8192, shipped.model_id, shipped.model.table_hash, level_of(30))
-    contents = {"small": (GOLDEN / "model5-drawn.ldc").read_bytes(), "large": pack(header, [b""] * 5)}
+    contents = {"small": (GOLDEN / "model6-drawn.ldc").read_bytes(), "large": pack(header, [b""] * 5)}
     files = {f"files/{name}.ldc": tmp_path / f"{name}.ldc" for name in contents}
     for path, data in zip(files.values(), contents.values(), strict=True):
         path.write_bytes(data)
@@ -295,7 +295,7 @@ def ends(data: bytes) -> list[int]:
 
 
 def test_a_file_that_the_reader_chooses(tab):
-    path = GOLDEN / "model5-gray-odd.ldc"
+    path = GOLDEN / "model6-gray-odd.ldc"
     with serving({}) as address:
         tab.open(f"{address}index.html")
         tab.give_file("#picker", path)
@@ -305,7 +305,7 @@ def test_a_file_that_the_reader_chooses(tab):
 
 def test_lossless_files(tab, tmp_path):
     """Every pixel, with alpha and in gray; one that is cut or has a section of another size is refused."""
-    rgba = Image.open(GOLDEN / "model5-alpha-odd.png").convert("RGBA")
+    rgba = Image.open(GOLDEN / "model6-alpha-odd.png").convert("RGBA")
     contents = {"alpha": codec.encode(rgba, lossless=True), "gray": codec.encode(rgba.convert("L"), lossless=True)}
     contents["rgb"] = codec.encode(rgba.convert("RGB"), lossless=True)
     stream = parse(contents["rgb"])
@@ -339,7 +339,7 @@ def test_lossless_files(tab, tmp_path):
 
 def test_for_keyboard_screen_reader_and_phone(tab):
     """Every control has a name and can be reached by Tab; keys zoom; nothing is wider than a phone."""
-    files = {"files/picture.ldc": GOLDEN / "model5-photo-q50.ldc"}
+    files = {"files/picture.ldc": GOLDEN / "model6-photo-q50.ldc"}
     with serving(files) as address:
         tab.open(f"{address}index.html?src=files/picture.ldc")
         tab.wait(f"{STATE} === 'done'")
@@ -376,9 +376,9 @@ def test_web_component_falls_back(tab, tmp_path):
     (tmp_path / "bad.ldc").write_bytes(b"\x8aLDC\x09")
     files = {
         "host.html": page,
-        "files/good.ldc": GOLDEN / "model5-photo-q50.ldc",
+        "files/good.ldc": GOLDEN / "model6-photo-q50.ldc",
         "files/bad.ldc": tmp_path / "bad.ldc",
-        "files/photo.png": GOLDEN / "model5-drawn.png",
+        "files/photo.png": GOLDEN / "model6-drawn.png",
     }
     with serving(files) as address:
         tab.open(f"{address}host.html")

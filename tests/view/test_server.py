@@ -131,7 +131,7 @@ def built_page(folder: Path) -> Path:
 
 def test_export(tmp_path):
     page = built_page(tmp_path / "page")
-    pictures = {"files/1/a.ldc": GOLDEN / "model5-pixel.ldc"}
+    pictures = {"files/1/a.ldc": GOLDEN / "model6-pixel.ldc"}
     assets.export_page(tmp_path / "out", pictures, force=False, page=page)
     assert {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")} == {
         "index.html",
@@ -146,11 +146,11 @@ def test_export(tmp_path):
 
 @NEEDS_PAGE
 def test_exported_page_is_whole_and_small(tmp_path, capsys):
-    assert main(["view", "--export", str(tmp_path), str(GOLDEN / "model5-pixel.ldc")]) == 0
+    assert main(["view", "--export", str(tmp_path), str(GOLDEN / "model6-pixel.ldc")]) == 0
     said = capsys.readouterr()
-    assert "index.html?src=files%2F1%2Fmodel5-pixel.ldc" in said.err and not said.out
+    assert "index.html?src=files%2F1%2Fmodel6-pixel.ldc" in said.err and not said.out
     assert assets.size(tmp_path) <= 35e6
-    assert set(assets.files()) == set(assets.files(tmp_path)) - {"files/1/model5-pixel.ldc"}
+    assert set(assets.files()) == set(assets.files(tmp_path)) - {"files/1/model6-pixel.ldc"}
 
 
 @pytest.mark.parametrize(
@@ -196,10 +196,10 @@ def test_a_wrong_package_is_refused(tmp_path, monkeypatch):
 @NEEDS_PAGE
 def test_interrupt_ends_the_server(tmp_path):
     """As a user would: the command prints the address, Ctrl-C ends it."""
-    command = [sys.executable, "-m", "codec", "view", "--no-open", str(GOLDEN / "model5-pixel.ldc")]
+    command = [sys.executable, "-m", "codec", "view", "--no-open", str(GOLDEN / "model6-pixel.ldc")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:") and address.endswith("src=files%2F1%2Fmodel5-pixel.ldc")
+        assert address.startswith("http://127.0.0.1:") and address.endswith("src=files%2F1%2Fmodel6-pixel.ldc")
         process.send_signal(2)
         assert process.wait(120) == 130
         assert process.stderr.read() == "ldc: error: interrupted\n"

@@ -29,7 +29,7 @@ from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.optim import Muon, split
 from codec.training.processes import place
 from codec.training.run import Run
-from codec.training.shipping.stages import record_stage
+from codec.training.shipping.stages import check_listed, record_stage
 from codec.training.told import told
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -187,6 +187,8 @@ def main() -> None:
     )
     args = ap.parse_args()
     config, model = configure(FilterConfig(), args.config, args.settings), zoo.load(args.model)
+    if args.weights and args.id:
+        check_listed(args.id, args.weights.parent)
     with place(args.threads, alone="codec.training.base.train_filter") as device:
         net = train(config, Store(args.decoded), model.config.anchors, args.out, args.stop_at, device)
     if args.weights:

@@ -31,7 +31,7 @@ from codec.training.loop import Done, Every, Loop, Stage, warm_hold_fall
 from codec.training.processes import place
 from codec.training.run import Run
 from codec.training.shipping.manifest import check_id
-from codec.training.shipping.stages import record_stage
+from codec.training.shipping.stages import check_listed, record_stage
 from codec.training.told import told
 
 SIDE = 32  # pixels of a token
@@ -177,6 +177,8 @@ def main() -> None:
     if args.weights:
         check_outside(args.weights, args.data, args.fine)
         check_id(args.id, args.weights.parent)
+        if args.id:
+            check_listed(args.id, args.weights.parent)
     config = configure(TokenTraining(), args.config, args.settings)
     path, _ = zoo.find(args.model, manifest.read())
     with place(args.threads, alone="codec.training.base.train_tokens") as device:

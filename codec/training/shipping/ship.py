@@ -1,6 +1,6 @@
 """Third stage: frozen tables counted from real encodes, weights file and manifest.
 
-python -m codec.training.shipping.ship --data DIR --adapted RUN/last.pt --out codec/weights/vqvae-5.safetensors --id 5
+python -m codec.training.shipping.ship --data DIR --adapted RUN/last.pt --out codec/weights/vqvae-6.safetensors --id 6
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from codec.training.base import train_tokens
 from codec.training.base.tables import Counts, analytic_tables
 from codec.training.base.train import load_base
 from codec.training.base.train_tokens import TokenTraining
+from codec.training.config import configure
 from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos
 from codec.training.run import described
@@ -107,6 +108,7 @@ def main() -> None:
         "--id", type=int, default=0, help="model id for the manifest beside the file, 1000 or more (0: no manifest)"
     )
     ap.add_argument("--crops", type=int, default=200)
+    ap.add_argument("--tokens", type=Path, help="TOML file with settings of the training of the token network")
     ap.add_argument(
         "--photographs",
         default="",
@@ -119,7 +121,8 @@ def main() -> None:
     check_id(args.id, args.out.parent)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     cache = args.cache or args.adapted.parent / "cache"
-    model = ship(args.adapted, args.data, cache, args.out, args.crops)
+    tokens = configure(TokenTraining(), args.tokens, [])
+    model = ship(args.adapted, args.data, cache, args.out, args.crops, tokens=tokens)
     print(f"{args.out}: {args.out.stat().st_size} bytes, table hash {model.table_hash:08x}")
     if args.id:
         record(args, Photos(args.data, cache).describe())

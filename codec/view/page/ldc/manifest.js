@@ -1,5 +1,6 @@
 /** Reads what `python -m codec export --format onnx` writes: manifest.json and the integers beside it. */
 
+const VERSION = 3; // of the manifest
 const TYPES = { int16: Int16Array, int32: Int32Array };
 /** Numbers that are written into this decoder; a model with others needs another decoder. */
 const CONSTANTS = {
@@ -19,8 +20,7 @@ export function readIntegers(manifest, buffer) {
 
 /** Refuses a manifest that this decoder was not written for. */
 export function checkManifest(manifest) {
-  const version = manifest.config.arithmetic === "narrow" ? 2 : 1;
-  const known = manifest.format === "ldc-export" && manifest.version === version && manifest.file_version === 1;
+  const known = manifest.format === "ldc-export" && manifest.version === VERSION && manifest.file_version === 1;
   if (!known || Object.entries(CONSTANTS).some(([name, value]) => manifest.constants[name] !== value)) {
     throw new Error("the model is not one that this page can decode with");
   }

@@ -28,7 +28,7 @@ export class ExactModel {
     this.trellis = readTrellis(manifest.trellis);
     this.latent = new LatentTables(arrays);
     this.tokens = new TokenNet(arrays, scalar);
-    this.prior = new Prior(this.config, arrays, new Kernels(scalar, PROFILES[this.config.arithmetic ?? "wide"]));
+    this.prior = new Prior(this.config, arrays, new Kernels(scalar, PROFILES[this.config.arithmetic]));
   }
 
   /** Refuses files of other models. */
