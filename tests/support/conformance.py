@@ -248,7 +248,7 @@ def main() -> None:
             stem = f"model{codec.model_id}-{name}"
             if f"{stem}.ldc" in there:
                 continue
-            data = codec.encode(picture, **options)
+            data = codec.encode(picture, lossless=False, **options)
             (FOLDER / f"{stem}.ldc").write_bytes(data)
 
             def entry(png: str, **part: object) -> dict[str, object]:
