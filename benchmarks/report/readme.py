@@ -268,6 +268,20 @@ def effort(results: Path) -> pd.DataFrame:
                          "BD-rate against bpg-444, %": [change(r, "bpg_") for r in e.itertuples()]})  # fmt: skip
 
 
+def succession(results: Path) -> pd.DataFrame:
+    """Mean bytes of the shipped model's files and of those of the one before, effort 1."""
+    table = pd.read_csv(results / "succession.csv").query("codec == 'ours-vq'")
+    (before,), (now,) = table.model_before.unique(), table.model.unique()
+    return pd.DataFrame(
+        {
+            "quality": [f"{q:g}" for q in table.quality],
+            f"bytes, model {before}": [f"{b:.0f}" for b in table.bytes_before],
+            f"bytes, model {now}": [f"{b:.0f}" for b in table.bytes],
+            "%": [f"{p:+.1f}" for p in table.bytes_percent],
+        }
+    )
+
+
 def upscaling(results: Path) -> pd.DataFrame | None:
     u = of_these_weights(results / "semantic" / "upscaling_mean.csv")
     if u is None:
@@ -394,6 +408,7 @@ TABLES: dict[str, Callable[[Path], pd.DataFrame | None]] = {
     "drawings": drawings,
     "drawings_codecs": drawings_codecs,
     "speckle": speckle,
+    "succession": succession,
     "throughput": throughput,
     "million": million,
     "checks": checks,

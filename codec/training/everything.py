@@ -252,7 +252,7 @@ def arguments() -> argparse.Namespace:
         "--prior",
         choices=("narrow", "wide"),
         default="narrow",
-        help="arithmetic of the prior's networks: narrow (the default; a stage after the adaptation, half the time of the prior) or wide, as model 5 has it",
+        help="arithmetic of the prior's networks: narrow (the default; a stage after the adaptation, half the time of the prior) or wide, as the shipped model has it",
     )
     ap.add_argument(
         "--subjects",
