@@ -49,7 +49,7 @@ def encode(
     target_bpp: the best quality that needs at most so many bits per pixel.
     target_bytes: the best quality in at most so many bytes.
     target_psnr: the smallest file whose 8-bit RGB pixels, decoded by `vq`, reach so many dB, 0 .. 100; lossless where
-        no quality does.
+        no quality does. Pixels under alpha 0 do not count, unless they are kept.
     effort: 1 (one pass), 2 (a look at the decoded picture) .. 9 (minutes): searches for a better picture at the same
         quality. At 9 it is clearly better, and the file about a tenth larger at the same quality number.
     seed: of the noise of decoders that make detail; kept in the file.

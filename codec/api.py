@@ -22,7 +22,6 @@ from codec.coding import heap, look, search
 from codec.coding.latents import Encoded
 from codec.coding.model import Base, pad
 from codec.coding.precision import narrow
-from codec.coding.ratecontrol import squared_error
 from codec.coding.sealed import sealed
 from codec.errors import CodecError, RateError, UnsupportedError
 from codec.image import lossless as exact
@@ -116,7 +115,7 @@ class Codec:
         target_bpp: the best quality that needs at most so many bits per pixel.
         target_bytes: the best quality in at most so many bytes.
         target_psnr: the smallest file whose 8-bit RGB pixels, decoded by `vq`, reach so many dB, 0 .. 100; lossless
-            where no quality does.
+            where no quality does. Pixels under alpha 0 do not count, unless they are kept.
         effort: 1 (one pass), 2 (a look at the decoded picture) .. 9 (minutes): searches for a better picture at the
             same quality. At 9 it is clearly better, and the file about a tenth larger at the same quality number.
         seed: of the noise of decoders that make detail; kept in the file.
@@ -210,7 +209,7 @@ class Codec:
                 wanted = 255**2 / 10 ** (options.target_psnr / 10)
 
                 def reached(data: bytes) -> bool:
-                    return squared_error(coded, self.decode_array(data)) / coded.size <= wanted
+                    return reduced.squared_error(picture, self.decode_array(data), options.keep_hidden) <= wanted
 
                 return _smallest_reaching(reached, at, options.effort, step)
             if target is None:

@@ -167,6 +167,20 @@ def test_target_psnr_is_reached_by_the_smallest_file(shipped, small):
         shipped.encode(small, target_psnr=99.0, lossless=False)
 
 
+def test_hidden_pixels_do_not_count_for_a_target_psnr(shipped, small):
+    pixels = np.dstack([small, np.zeros(small.shape[:2], np.uint8)])
+    pixels[20:90, 150:230, 3] = 255  # a rough part among smooth ones that the encoder invents
+
+    def psnr(data: bytes, seen: np.ndarray) -> float:
+        error = shipped.decode_array(data)[seen].astype(float) - small[seen]
+        return 10 * np.log10(255**2 / np.square(error).mean())
+
+    seen = pixels[..., 3] > 0
+    assert psnr(shipped.encode(pixels, target_psnr=33, lossless=False), seen) >= 33
+    kept = shipped.encode(pixels, target_psnr=33, lossless=False, keep_hidden=True)
+    assert psnr(kept, np.ones_like(seen)) >= 33
+
+
 def test_target_above_the_largest_file_gives_the_largest(shipped, small, ladder):
     assert shipped.encode(small, target_bytes=10**7, lossless=False) == ladder[-1][0]
 

@@ -29,8 +29,6 @@ from codec.errors import CodecError, UnknownModelError
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions, Used
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from codec.api import Codec
     from codec.image.read import Picture
     from codec.light import LightCodec
@@ -254,7 +252,7 @@ class Worker:
         if settings.verify:
             decoder: Any = lossless if header.lossless else codec
             decoded = decoder.decode_array(data)
-            fidelity = measured(_coded(picture, header.lossless, options.keep_hidden), decoded)
+            fidelity = measured(picture, decoded, options.keep_hidden)
         sizes = _Sizes(content.size, len(data), compressed=len(data))
         return Made(data, _report("encode", header, sizes, seconds, fidelity, (*picture.notes, *kept.notes), Used()))
 
@@ -314,16 +312,6 @@ class Worker:
             except Exception as error:
                 raise StartError(f"the codec cannot be loaded: {explain(error)}") from error
         return self._codecs[model]
-
-
-def _coded(picture: Picture, lossless: bool, keep_hidden: bool) -> np.ndarray:
-    """uint8 (H, W, 3): the pixels that were coded, in which those under alpha 0 may be others."""
-    from codec.image.alpha import fill_hidden
-    from codec.image.lossless import seen
-
-    if keep_hidden:
-        return picture.rgb
-    return seen(picture) if lossless else fill_hidden(picture.rgb, picture.alpha)
 
 
 @dataclass(frozen=True)

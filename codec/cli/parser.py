@@ -74,7 +74,7 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         "--target-psnr",
         type=_number(0, 100, above=True),
         metavar="X",
-        help="smallest file whose pixels reach a PSNR of X dB; lossless where no quality does",
+        help="smallest file whose pixels reach a PSNR of X dB, those under alpha 0 left out; lossless where no quality does",
     )
     parser.add_argument(
         "--effort",
@@ -108,7 +108,11 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         default="drop",
         help="EXIF and XMP; what is kept has no thumbnail, and the orientation that was applied is 1; default drop",
     )
-    parser.add_argument("--verify", action="store_true", help="decode the result again and tell RMSE, PSNR and MS-SSIM")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="decode the result again and tell RMSE, PSNR and MS-SSIM; pixels under alpha 0 do not count",
+    )
     _add_common(parser)
     _add_model(parser)
     _add_compute(parser)
