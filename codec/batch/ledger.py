@@ -58,12 +58,16 @@ class _Kept:
 class Ledger:
     """The manifest of one run; close it. options: what decides the outputs, the same for all files of the run."""
 
-    def __init__(self, name: str, command: str, options: str, goes_on: bool, fresh: bool) -> None:
-        """goes_on: with the rows that are there. fresh: in their place. Raises UsageError where neither is right."""
+    def __init__(
+        self, name: str, command: str, options: str, goes_on: bool, fresh: bool, more: str | None = None
+    ) -> None:
+        """goes_on: with the rows that are there. fresh: in their place. more: options that leave nothing to do either.
+        Raises UsageError where neither is right."""
         path = Path(name)
         if is_url(name) or path.suffix not in (".csv", ".parquet"):
             raise UsageError(f"the manifest '{shown(name)}' has to be a .csv or a .parquet on this machine")
         self._path, self._command, self._options = path, command, options
+        self._enough = {options, more}
         self._rows = path if path.suffix == ".csv" else path.with_name(path.name + JOURNAL)
         if path.suffix == ".parquet":
             _pyarrow()
@@ -71,6 +75,7 @@ class Ledger:
         if there and not goes_on and not fresh:
             raise UsageError(f"the manifest '{path}' is there (--resume goes on with it, -f starts it again)")
         self._kept: dict[str, _Kept] = {}
+        self._outputs: set[str] = set()
         self._again = False  # whether a file has more than one row
         self._file: IO[str] | None = None
         try:
@@ -105,19 +110,28 @@ class Ledger:
             return
         for row in _rows(self._rows, self._path):
             source = row["source"]
+            if row["command"] == self._command:
+                self._outputs.add(row["output"])
             self._again |= source in self._kept
             failed = row["status"] == FAILED
             self._kept[source] = _Kept(row["size"], row["stamp"], row["options"], row["output"], failed)
 
-    def status(self, name: str, size: int | None, stamp: str) -> str:
-        """DONE or FAILED for a source that was so with the same settings, and has not changed since; else ""."""
+    def status(self, name: str, size: int | None, stamp: str, target: str) -> str:
+        """DONE or FAILED for a source that was so with the same settings and target, and has not changed since; else
+        ""."""
         kept = self._kept.get(_text(name))
-        if kept is None or kept.options != self._options:
+        if kept is None or kept.options not in self._enough:
+            return ""
+        if kept.output not in ("", _text(target)):
             return ""
         same = (kept.size, kept.stamp) == ("" if size is None else str(size), stamp)
         if kept.failed:  # it may be that nothing was known of it
             return FAILED if same or not kept.stamp else ""
         return DONE if same else ""
+
+    def made(self, name: str) -> bool:
+        """Whether a file is what this command made of another."""
+        return _text(shown(name)) in self._outputs
 
     def owned(self, task: Task) -> Task:
         """A task that knows whether its output is known to have been made of its source."""

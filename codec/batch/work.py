@@ -64,13 +64,16 @@ class Settings:
         return SUFFIX if isinstance(self.options, EncodeOptions) else ".png"
 
     def as_text(self) -> str:
-        """What decides the outputs, on one line: kept in the manifest, and compared when a run goes on."""
+        """What decides the outputs and what is told of them, on one line: kept in the manifest, and compared when a run
+        goes on."""
         options = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
         kept = {name: value for name, value in options.items() if value is not None}
         if not isinstance(self.options, DecodeOptions):
             kept["model"] = manifest.read(self.weights).number_of(self.model)
         if self.backend == "onnx":
             kept["backend"] = self.backend
+        if self.verify:
+            kept["verify"] = True
         return json.dumps({**kept, "precision": self.precision}, sort_keys=True)
 
 

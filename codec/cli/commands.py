@@ -211,7 +211,14 @@ def _ledger(args: argparse.Namespace, settings: Settings, tasks: Sequence[Task])
         return None
     from codec.batch.ledger import Ledger
 
-    return Ledger(args.manifest, settings.command, settings.as_text(), goes_on=args.resume, fresh=args.force)
+    return Ledger(
+        args.manifest,
+        settings.command,
+        settings.as_text(),
+        goes_on=args.resume,
+        fresh=args.force,
+        more=replace(settings, verify=True).as_text(),
+    )
 
 
 def _engine(args: argparse.Namespace, settings: Settings, count: int, terminal: Terminal) -> Engine:

@@ -90,6 +90,40 @@ def test_a_run_goes_on_where_it_was(suffix, tmp_path, fake, capfd):
         assert len(by_name(manifest)) == 5
 
 
+def test_another_output_is_another_job(tmp_path, fake):
+    folder, manifest = draw(tmp_path / "in", 2), tmp_path / "m.csv"
+    assert run("encode", folder, "-o", tmp_path / "out", "--manifest", manifest) == 0
+    assert run("encode", folder, "-o", tmp_path / "new", "--manifest", manifest, "--resume") == 0
+    assert len(fake.calls) == 4 and made(tmp_path / "new") == made(tmp_path / "out")
+    assert by_name(manifest)["0000.png"]["output"] == str(tmp_path / "new" / "0000.ldc")
+
+
+def test_what_was_not_verified_is_done_again_to_verify_it(tmp_path, fake):
+    command = ["encode", draw(tmp_path / "in", 2), "-o", tmp_path / "out", "--manifest", tmp_path / "m.csv"]
+    assert run(*command) == 0 and {row["rmse"] for row in rows(tmp_path / "m.csv")} == {""}
+    for options in (["--verify"], ["--verify"], []):  # what was verified is done for a run that does not ask for it
+        assert run(*command, "--resume", *options) == 0 and len(fake.calls) == 4
+        assert all(float(row["rmse"]) > 0 for row in by_name(tmp_path / "m.csv").values())
+
+
+def test_upscale_takes_no_result_of_its_own_as_an_input(tmp_path, fake):
+    folder, manifest = draw(tmp_path / "in", 2), tmp_path / "m.csv"
+    command = ["upscale", folder, "--manifest", manifest]
+    assert run(*command) == 0
+    wanted = ["0000.png", "0000.x2.png", "0001.png", "0001.x2.png"]
+    for again in (["--skip-existing"], ["-f"]):
+        assert run("upscale", folder, *again) == 0 and list(made(folder)) == wanted
+    (folder / "0001.png").unlink()
+    assert run(*command, "--resume") == 0 and list(made(folder)) == ["0000.png", "0000.x2.png", "0001.x2.png"]
+
+
+def test_a_manifest_of_encode_serves_decode_too(tmp_path):
+    folder, manifest = draw(tmp_path / "in", 1), tmp_path / "m.csv"
+    assert run("encode", folder, "-o", tmp_path / "out", "--manifest", manifest) == 0
+    assert run("decode", tmp_path / "out", "--manifest", manifest, "--resume") == 0
+    assert list(made(tmp_path / "out")) == ["0000.ldc", "0000.png"]
+
+
 def test_a_row_that_was_cut_off_is_done_again(tmp_path, fake, capfd):
     folder = draw(tmp_path / "in", 3)
     manifest = tmp_path / "m.csv"

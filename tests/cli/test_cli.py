@@ -652,6 +652,33 @@ def test_plan_refuses_two_sources_for_one_target():
         plan.plan(["x/a.png", "y/a.png"], "out", ".ldc", lambda path: True)
 
 
+@pytest.mark.parametrize(
+    "output, there, inputs",
+    [
+        (None, ["d/a.png", "d/a.x2.png", "d/b/c.jpg", "d/b/c.x2.png"], ["d/a.png", "d/b/c.jpg"]),
+        (None, ["d/a.jpg", "d/a.png", "d/a.jpg.x2.png", "d/a.png.x2.png"], ["d/a.jpg", "d/a.png"]),
+        (None, ["d/a.jpg", "d/a.x2.jpg", "d/a.x2.png", "d/a.x2.x2.png"], ["d/a.jpg", "d/a.x2.jpg"]),
+        (None, ["d/a.x2.png", "d/b.png"], ["d/a.x2.png", "d/b.png"]),  # of nothing that is there
+        ("d/up", ["d/a.png", "d/up/a.x2.png", "d/up/old.x2.png"], ["d/a.png"]),
+        ("d", ["d/a.png", "d/a.x2.png"], ["d/a.png"]),
+        ("up", ["d/a.png", "d/a.x2.png"], ["d/a.png", "d/a.x2.png"]),
+    ],
+)
+def test_a_plan_has_no_result_of_its_own_as_an_input(output, there, inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in there:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    tasks = plan.plan(["d"], output, ".x2.png", lambda path: path.suffix in (".png", ".jpg"))
+    assert [task.source for task in tasks] == inputs
+
+
+def test_a_plan_refuses_a_result_that_is_named_as_an_input():
+    with pytest.raises(outcome.UsageError, match=r"'a.x2.png' is an input, and what is made of 'a.png'"):
+        plan.plan(["a.png", "a.x2.png"], None, ".x2.png", lambda path: True)
+    assert len(plan.plan(["a.png", "a.ldc"], "d/", ".ldc", lambda path: path.suffix == ".png")) == 2
+
+
 # From here on fresh processes, and the codec with its networks.
 
 
