@@ -130,6 +130,8 @@ def _named(name: str) -> str:
     """A path or URL in the one form it has here."""
     if name.startswith("file://") and "::" not in name:
         name = name.removeprefix("file://")
+    if not name:
+        raise UsageError("an empty name is no file")
     if is_url(name):
         return name
     path = str(Path(name))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from codec import __version__
+from codec.batch.files import STANDARD
 from codec.batch.work import SUFFIX
 from codec.cli.commands import run_decode, run_encode, run_upscale
 from codec.cli.completion import run_completion
@@ -211,7 +212,9 @@ def _add_info(commands: argparse._SubParsersAction) -> None:
         allow_abbrev=False,
         description="Check files and print their headers, and whether they are truncated.",
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help=f"{SUFFIX} file or folder; - is standard input")
+    parser.add_argument(
+        "files", nargs="+", type=_name, metavar="FILE", help=f"{SUFFIX} file or folder; - is standard input"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON object per file")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(run=run_info)
@@ -231,9 +234,11 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         help="onnx: graphs with weights, integers, manifest; graph: only what `decode --backend onnx` needs beside the "
         "weights of a model",
     )
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder, made where there is none")
+    parser.add_argument(
+        "-o", "--output", required=True, type=_folder, metavar="DIR", help="folder, made where there is none"
+    )
     parser.add_argument("-f", "--force", action="store_true", help="overwrite an export that is there")
-    parser.add_argument("--weights", metavar="DIR", help="folder of weights to add, with its manifest.json")
+    parser.add_argument("--weights", type=_name, metavar="DIR", help="folder of weights to add, with its manifest.json")
     _add_model(parser)
     parser.add_argument(
         "--decoder",
@@ -255,13 +260,18 @@ def _add_view(commands: argparse._SubParsersAction) -> None:
         description="Open a page in the browser that decodes the files itself; only this machine can reach it. "
         "Ctrl-C ends it.",
     )
-    parser.add_argument("inputs", nargs="*", metavar="FILE", help=f"{SUFFIX} file; others can be dropped on the page")
+    parser.add_argument(
+        "inputs", nargs="*", type=_name, metavar="FILE", help=f"{SUFFIX} file; others can be dropped on the page"
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--build", action="store_true", help="once, before all else: get what the page needs from npm, and the model"
     )
     what.add_argument(
-        "--export", metavar="DIR", help="write the page, with the files, for any web server, in place of opening it"
+        "--export",
+        type=_folder,
+        metavar="DIR",
+        help="write the page, with the files, for any web server, in place of opening it",
     )
     what.add_argument("--no-open", action="store_true", help="print the address and leave the browser alone")
     parser.add_argument("-f", "--force", action="store_true", help="export into a folder that is not empty")
@@ -297,8 +307,10 @@ def _add_thumbnail(commands: argparse._SubParsersAction) -> None:
         allow_abbrev=False,
         description="Write a small PNG, as file managers want it: of large pictures only what it needs is decoded.",
     )
-    parser.add_argument("file", metavar="FILE", help=f"{SUFFIX} file; - is standard input")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="PNG file, whatever its suffix")
+    parser.add_argument("file", type=_name, metavar="FILE", help=f"{SUFFIX} file; - is standard input")
+    parser.add_argument(
+        "-o", "--output", required=True, type=_name, metavar="OUT", help="PNG file, whatever its suffix"
+    )
     parser.add_argument("--size", type=_whole(1, 65535), default=256, metavar="N", help="pixels a side at most; 256")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite an existing file")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -322,9 +334,13 @@ def _add_integrate(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_paths(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=what)
+    parser.add_argument("inputs", nargs="+", type=_name, metavar="INPUT", help=what)
     parser.add_argument(
-        "-o", "--output", metavar="OUT", help="file, folder or - (standard output); default: beside the input"
+        "-o",
+        "--output",
+        type=_name,
+        metavar="OUT",
+        help="file, folder or - (standard output); default: beside the input",
     )
     there = parser.add_mutually_exclusive_group()
     there.add_argument("-f", "--force", action="store_true", help="overwrite existing files")
@@ -358,7 +374,7 @@ def _model(text: str) -> str | int:
 
 
 def _add_compute(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", metavar="DIR", help="folder of weights to add, with its manifest.json")
+    parser.add_argument("--weights", type=_name, metavar="DIR", help="folder of weights to add, with its manifest.json")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default cpu")
     parser.add_argument(
         "--precision",
@@ -384,7 +400,7 @@ def _add_many(parser: argparse.ArgumentParser) -> None:
         help="of pictures in work at one time; a larger one is done alone; default: what the memory holds",
     )
     many.add_argument(
-        "--manifest", metavar="FILE", help="a row for each file, .csv or .parquet, written as they are done"
+        "--manifest", type=_name, metavar="FILE", help="a row for each file, .csv or .parquet, written as they are done"
     )
     many.add_argument(
         "--resume", action="store_true", help="go on with the manifest: do what is not in it, or has changed"
@@ -394,6 +410,20 @@ def _add_many(parser: argparse.ArgumentParser) -> None:
     many.add_argument(
         "--address", metavar="HOST", help="of a Ray cluster that runs, or auto; default: one on this machine"
     )
+
+
+def _name(text: str) -> str:
+    """Argument type: the name of a file or folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name is no file")
+    return text
+
+
+def _folder(text: str) -> str:
+    """Argument type: the name of a folder to write."""
+    if text == STANDARD:
+        raise argparse.ArgumentTypeError("a folder cannot be written to standard output")
+    return _name(text)
 
 
 def _number(low: float, high: float, above: bool = False) -> Callable[[str], float]:
