@@ -145,9 +145,7 @@ class Codec:
         picture, step = read.load(image), progress or _ignore
         kept = section(picture.metadata, picture.width, picture.height).data if options.metadata == "keep" else b""
         plainly = partial(exact.encode, picture, effort=options.effort, keep_hidden=options.keep_hidden, kept=kept)
-        target = options.target_bytes
-        if options.target_bpp is not None:
-            target = int(options.target_bpp * picture.width * picture.height / 8)
+        target = options.most_bytes(picture.width, picture.height)
         if options.lossless:
             data = plainly()
             step(1.0)
@@ -205,11 +203,10 @@ class Codec:
                 )
                 return pack(header, self._sections(coded, level, effort, step), alpha, kept)
 
-            if options.target_psnr is not None:
-                wanted = 255**2 / 10 ** (options.target_psnr / 10)
+            if (wanted := options.target_psnr) is not None:
 
                 def reached(data: bytes) -> bool:
-                    return reduced.squared_error(picture, self.decode_array(data), options.keep_hidden) <= wanted
+                    return reduced.reaches(picture, self.decode_array(data), wanted, options.keep_hidden)
 
                 return _smallest_reaching(reached, at, options.effort, step)
             if target is None:

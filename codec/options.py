@@ -72,6 +72,12 @@ class EncodeOptions:
                 if name in asked:
                     raise CodecError(f"{name} has no effect with lossless")
 
+    def most_bytes(self, width: int, height: int) -> int | None:
+        """That a file of a picture of this size may have; None without such a target."""
+        if self.target_bpp is not None:
+            return int(self.target_bpp * width * height / 8)
+        return self.target_bytes
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Generation:

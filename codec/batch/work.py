@@ -151,6 +151,7 @@ class Worker:
             if task.problem:
                 raise CodecError(task.problem)
             if (skipped := _there(settings, task)) is not None:
+                self._check_reached(task, settings, attempt.granted)
                 return [Done(skipped, task.size, task.stamp)]
             if task.is_shard:
                 return self._shard(task, settings, attempt.granted, step)
@@ -305,6 +306,26 @@ class Worker:
         )
         return Made(saved.data, report)
 
+    def _check_reached(self, task: Task, settings: Settings, granted: float) -> None:
+        """OutputError for a compressed file that is there and misses the PSNR that is wanted, if one is."""
+        from codec.image import lossless, reduced
+
+        options = settings.options
+        if not isinstance(options, EncodeOptions) or options.target_psnr is None or task.is_shard:
+            return
+        data = files.content(task.target) or b""
+        header = container.read_header(data).header
+        if header.exact:
+            return
+        with files.opened(task.source) as source:
+            picture = self._read(source.file, settings, granted).picture
+        assert picture is not None
+        decoder: Any = lossless if header.lossless else self._codec(settings.model)
+        same = (header.width, header.height) == (picture.width, picture.height)
+        decoded = decoder.decode_array(data) if same else None
+        if decoded is None or not reduced.reaches(picture, decoded, options.target_psnr, options.keep_hidden):
+            raise _other(task.target, "misses the PSNR that is wanted")
+
     def _codec(self, model: str | int) -> Any:
         """A codec.api.Codec, or a codec.light.LightCodec, which only decodes."""
         if model not in self._codecs:
@@ -353,12 +374,11 @@ def _there(settings: Settings, task: Task) -> Skipped | None:
 
 def _check_same(settings: Settings, options: EncodeOptions, target: str) -> None:
     """OutputError for a compressed file that is damaged, or was made with other settings, as far as it says."""
+    data = files.content(target) or b""
     try:
-        stream = container.parse(files.content(target) or b"")
+        stream = container.parse(data)
     except CodecError as error:
-        raise OutputError(
-            f"the output '{files.shown(target)}' is there but damaged: {error} (-f overwrites it)"
-        ) from error
+        raise _other(target, f"is there but damaged: {error}") from error
     header = stream.header
     wrong = bool(stream.metadata) and options.metadata == "drop"  # a picture may have none to keep
     if header.lossless or options.lossless:  # made by no model
@@ -369,7 +389,14 @@ def _check_same(settings: Settings, options: EncodeOptions, target: str) -> None
     if not header.exact and (options.target_bpp, options.target_bytes, options.target_psnr) == (None, None, None):
         wrong |= header.level != container.level_of(options.quality)
     if wrong:
-        raise OutputError(f"the output '{files.shown(target)}' was made with other settings (-f overwrites it)")
+        raise _other(target, "was made with other settings")
+    most = options.most_bytes(header.width, header.height)
+    if most is not None and len(data) > most:
+        raise _other(target, f"has {len(data)} bytes, more than the {most} wanted")
+
+
+def _other(target: str, why: str) -> OutputError:
+    return OutputError(f"the output '{files.shown(target)}' {why} (-f overwrites it)")
 
 
 def _put(task: Task, data: bytes, settings: Settings) -> None:

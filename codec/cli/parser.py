@@ -347,7 +347,7 @@ def _add_paths(parser: argparse.ArgumentParser, what: str) -> None:
     there.add_argument(
         "--skip-existing",
         action="store_true",
-        help="leave outputs that are there alone; a compressed file of another quality is an error",
+        help="leave outputs that are there alone; a compressed file of another quality, or that misses the target, is an error",
     )
 
 

@@ -103,6 +103,11 @@ def squared_error(picture: Picture, rgb: np.ndarray, keep_hidden: bool = False) 
     return total / max(1, 3 * int(shown.sum()))
 
 
+def reaches(picture: Picture, rgb: np.ndarray, psnr: float, keep_hidden: bool = False) -> bool:
+    """Whether rgb has a PSNR of so many dB, by ``squared_error``."""
+    return squared_error(picture, rgb, keep_hidden) <= 255**2 / 10 ** (psnr / 10)
+
+
 def shown_in(picture: Picture, keep_hidden: bool) -> np.ndarray:
     """bool (H, W): the pixels that count in an error."""
     if picture.alpha is None or keep_hidden:

@@ -176,6 +176,23 @@ def test_what_is_there_of_other_settings_is_not_taken_for_the_same(tmp_path, cap
     assert encode(folder, "-q", 20, "--skip-existing") == 1 and "is there but damaged" in capfd.readouterr().err
 
 
+def test_what_is_there_and_misses_the_target_is_not_taken_for_the_same(tmp_path, capfd):
+    folder = draw(tmp_path / "in", 1, side=40)
+    assert encode(folder) == 0
+    size = (folder / "0000.ldc").stat().st_size
+    for options, code, said in (
+        (["--target-bytes", size], 0, ": skipped,"),
+        (["--target-bytes", size - 1], 1, f"has {size} bytes, more than the {size - 1} wanted"),
+        (["--target-bpp", (size + 0.1) * 8 / 1600], 0, ": skipped,"),
+        (["--target-bpp", (size - 0.1) * 8 / 1600], 1, f"has {size} bytes, more than the {size - 1} wanted"),
+        (["--target-psnr", 5], 0, ": skipped,"),
+        (["--target-psnr", 60], 1, "misses the PSNR that is wanted (-f overwrites it)"),
+    ):
+        assert encode(folder, "--skip-existing", *options) == code and said in capfd.readouterr().err, options
+    draw(folder, 1, side=41)
+    assert encode(folder, "--skip-existing", "--target-psnr", 5) == 1
+
+
 def test_the_budget_is_within_the_memory(monkeypatch):
     with open("/proc/meminfo") as file:
         total = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemTotal"))
