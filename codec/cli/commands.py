@@ -33,8 +33,8 @@ Options = TypeVar("Options", EncodeOptions, DecodeOptions, UpscaleOptions)
 
 def run_encode(args: argparse.Namespace) -> int:
     _check_model(args)
-    if args.lossless and hasattr(args, "quality"):
-        raise UsageError("quality has no effect with lossless")
+    if args.lossless:
+        _check_lossless(args)
     return _run(args, _options(args, EncodeOptions))
 
 
@@ -46,6 +46,16 @@ def run_decode(args: argparse.Namespace) -> int:
 def run_upscale(args: argparse.Namespace) -> int:
     _check_model(args)
     return _run(args, _options(args, UpscaleOptions))
+
+
+def _check_lossless(args: argparse.Namespace) -> None:
+    """What no network does needs none of what networks are told."""
+    plain = {"model": "default", "device": "cpu", "precision": "float32", "threads": None}
+    asked = [name for name, value in plain.items() if getattr(args, name) != value]
+    if hasattr(args, "quality"):
+        asked.append("quality")
+    if asked:
+        raise UsageError(f"{asked[0]} has no effect with lossless")
 
 
 def _check_decoder(args: argparse.Namespace) -> None:
