@@ -33,7 +33,7 @@ from codec.manifest import Weights
 from codec.models.refiner import Refiner
 from codec.models.restorer import UPSCALES, Restorer
 from codec.opened import Decoded, lossless_picture, opened
-from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
+from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions, check_whole
 from codec.restoration import restore
 from codec.restoration.consistency import CELL, back_project, stream_agreement
 from codec.restoration.strength import said
@@ -618,8 +618,8 @@ def load(
     Raises CodecError for a device that is not there.
     """
     place = device_of(device)
-    if threads is not None and threads < 1:
-        raise CodecError(f"threads {threads} is less than 1")
+    if threads is not None:
+        threads = check_whole("threads", threads, 1)
     there = manifest.read(weights)
     heap.keep()
     with sealed(threads):

@@ -96,7 +96,7 @@ class CodecModule(nn.Module):
         Raises FormatError for what is no sound file, UnsupportedError for a file of another model, CodecError for
         different sizes and for weights that changed since ``update``.
         """
-        if isinstance(files, (str, bytes, bytearray, memoryview)) or not len(files):
+        if not isinstance(files, Sequence) or isinstance(files, (str, bytes, bytearray, memoryview)) or not files:
             raise CodecError("decompress takes a list of files")
         self._check_current()
         with self._codec() as codec:

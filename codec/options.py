@@ -64,8 +64,9 @@ class EncodeOptions:
                 raise CodecError(f"the target of {value:g} {name} is not a size")
         if self.metadata not in ("keep", "drop"):
             raise CodecError(f"metadata is neither 'keep' nor 'drop': {self.metadata!r:.100}")
-        if self.lossless not in (None, True, False):
-            raise CodecError(f"lossless is not True, False or None: {self.lossless!r:.100}")
+        check_flag("keep_hidden", self.keep_hidden)
+        if self.lossless is not None:
+            check_flag("lossless", self.lossless, "True, False or None")
         if self.lossless:
             asked = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
             for name in ("quality", "target_bpp", "target_bytes", "target_psnr", "seed"):
@@ -102,6 +103,8 @@ class _Generation:
             _inside("guidance", self.guidance, 0, 20)
         if self.seed is not None:
             _seed(self.seed)
+        if self.consistency is not None:
+            check_flag("consistency", self.consistency, "True, False or None")
 
     def check_sampler(self) -> None:
         """Raises CodecError for a sampler that has nothing to do."""
@@ -125,6 +128,7 @@ class DecodeOptions(_Generation):
         super().__post_init__()
         if self.max_bytes is not None and _whole("max_bytes", self.max_bytes) < 0:
             raise CodecError(f"max_bytes {self.max_bytes} is negative")
+        check_flag("allow_truncated", self.allow_truncated)
         takes = TAKES.get(self.decoder)
         unused = [name for name in self.generation() if takes is not None and name not in takes]
         if unused:
@@ -179,3 +183,20 @@ def _whole(name: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise CodecError(f"{name} is not a whole number: {value!r:.100}") from None
+
+
+def check_flag(name: str, value: Any, known: str = "True or False") -> None:
+    """CodecError for what is neither True nor False; 0, 1 and those of numpy are."""
+    try:
+        found = value in (True, False)
+    except (TypeError, ValueError, RuntimeError):  # an array, a tensor
+        found = False
+    if not found:
+        raise CodecError(f"{name} is not {known}: {value!r:.100}")
+
+
+def check_whole(name: str, value: Any, low: int) -> int:
+    """A whole number of at least ``low``, else CodecError."""
+    if (number := _whole(name, value)) < low:
+        raise CodecError(f"{name} {number} is less than {low}")
+    return number

@@ -36,7 +36,7 @@ ALLOWED = {
     "options": {"errors"},
     "pillow_plugin": {"root", "coarse", "light", "manifest", "opened", "options", "bitstream", "errors"},
     "imageio_plugin": {"pillow_plugin", "bitstream.container"},
-    "coarse": {"manifest", "opened", "coding", "image.write", "models.config", "bitstream", "errors"},
+    "coarse": {"manifest", "options", "opened", "coding", "image.write", "models.config", "bitstream", "errors"},
     "api": {"manifest", "options", "opened", "restoration", "coding", "image", "zoo", "models", "bitstream", "errors"},
     "light": {"manifest", "options", "opened", "coding", "bitstream", "errors"},
     "opened": {"coding", "image", "bitstream", "errors"},

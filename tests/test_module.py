@@ -273,7 +273,7 @@ def test_what_cannot_be_is_told(net, x):
         net.decompress(files)
     with pytest.raises(CorruptError):
         net.decompress([files[0][:-1]])
-    for wrong in (files[0], [], "a.ldc"):
+    for wrong in (files[0], [], "a.ldc", None, 5, (data for data in files)):
         with pytest.raises(CodecError, match="decompress takes a list of files"):
             net.decompress(wrong)
     with pytest.raises(CodecError, match="there is no device 'tpu'"):

@@ -55,6 +55,9 @@ def test_functions_show_the_fields_of_the_record(function):
         {"target_bytes": "9"},
         {"quality": np.zeros(2)},
         {"lossless": "always"},
+        {"lossless": np.zeros(2)},
+        {"keep_hidden": "x"},
+        {"keep_hidden": None},
         {"lossless": True, "quality": 60},
         {"lossless": True, "target_bytes": 900},
         {"lossless": True, "target_bpp": 1.0},
@@ -67,11 +70,40 @@ def test_what_cannot_be_encoded(wrong):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_bytes": -1}, {"max_bytes": 1.5}, {"decoder": "ldm", "steps": 2.5}, {"decoder": "ldm", "seed": "1"}]
+    "wrong",
+    [
+        {"max_bytes": -1},
+        {"max_bytes": 1.5},
+        {"decoder": "ldm", "steps": 2.5},
+        {"decoder": "ldm", "seed": "1"},
+        {"decoder": "ldm", "consistency": "no"},
+        {"allow_truncated": "yes"},
+        {"allow_truncated": None},
+    ],
 )
 def test_what_cannot_be_decoded(wrong):
     with pytest.raises(CodecError):
         DecodeOptions(**wrong)
+
+
+def test_flags_of_other_libraries():
+    assert EncodeOptions(keep_hidden=np.True_, lossless=np.False_).keep_hidden
+    assert DecodeOptions(decoder="ldm", allow_truncated=1, consistency=np.True_).allow_truncated
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"threads": "2"}, "threads is not a whole number: '2'"),
+        ({"threads": 1.5}, "threads is not a whole number: 1.5"),
+        ({"threads": 0}, "threads 0 is less than 1"),
+        ({"model": 5.5}, "model 5.5 is not known here"),
+        ({"weights": 5}, "weights is the path of a folder, not int"),
+    ],
+)
+def test_what_cannot_be_loaded(wrong, said):
+    with pytest.raises(CodecError, match=said):
+        codec.load(**wrong)
 
 
 @pytest.mark.parametrize("decoder", TAKES)

@@ -157,6 +157,8 @@ def _pillow_errors() -> Iterator[None]:
 
 def _load_file(file: BinaryIO) -> Picture:
     with _pillow_errors():
+        if isinstance(file.read(0), str):
+            raise PictureError("the file is open as text, not as binary")
         try:
             file.seek(0)
         except (AttributeError, io.UnsupportedOperation):
@@ -490,7 +492,8 @@ def _tensor_to_hwc(tensor: Any) -> np.ndarray:
     if array.ndim != 3 or not 1 <= array.shape[0] <= 4:
         raise PictureError(f"a picture tensor must have shape C H W with C = 1..4, not {tuple(array.shape)}")
     array = array.transpose(1, 2, 0)
-    if array.dtype.kind == "f" and array.size:
+    check_size(array.shape[1], array.shape[0])
+    if array.dtype.kind == "f":
         # What rounding errors push over the edge is clipped; another value range is a mistake to be told.
         slack = 0.5 / 255
         if not (array.min() >= -slack and array.max() <= 1 + slack):
