@@ -162,6 +162,10 @@ class Codec:
             if options.lossless is False:
                 raise
             return plainly()
+        except _TooSmall as error:
+            if options.lossless is None and (found := within(error.least - 1)) is not None:
+                raise _TooSmall(len(found), error.target) from error
+            raise
         if options.lossless is not None:
             return data
         if target is None and (found := within(len(data))) is not None:
@@ -532,7 +536,7 @@ def _largest_below(
     ones at ``effort``."""
     low = at(0, 1, _ignore)
     if len(low) > target:
-        raise RateError(f"the smallest file of this picture has {len(low)} bytes, more than the {target} wanted")
+        raise _TooSmall(len(low), target)
     best, a, b, turn = low, 0, MAX_LEVEL + 1, 0
     while b - a > 1 and len(best) < target * 0.998:
         middle = (a + b) // 2
@@ -557,6 +561,17 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
 
     with sealed(), torch.inference_mode():
         return similarity.ms_ssim(a, b)
+
+
+class _TooSmall(RateError):
+    """No file has so few bytes."""
+
+    def __init__(self, least: int, target: int) -> None:
+        super().__init__(f"the smallest file of this picture has {least} bytes, more than the {target} wanted")
+        self.least, self.target = least, target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _TooSmall, (self.least, self.target)
 
 
 class _OutOfReach(RateError):

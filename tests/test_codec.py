@@ -1,6 +1,8 @@
 """The shipped weights on real pictures: every size and mode, rates, targets, cut files, tiles."""
 
 import io
+import pickle
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -188,6 +190,18 @@ def test_target_above_the_largest_file_gives_the_largest(shipped, small, ladder)
 def test_target_that_cannot_be_reached(shipped, small):
     with pytest.raises(RateError, match=r"smallest file of this picture has \d+ bytes, more than the 30 wanted"):
         shipped.encode(small, target_bytes=30)
+
+
+def test_the_smallest_file_that_is_told_is_one_that_can_be_had(shipped):
+    flat = np.zeros((48, 64, 3), np.uint8)  # without loss it is smaller
+    for lossless in (None, False):
+        with pytest.raises(RateError, match=r"smallest file of this picture has \d+ bytes, more than the 30") as told:
+            shipped.encode(flat, target_bytes=30, lossless=lossless)
+        least = int(re.search(r"has (\d+) bytes", str(told.value))[1])
+        assert len(shipped.encode(flat, target_bytes=least, lossless=lossless)) == least
+        with pytest.raises(RateError):
+            shipped.encode(flat, target_bytes=least - 1, lossless=lossless)
+        assert str(pickle.loads(pickle.dumps(told.value))) == str(told.value)
 
 
 @pytest.mark.parametrize(

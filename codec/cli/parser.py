@@ -432,9 +432,8 @@ def _number(low: float, high: float, above: bool = False) -> Callable[[str], flo
     def convert(text: str) -> float:
         value = float(text)
         if not (low < value if above else low <= value) or not value <= high:  # also for NaN
-            raise argparse.ArgumentTypeError(
-                f"{text} is not {'above' if above else 'in'} {low:g}{'' if above else f'..{high:g}'}"
-            )
+            allowed = f"above {low:g} and at most {high:.10g}" if above else f"in {low:g}..{high:.10g}"
+            raise argparse.ArgumentTypeError(f"{text} is not {allowed}")
         return value
 
     convert.__name__ = "number"  # argparse says "invalid number value"

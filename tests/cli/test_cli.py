@@ -176,6 +176,20 @@ def test_wrong_usage_exits_with_2(arguments, fake, capfd, tmp_path, monkeypatch)
     assert "Traceback" not in output.err and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "option, value, said",
+    [
+        ("--target-psnr", "1000", "1000 is not above 0 and at most 100"),
+        ("--target-psnr", "0", "0 is not above 0 and at most 100"),
+        ("--target-bpp", "2000000", "2000000 is not above 0 and at most 1000000"),
+        ("--quality", "101", "101 is not in 0..100"),
+    ],
+)
+def test_a_number_out_of_range_is_told_both_limits(option, value, said, fake, capfd):
+    assert run("encode", "a.png", option, value) == 2
+    assert errors(capfd)[0].endswith(said)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"text", b"\x89PNG\r\n\x1a\n", PHOTO.read_bytes()[:5000]])
 def test_bad_picture(content, fake, capfd, tmp_path):
     path = tmp_path / "bad.png"
