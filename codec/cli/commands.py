@@ -19,7 +19,8 @@ from codec.batch.outcome import UsageError
 from codec.batch.plan import Task, plan
 from codec.batch.run import Engine, cores, left_of, megapixels, run
 from codec.batch.work import SUFFIX, Settings, Worker, has_onnxruntime, needs_torch, wanted
-from codec.cli.report import PROGRAM, Terminal, say
+from codec.cli import PROGRAM
+from codec.cli.report import Terminal, say
 from codec.errors import CodecError
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
 

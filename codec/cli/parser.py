@@ -5,24 +5,32 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from codec import __version__
 from codec.batch.files import STANDARD
 from codec.batch.work import SUFFIX
+from codec.cli import PROGRAM
 from codec.cli.commands import run_decode, run_encode, run_upscale
 from codec.cli.completion import run_completion
 from codec.cli.export import run_export
 from codec.cli.info import run_info
 from codec.cli.integrate import run_integrate
 from codec.cli.man import run_man
-from codec.cli.report import PROGRAM, say
+from codec.cli.report import say
 from codec.cli.thumbnail import run_thumbnail
 from codec.cli.view import run_view
 
 
 class _Parser(argparse.ArgumentParser):
-    """Wrong usage is said in a form that is safe for the terminal."""
+    """Wrong usage is said in a form that is safe for the terminal, and help that cannot be written is an error."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message and file is not None and file is sys.stdout:  # argparse keeps quiet about a full disk
+            file.write(message)
+            file.flush()
+        else:
+            super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
         if sys.stderr is not None:
