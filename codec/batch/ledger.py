@@ -96,7 +96,7 @@ class Ledger:
             for line in _from_parquet(self._path):
                 self._file.write(line)
             self._file.flush()
-        whole = _whole_bytes(self._rows)
+        whole = _whole_bytes(self._rows)  # looks first: not a byte of another table may go
         self._file.truncate(whole)
         self._file.seek(0, os.SEEK_END)
         if whole == 0:
@@ -204,15 +204,26 @@ def _text(name: str) -> str:
 def _rows(path: Path, named: Path) -> Iterator[dict[str, str]]:
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise UsageError(f"'{named}' is not a manifest of this version")
-        yield from reader
+        try:
+            for row in reader:
+                if None in row or None in row.values():  # too many values, or too few
+                    raise UsageError(f"the manifest '{named}' is damaged in line {reader.line_num}")
+                yield row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UsageError(f"the manifest '{named}' is damaged after line {reader.line_num}") from error
 
 
 def _whole_bytes(path: Path) -> int:
-    """Bytes up to the end of the last row that is whole. No value has a line end in it."""
-    whole = 0
+    """Bytes up to the end of the last row that is whole: no value has a line end in it. UsageError for what is no
+    manifest."""
+    header = _line(COLUMNS).encode()
     with open(path, "rb") as file:
+        first = file.readline(len(header) + 1)
+        if len(first) < len(header) and header.startswith(first):
+            return 0  # new, or cut off in its first line
+        if first.rstrip(b"\r\n") != header.rstrip(b"\n"):
+            raise UsageError(f"'{path}' is not a manifest of this version")
+        whole = len(first)
         for line in file:
             whole += len(line) if line.endswith(b"\n") else 0
     return whole

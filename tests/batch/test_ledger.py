@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from codec import cli
+from codec.batch import ledger
 from tests.support.fake_cli import BLUE
 from tests.support.fake_codec import FakeCodec
 from tests.support.many import draw, made, names, start
@@ -159,9 +160,38 @@ def test_one_run_at_a_time_writes_a_manifest(tmp_path, capfd):
     assert run("encode", folder, "-o", tmp_path / "out", "--manifest", manifest, "--resume") == 0
 
 
-def test_another_table_is_not_taken_for_a_manifest(tmp_path, capfd):
+HEADER = ",".join(ledger.COLUMNS) + "\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a,b\n1,2\n", "a,b\n1,2", "precious,data", HEADER[:9] + ";", HEADER[:-1] + ",more\n1,2", "\n", b"\xff\xfe\0a"],
+)
+def test_another_table_is_not_taken_for_a_manifest(text, tmp_path, capfd):
     folder = draw(tmp_path / "in", 1)
-    (tmp_path / "m.csv").write_text("a,b\n1,2\n")
+    data = text if isinstance(text, bytes) else text.encode()
+    for name in ("m.csv", "m.parquet.journal"):
+        (tmp_path / name).write_bytes(data)
+        assert run("encode", folder, "--manifest", tmp_path / name.removesuffix(".journal"), "--resume") == 2
+        said = capfd.readouterr().err
+        assert f"'{tmp_path / name}' is not a manifest" in said and said.count("\n") == 1
+        assert (tmp_path / name).read_bytes() == data
+    assert made(folder).keys() == {"0000.png"}
+
+
+@pytest.mark.parametrize("length", [0, 5, len(HEADER) - 1, len(HEADER)])
+def test_a_manifest_that_was_cut_off_in_its_first_line_is_begun_again(length, tmp_path):
+    folder = draw(tmp_path / "in", 1)
+    (tmp_path / "m.csv").write_text(HEADER[:length])
+    assert run("encode", folder, "--manifest", tmp_path / "m.csv", "--resume") == 0
+    assert len(by_name(tmp_path / "m.csv")) == 1
+
+
+@pytest.mark.parametrize("row", [b"a,b\n", b"," * 40 + b"\n", b"\xff" + b"," * 16 + b"\n"])
+def test_a_damaged_manifest_is_one_sentence(row, tmp_path, capfd):
+    folder = draw(tmp_path / "in", 1)
+    (tmp_path / "m.csv").write_bytes(HEADER.encode() + row)
     assert run("encode", folder, "--manifest", tmp_path / "m.csv", "--resume") == 2
-    assert "is not a manifest" in capfd.readouterr().err
-    assert (tmp_path / "m.csv").read_text() == "a,b\n1,2\n"
+    said = capfd.readouterr().err
+    assert "m.csv' is damaged" in said and said.count("\n") == 1
+    assert (tmp_path / "m.csv").read_bytes() == HEADER.encode() + row
