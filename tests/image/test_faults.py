@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
+from codec import cli
 from codec.errors import LimitError, PictureError
 from codec.image import av1, read
 from codec.image.alpha import fill_hidden
@@ -512,6 +513,38 @@ def test_limit_of_the_caller_is_told_as_it_is(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(LimitError, match="Image.MAX_IMAGE_PIXELS"):
         read.load(png(RANDOM[..., :3] % 256, 8, 2))
+
+
+def large_png(*chunks: bytes) -> bytes:
+    """One that says it is of 9000x8000, and has no pixels."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 9000, 8000, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("given", ["path", "str", "bytes", "file", "command line"])
+def test_a_large_picture_is_refused_as_what_it_is(given, tmp_path, capfd):
+    path = tmp_path / "a.png"
+    path.write_bytes(large_png())
+    sentence = "the picture is too large: 9000x8000"
+    if given == "command line":
+        assert cli.main(["encode", str(path)]) == 1
+        assert f"{path}: {sentence}" in capfd.readouterr().err
+        return
+    with open(path, "rb") as file:
+        image = {"path": path, "str": str(path), "bytes": path.read_bytes(), "file": file}[given]
+        with pytest.raises(LimitError, match=sentence):
+            read.load(image)
+
+
+def test_pixels_are_counted_though_a_text_is_long():
+    text = chunk(b"zTXt", b"c\0\0" + zlib.compress(bytes(3_000_000)))
+    small = png(COLOUR, 8, 2)
+    small = small[:33] + text + small[33:]
+    assert read.pixels_of(io.BytesIO(small)) == read.load(small).rgb[..., 0].size
+    with pytest.raises(LimitError, match="9000x8000"):
+        read.pixels_of(io.BytesIO(large_png(text)))
+    for size in range(24):
+        assert read.pixels_of(io.BytesIO(small[:size])) == 0
 
 
 # what alpha hides
