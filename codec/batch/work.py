@@ -185,7 +185,7 @@ class Worker:
                 if chosen(Path(member.name)):
                     done.append(self._member(task, member, out, settings, granted))
                 else:
-                    out.add(member, member.name, member.data)
+                    out.add(member)
         data = out.close()
         _put(task, data, settings)
         seconds = time.perf_counter() - start
