@@ -23,6 +23,7 @@ from codec.coding.surrogate import through
 from codec.errors import CodecError
 from codec.models import integer_export
 from codec.options import EncodeOptions
+from codec.whole import written
 
 _SLACK = 0.5 / 255  # by which rounding may push a value over the edge
 
@@ -132,9 +133,8 @@ class CodecModule(nn.Module):
         self._check_current()
         net, coder, target = self.vqvae, self._base.coder, Path(path)
         arrays = integer_export.export(net.prior, net.tokens, net.sd, net.log2_gain)
-        made = target.with_name(target.name + ".new")
-        zoo.write_model(made, net, coder.trellis.name, arrays | coder.latent.flat() | coder.token.flat())
-        os.replace(made, target)
+        with written(target) as made:
+            zoo.write_model(made, net, coder.trellis.name, arrays | coder.latent.flat() | coder.token.flat())
 
     def _checked(self, x: torch.Tensor) -> torch.Tensor:
         device = self.vqvae.sd.device

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import stat
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from codec import whole
 from codec.errors import CodecError
 
 #: In place of a file name: standard input or output.
@@ -238,23 +238,8 @@ def write(target: str, data: bytes, made_folder: bool) -> None:
         if there.exists() and not there.is_file():
             there.write_bytes(data)  # /dev/null or a pipe, which has no other name: not to be replaced by a file
             return
-        real = Path(os.path.realpath(there))  # renaming onto a link would replace the link
         if made_folder:
-            real.parent.mkdir(parents=True, exist_ok=True)
-        replace(real, data)
+            Path(os.path.realpath(there)).parent.mkdir(parents=True, exist_ok=True)
+        whole.replace(there, data)
     except OSError as error:
         raise OutputError(f"cannot write '{target}': {error.strerror or error}") from error
-
-
-def replace(target: Path, data: bytes) -> None:
-    """Write a file on disk under another name, and give it its own when it is whole."""
-    # Not tempfile: its files are readable by their owner only, whatever the user's umask says.
-    start = os.fsencode(target.name)[:100].decode("utf-8", "ignore")  # a name may have 255 bytes
-    temporary = target.with_name(f".{start}.{secrets.token_hex(4)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-        os.replace(temporary, target)
-    except BaseException:  # KeyboardInterrupt included
-        temporary.unlink(missing_ok=True)
-        raise

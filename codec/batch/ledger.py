@@ -18,6 +18,7 @@ from codec.batch.files import is_url, shown
 from codec.batch.outcome import Done, Enlargement, Failure, Packed, Report, Skipped, UsageError
 from codec.batch.plan import Task
 from codec.errors import CodecError
+from codec.whole import written
 
 COLUMNS = (
     "source",
@@ -39,6 +40,7 @@ COLUMNS = (
     "error",
 )
 DONE, FAILED = "done", "failed"
+LOST, CHANGED = "lost", "changed"
 _WHOLE = ("size", "output_bytes", "width", "height")
 _REAL = ("bits_per_dim", "quality", "rmse", "psnr", "ms_ssim", "seconds")
 JOURNAL = ".journal"
@@ -52,6 +54,7 @@ class _Kept:
     stamp: str
     options: str
     output: str
+    bytes: str  # of the output; "": not known
     failed: bool
 
 
@@ -107,7 +110,8 @@ class Ledger:
             source = row["source"]
             self._again |= source in self._kept
             failed = row["status"] == FAILED
-            self._kept[source] = _Kept(row["size"], row["stamp"], row["options"], row["output"], failed)
+            output = row["output"], row["output_bytes"]
+            self._kept[source] = _Kept(row["size"], row["stamp"], row["options"], *output, failed)
 
     def status(self, name: str, size: int | None, stamp: str) -> str:
         """DONE or FAILED for a source that was so with the same settings, and has not changed since; else ""."""
@@ -122,7 +126,19 @@ class Ledger:
     def owned(self, task: Task) -> Task:
         """A task that knows whether its output is known to have been made of its source."""
         kept = self._kept.get(_text(shown(task.source)))
-        return replace(task, ours=kept is not None and kept.output == _text(shown(task.target)))
+        ours = kept is not None and kept.output == _text(shown(task.target))
+        return replace(task, ours=ours and self.output_of(task) != CHANGED)
+
+    def output_of(self, task: Task) -> str:
+        """LOST for what was made of a source and is not there any more, or empty, as after a power loss; CHANGED where
+        it has another size; else "", also for what is not on this machine."""
+        kept = self._kept.get(_text(shown(task.source)))
+        if kept is None or kept.failed or is_url(task.target):
+            return ""
+        path = task.target if kept.output == _text(task.target) else kept.output
+        if not (size := _size(path)):
+            return LOST
+        return "" if kept.bytes in ("", str(size)) else CHANGED
 
     def append(self, done: Iterable[Done]) -> None:
         """One row for each, in one write. Raises CodecError where that fails."""
@@ -188,6 +204,14 @@ class Ledger:
             self._file = None
 
 
+def _size(path: str) -> int:
+    """0: there is nothing."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
 def _line(values: Sequence[str]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerow(map(_text, values))
@@ -232,17 +256,11 @@ def _whole_bytes(path: Path) -> int:
 def _keep_last(path: Path, named: Path) -> None:
     """Rewrite a .csv with the last row of each source only."""
     last = {row["source"]: number for number, row in enumerate(_rows(path, named))}
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            file.write(_line(COLUMNS))
-            for number, row in enumerate(_rows(path, named)):
-                if last[row["source"]] == number:
-                    file.write(_line([row[name] for name in COLUMNS]))
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with written(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        file.write(_line(COLUMNS))
+        for number, row in enumerate(_rows(path, named)):
+            if last[row["source"]] == number:
+                file.write(_line([row[name] for name in COLUMNS]))
 
 
 def _pyarrow() -> Any:
@@ -260,19 +278,16 @@ def _to_parquet(rows: Path, path: Path) -> None:
     pa = _pyarrow()
     kinds = {name: pa.int64() if name in _WHOLE else pa.float64() if name in _REAL else pa.string() for name in COLUMNS}
     convert = pa.csv.ConvertOptions(column_types=kinds, strings_can_be_null=False, quoted_strings_can_be_null=False)
-    temporary = path.with_name(f".{path.name}.part")
     try:
         with (
+            written(path) as part,
             pa.csv.open_csv(rows, convert_options=convert) as reader,
-            pa.parquet.ParquetWriter(temporary, reader.schema) as writer,
+            pa.parquet.ParquetWriter(part, reader.schema) as writer,
         ):
             for batch in reader:
                 writer.write_batch(batch)
-        os.replace(temporary, path)
     except pa.ArrowException as error:
         raise CodecError(f"the manifest '{path}' cannot be made of '{rows}': {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _from_parquet(path: Path) -> Iterator[str]:

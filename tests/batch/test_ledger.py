@@ -107,6 +107,29 @@ def test_a_row_that_was_cut_off_is_done_again(tmp_path, fake, capfd):
     assert (tmp_path / "out" / "0002.ldc").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_an_output_that_is_lost_is_made_again(suffix, tmp_path, fake, capfd):
+    """After a power loss there may be a row without the file, or with an empty one."""
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow.parquet", reason="the extra remote is not installed", exc_type=ImportError)
+    folder = draw(tmp_path / "in", 4)
+    command = ["encode", folder, "-o", tmp_path / "out", "--manifest", tmp_path / f"m.{suffix}"]
+    assert run(*command) == 0
+    before = made(tmp_path / "out")
+    (tmp_path / "out" / "0000.ldc").unlink()
+    (tmp_path / "out" / "0001.ldc").write_bytes(b"")
+    assert run(*command, "--resume") == 0 and len(fake.calls) == 6
+    assert "2 files are done by the manifest, 2 are left" in capfd.readouterr().err
+    assert made(tmp_path / "out") == before
+    (tmp_path / "out" / "0002.ldc").write_bytes(b"mine")  # it may be somebody's
+    assert run(*command, "--resume") == 1
+    assert "0002.ldc' exists and is another (-f overwrites it)" in capfd.readouterr().err
+    assert (tmp_path / "out" / "0002.ldc").read_bytes() == b"mine"
+    assert run(*command, "--retry-failed") == 1
+    assert run(*command, "--retry-failed", "-f") == 0 and made(tmp_path / "out") == before
+    assert run(*command, "--resume") == 0 and "4 files are done" in capfd.readouterr().err
+
+
 @pytest.mark.slow
 def test_killed_at_random_moments_a_run_is_complete_in_the_end(tmp_path):
     count = 18

@@ -44,6 +44,7 @@ from codec.training.restoration.batches import Batch, Store
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
 from codec.training.run import Run
 from codec.training.told import told
+from codec.whole import written
 
 FOUND = ("loss", "mse", "lpips_vgg", "elbo", "verdict", "judged")  # loss: without the verdict
 STAGES = ("autoencoder", "ldm", "perceptual", "gan")
@@ -389,7 +390,8 @@ def save_parts(folder: Path, state: dict[str, torch.Tensor], meta: dict[str, str
         parts[-1][k] = v
         size += v.nbytes
     for k, part in enumerate(parts):
-        save_file(part, folder / f"part-{k}.safetensors", meta)
+        with written(folder / f"part-{k}.safetensors") as path:
+            save_file(part, path, meta)
 
 
 def load_parts(folder: Path) -> dict[str, torch.Tensor]:
