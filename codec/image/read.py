@@ -21,7 +21,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from codec.bitstream.container import MAGIC, MAX_PIXELS, MAX_SIDE, NAME
 from codec.errors import LimitError, PictureError
-from codec.image import av1, boxes, colour, formats, metadata, png, samples
+from codec.image import av1, boxes, colour, formats, limits, metadata, png, samples
 from codec.image.colour import Encoding
 from codec.image.icc import deep_to_srgb, to_srgb
 from codec.image.metadata import NOTHING, Metadata
@@ -156,12 +156,7 @@ def _pillow_errors() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise PictureError("not a picture in a format that Pillow reads") from error
     except Image.DecompressionBombError as error:
-        allowed = Image.MAX_IMAGE_PIXELS
-        if allowed is not None and 2 * allowed < MAX_PIXELS:
-            raise LimitError(
-                f"the picture has more than twice the {allowed} pixels of Image.MAX_IMAGE_PIXELS"
-            ) from error
-        raise LimitError(f"the picture has more than {MAX_PIXELS} pixels") from error
+        raise limits.exceeded() from error
     except Exception as error:  # Pillow's readers raise many types, from OSError to SyntaxError
         # Its messages can span lines; one line is what a caller can print.
         detail = " ".join(str(error).split()) or type(error).__name__

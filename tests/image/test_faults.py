@@ -2,7 +2,9 @@
 
 import io
 import struct
+import warnings
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import matplotlib.cbook
@@ -13,8 +15,8 @@ from PIL import Image, ImageCms
 
 from codec import cli
 from codec.errors import LimitError, PictureError
-from codec.image import av1, read
-from codec.image.alpha import fill_hidden
+from codec.image import av1, lossless, read
+from codec.image.alpha import fill_hidden, pack_alpha, unpack_alpha
 from codec.image.write import SavedPicture, to_bytes
 from tests.support.files import chunk, lut_profile, png, psd, tiff
 
@@ -545,6 +547,18 @@ def test_pixels_are_counted_though_a_text_is_long():
         read.pixels_of(io.BytesIO(large_png(text)))
     for size in range(24):
         assert read.pixels_of(io.BytesIO(small[:size])) == 0
+
+
+@pytest.mark.parametrize("size, refused", [(14, False), (40, True)])
+def test_sound_files_are_not_called_damaged_for_the_limit_of_the_caller(size, refused, monkeypatch):
+    """Pillow warns from so many pixels on, and refuses twice as many."""
+    rgba = np.random.default_rng(1).integers(0, 256, (size, size, 4)).astype(np.uint8)
+    data, alpha = lossless.encode(read.load(rgba)), pack_alpha(rgba[..., 3])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 150)
+    for decode in (lambda: lossless.decode_array(data), lambda: unpack_alpha(alpha, size, size)):
+        with warnings.catch_warnings(), pytest.raises(LimitError, match="Image.MAX") if refused else nullcontext():
+            warnings.simplefilter("error")
+            decode()
 
 
 # what alpha hides
