@@ -22,6 +22,8 @@ STANDARD = "-"
 #: Protocols of fsspec that are only read here: a web server takes nothing, and an archive is not written at one go.
 _READ_ONLY = ("http", "https", "zip", "tar", "libarchive", "github", "data")
 
+_ARCHIVES = ("zip://", "tar://", "libarchive://")
+
 _CHANGED = "the file changed while it was read"
 
 
@@ -43,16 +45,26 @@ class Source:
 
 
 def is_url(name: str) -> bool:
-    """Whether a name is one for fsspec: s3://bucket/key, zip://inner.png::outer.zip."""
-    return "://" in name or "::" in name
+    """Whether a name is one for fsspec: s3://bucket/key, zip://inner.png::outer.zip. a::b.png is a file."""
+    return "://" in name
 
 
 def shown(name: str) -> str:
     """A name as it is said and kept: that of a URL without user, password and query, which may be secrets."""
     if name == STANDARD or not is_url(name):
         return name
-    name = re.sub(r"://[^/@:]*(:[^/@]*)?@", "://", name)
-    return re.sub(r"(https?://[^?#]*)[?#].*?(?=::|$)", r"\1", name)
+    return "::".join(map(_without_secrets, name.split("::")))
+
+
+def _without_secrets(url: str) -> str:
+    """One URL of a chain, or a sentence with one in it."""
+    if url.startswith(_ARCHIVES):  # in the name of a member each sign stands for itself
+        return url
+    url, users = re.subn(r"://[^/?#]*@", "://", url)
+    if not users:  # a password with / in it, where there would be no number of a port
+        url = re.sub(r"://[^/@:]*:(?!\d*(?:[/?#]|$)).*@", "://", url)
+    # elsewhere than on the web ? is a sign of a glob as well, but not before a name and =
+    return re.sub(r"(https?://[^?#]*)[?#].*|(\w://[^?]*)\?[\w.%-]+=.*", r"\1\2", url)
 
 
 def file_system(name: str) -> tuple[Any, str]:
@@ -219,6 +231,15 @@ def content(target: str) -> bytes | None:
         return None
     except Exception as error:
         raise OutputError(f"cannot read '{shown(target)}': {_said(error)}") from error
+
+
+def put(target: str, data: bytes, made_folder: bool) -> None:
+    """``write``, or to standard output. Raises OutputError."""
+    if target == STANDARD:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    write(target, data, made_folder)
 
 
 def write(target: str, data: bytes, made_folder: bool) -> None:

@@ -383,8 +383,7 @@ def _check_same(settings: Settings, options: EncodeOptions, target: str) -> None
 
 def _put(task: Task, data: bytes, settings: Settings) -> None:
     if task.target == STANDARD:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        files.put(task.target, data, task.made_folder)
         return
     if settings.existing == "same" and (there := files.content(task.target)) is not None:
         if there != data:

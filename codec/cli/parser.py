@@ -294,7 +294,9 @@ def _add_thumbnail(commands: argparse._SubParsersAction) -> None:
         description="Write a small PNG, as file managers want it: of large pictures only what it needs is decoded.",
     )
     parser.add_argument("file", metavar="FILE", help=f"{SUFFIX} file; - is standard input")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="PNG file, whatever its suffix")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help="PNG file, whatever its suffix; - is standard output"
+    )
     parser.add_argument("--size", type=_whole(1, 65535), default=256, metavar="N", help="pixels a side at most; 256")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite an existing file")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")

@@ -310,7 +310,35 @@ def test_a_shard_and_a_file_do_not_mix(tmp_path, capfd):
         ("zip://a.png::https://u@host/b.zip?t=1", "zip://a.png::https://host/b.zip"),
         ("zip://a?.png::s3://b/c.zip", "zip://a?.png::s3://b/c.zip"),
         ("/tmp/a@b:c.png", "/tmp/a@b:c.png"),
+        ("ftp://u:p@ss@h/f", "ftp://h/f"),
+        ("ftp://u:p@h/a@2x.png", "ftp://h/a@2x.png"),
+        ("s3://k:a/b@h/f", "s3://h/f"),
+        ("ftp://u:p?x@h/f", "ftp://h/f"),
+        ("http://u:p#x@h/f", "http://h/f"),
+        ("http://h:80/a@2x.png?x=1", "http://h:80/a@2x.png"),
+        ("http://h/a.png?mail=a:b@c", "http://h/a.png"),
+        ("https://u:p@h/a.png?mail=a@c", "https://h/a.png"),
+        ("webhdfs://h/x?token=S", "webhdfs://h/x"),
+        ("zip://a.png::webhdfs://u:p@h/x.zip?token=S&b=/c", "zip://a.png::webhdfs://h/x.zip"),
+        ("s3://b/year=1/a?.png", "s3://b/year=1/a?.png"),
+        ("s3://b/?/year=1/a.png", "s3://b/?/year=1/a.png"),
+        ("zip://a:1@2x.png::s3://b/c.zip", "zip://a:1@2x.png::s3://b/c.zip"),
     ],
 )
 def test_a_url_is_said_without_what_may_be_secret(name, said):
     assert files.shown(name) == said
+
+
+def test_what_a_library_says_is_told_without_secrets():
+    error = ValueError("no answer\nfrom https://u:p@h/a.png?sig=1 (ftp://u:p@ss@h/f)")
+    assert files._said(error) == "no answer from https://h/a.png"
+    assert files._said(ValueError("no s3://k:a/b@h/f")) == "no s3://h/f"
+
+
+def test_two_colons_do_not_make_a_url(tmp_path, monkeypatch, capfd):
+    folder = draw(tmp_path / "in", 1)
+    (folder / "0000.png").rename(folder / "a::b.png")
+    monkeypatch.chdir(folder)
+    assert run("encode", "a::b.png") == 0 and run("decode", "a::b.ldc", "-o", "::.png") == 0
+    assert sorted(made(folder)) == ["::.png", "a::b.ldc", "a::b.png"]
+    assert run("encode", "none::b.png") == 1 and "No such file" in capfd.readouterr().err
