@@ -79,8 +79,9 @@ class CodecModule(nn.Module):
         """x (N, 3, H, W), floating point in 0..1, rounded to 8 bits -> an .ldc file for each picture, the same as of
         ``codec.encode``.
 
-        quality: as in ``forward``. effort: 1 .. 9. lossless: None takes the lossless file where it is no larger, False
-        never, True always. Raises CodecError as ``forward`` does.
+        quality: as in ``forward``. effort: 1 .. 9. lossless: None takes the lossless file where it is no larger, else
+        one in fewer colours where that is better, False neither, True always the lossless one. Raises CodecError as
+        ``forward`` does.
         """
         x, qualities = self._checked(x), self._qualities(quality, len(x))
         self._check_current()

@@ -1,4 +1,4 @@
-"""The command line: encode, decode, upscale, info, export.
+"""The command line: encode, decode, upscale, info, export, view, thumbnail, integrate, completion, man.
 
 Exit codes: 0 all done, 1 a file failed, 2 wrong usage, 130 interrupted. Bad input gives one sentence on
 standard error and never a traceback, unless --debug asks for it. Standard output carries nothing but the file
@@ -8,6 +8,7 @@ standard error and never a traceback, unless --debug asks for it. Standard outpu
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -22,6 +23,7 @@ from codec.cli.report import PROGRAM, say
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line (sys.argv without `argv`) and return its exit code."""
     _fill_closed()
+    _print_anything()
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it has to say comes as an exception
     parser = make_parser()
     args = parser.parse_args(argv)
@@ -42,6 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
     say(f"{PROGRAM}: error: {message}")
     return code
+
+
+def _print_anything() -> None:
+    """Names that standard output has no signs for come escaped, as on standard error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _fill_closed() -> None:

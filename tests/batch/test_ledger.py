@@ -91,6 +91,17 @@ def test_a_run_goes_on_where_it_was(suffix, tmp_path, fake, capfd):
         assert len(by_name(manifest)) == 5
 
 
+def test_only_retry_failed_tries_again_what_failed_and_is_as_it_was(tmp_path, fake, monkeypatch):
+    folder, manifest = draw(tmp_path / "in", 2), tmp_path / "m.csv"
+    command = ["encode", folder, "-o", tmp_path / "out", "--manifest", manifest]
+    with monkeypatch.context() as here:
+        here.setattr(fake, "encode", lambda *args, **options: 1 / 0)
+        assert run(*command) == 1
+    assert run(*command, "--resume") == 1 and not fake.calls
+    assert run(*command, "--retry-failed") == 0 and len(fake.calls) == 2
+    assert {row["status"] for row in rows(manifest)} == {"done"}
+
+
 def test_a_row_that_was_cut_off_is_done_again(tmp_path, fake, capfd):
     folder = draw(tmp_path / "in", 3)
     manifest = tmp_path / "m.csv"

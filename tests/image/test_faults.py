@@ -511,6 +511,17 @@ def test_png_that_is_none(body):
             read.load(whole[:size])
 
 
+@pytest.mark.parametrize("parts", [1, 3])
+def test_png_of_more_data_than_pixels_is_refused(parts):
+    """Noughts that deflate to nothing: Pillow would take them for as long as they come."""
+    whole = png(COLOUR, 8, 2)
+    at = whole.index(b"IDAT") - 4
+    extra = [chunk(b"IDAT", bytes(2**20 // parts + 1000)) for _ in range(parts)]
+    assert read.load(whole[:at] + chunk(b"IDAT", b"") + whole[at:]).rgb.shape == (1, 1, 3)
+    with pytest.raises(PictureError, match="more data than its pixels need"):
+        read.load(whole[:-12] + b"".join(extra) + whole[-12:])
+
+
 def test_limit_of_the_caller_is_told_as_it_is(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(LimitError, match="Image.MAX_IMAGE_PIXELS"):

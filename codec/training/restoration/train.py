@@ -422,7 +422,7 @@ def main() -> None:
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_intermixed_args()
     config = configure(RestorationConfig(), args.config, args.settings)
-    with place(args.threads) as device:
+    with place(args.threads, alone="codec.training.restoration.train") as device:
         model = zoo.load(args.model, device)
         anchors, centroids = model.config.anchors, model.vqvae.tokens.centroids(model.vqvae.sd).float()
         store = Store(sorted(p for p in args.crops.glob("*.safetensors") if p.name != VALIDATION), anchors, device)
