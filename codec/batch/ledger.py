@@ -70,7 +70,8 @@ class Ledger:
         self._rows = path if path.suffix == ".csv" else path.with_name(path.name + JOURNAL)
         if path.suffix == ".parquet":
             _pyarrow()
-        there = path.exists() or self._rows.exists()
+        begun = self._rows.exists()
+        there = path.exists() or begun
         if there and not goes_on and not fresh:
             raise UsageError(f"the manifest '{path}' is there (--resume goes on with it, -f starts it again)")
         self._kept: dict[str, _Kept] = {}
@@ -85,10 +86,10 @@ class Ledger:
                 path.unlink() if path != self._rows and path.exists() else None
             self._load()
         except OSError as error:
-            self.release()
+            self._give_up(begun)
             raise UsageError(f"the manifest '{path}' cannot be written: {error.strerror or error}") from error
         except BaseException:
-            self.release()
+            self._give_up(begun)
             raise
 
     def _load(self) -> None:
@@ -195,6 +196,13 @@ class Ledger:
             self.release()
         if self._rows != self._path:
             self._rows.unlink()
+
+    def _give_up(self, begun: bool) -> None:
+        """Leave the folder as it was. begun: the rows were there before."""
+        opened = self._file is not None
+        self.release()
+        if opened and not begun:
+            self._rows.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Close the file as it is."""

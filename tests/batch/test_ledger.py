@@ -213,6 +213,20 @@ def test_another_table_is_not_taken_for_a_manifest(text, tmp_path, capfd):
     assert made(folder).keys() == {"0000.png"}
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_another_parquet_is_not_taken_for_a_manifest(whole, tmp_path, capfd):
+    pytest.importorskip("pyarrow.parquet", reason="the extra remote is not installed", exc_type=ImportError)
+    import pyarrow.parquet
+
+    folder, path = draw(tmp_path / "in", 1), tmp_path / "m.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1]}), path)
+    data = path.read_bytes() if whole else path.read_bytes()[:-9]
+    path.write_bytes(data)
+    assert run("encode", folder, "--manifest", path, "--resume") == 2
+    assert "is not a manifest" in capfd.readouterr().err
+    assert path.read_bytes() == data and sorted(os.listdir(tmp_path)) == ["in", "m.parquet"]
+
+
 @pytest.mark.parametrize("length", [0, 5, len(HEADER) - 1, len(HEADER)])
 def test_a_manifest_that_was_cut_off_in_its_first_line_is_begun_again(length, tmp_path):
     folder = draw(tmp_path / "in", 1)
