@@ -22,7 +22,7 @@ from codec.coding import heap, look, search
 from codec.coding.latents import Encoded
 from codec.coding.model import Base, pad
 from codec.coding.precision import narrow
-from codec.coding.sealed import sealed
+from codec.coding.sealed import building, sealed
 from codec.errors import CodecError, RateError, UnsupportedError
 from codec.image import lossless as exact
 from codec.image import read, reduced
@@ -442,11 +442,12 @@ class Codec:
 
     @cached_property
     def _refiner(self) -> Refiner:
-        return zoo.read_refiner(self._weights.refiners[self.model_id], self._device)
+        with building(self._threads):
+            return zoo.read_refiner(self._weights.refiners[self.model_id], self._device)
 
     def _restorer(self, name: str, options: restore.Options) -> Restorer:
         if name not in self._restorers:
-            with self._settings():
+            with building(self._threads):
                 self._restorers[name] = zoo.load_restorer(self._weights, name, self.model_id, self._device)
         net = self._restorers[name]
         options.check(net.denoiser.config.context)
@@ -455,7 +456,7 @@ class Codec:
 
     def _labelled(self) -> zoo.Labels:
         if self._labels is None:
-            with self._settings():
+            with building(self._threads):
                 self._labels = zoo.load_labels(self._weights, self.model_id, self._device)
         return self._labels
 
@@ -637,7 +638,7 @@ def load(
         threads = check_whole("threads", threads, 1)
     there = manifest.read(weights)
     heap.keep()
-    with sealed(threads):
+    with building(threads):
         made = Codec(zoo.load(model, place, there), place, threads, there, precision)
     made._origin = (model, place.type, threads, weights, precision)
     return made

@@ -23,6 +23,7 @@ from codec.coding.surrogate import through
 from codec.errors import CodecError
 from codec.models import integer_export
 from codec.options import EncodeOptions
+from codec.whole import written
 
 _SLACK = 0.5 / 255  # by which rounding may push a value over the edge
 
@@ -78,8 +79,9 @@ class CodecModule(nn.Module):
         """x (N, 3, H, W), floating point in 0..1, rounded to 8 bits -> an .ldc file for each picture, the same as of
         ``codec.encode``.
 
-        quality: as in ``forward``. effort: 1 .. 9. lossless: None takes the lossless file where it is no larger, False
-        never, True always. Raises CodecError as ``forward`` does.
+        quality: as in ``forward``. effort: 1 .. 9. lossless: None takes the lossless file where it is no larger, else
+        one in fewer colours where that is better, False neither, True always the lossless one. Raises CodecError as
+        ``forward`` does.
         """
         x, qualities = self._checked(x), self._qualities(quality, len(x))
         self._check_current()
@@ -132,9 +134,8 @@ class CodecModule(nn.Module):
         self._check_current()
         net, coder, target = self.vqvae, self._base.coder, Path(path)
         arrays = integer_export.export(net.prior, net.tokens, net.sd, net.log2_gain)
-        made = target.with_name(target.name + ".new")
-        zoo.write_model(made, net, coder.trellis.name, arrays | coder.latent.flat() | coder.token.flat())
-        os.replace(made, target)
+        with written(target) as made:
+            zoo.write_model(made, net, coder.trellis.name, arrays | coder.latent.flat() | coder.token.flat())
 
     def _checked(self, x: torch.Tensor) -> torch.Tensor:
         device = self.vqvae.sd.device

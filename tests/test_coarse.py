@@ -125,7 +125,7 @@ def test_every_form_of_a_file(data, tmp_path):
         (b"", {}, "it is empty"),
         (b"", {"factor": 4.0}, "factor is not a whole number"),
         (b"", {"factor": "4"}, "factor is not a whole number"),
-        (b"", {"allow_truncated": "yes"}, "allow_truncated is not True or False"),
+        (b"", {"allow_truncated": "yes"}, "allow_truncated is neither True nor False"),
     ],
 )
 def test_what_is_no_file_and_no_option(wrong, options, said):

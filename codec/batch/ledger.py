@@ -18,6 +18,7 @@ from codec.batch.files import is_url, shown
 from codec.batch.outcome import Done, Enlargement, Failure, Packed, Report, Skipped, UsageError
 from codec.batch.plan import Task
 from codec.errors import CodecError
+from codec.whole import written
 
 COLUMNS = (
     "source",
@@ -39,6 +40,7 @@ COLUMNS = (
     "error",
 )
 DONE, FAILED = "done", "failed"
+LOST, CHANGED = "lost", "changed"
 _WHOLE = ("size", "output_bytes", "width", "height")
 _REAL = ("bits_per_dim", "quality", "rmse", "psnr", "ms_ssim", "seconds")
 JOURNAL = ".journal"
@@ -52,6 +54,7 @@ class _Kept:
     stamp: str
     options: str
     output: str
+    bytes: str  # of the output; "": not known
     failed: bool
 
 
@@ -71,7 +74,8 @@ class Ledger:
         self._rows = path if path.suffix == ".csv" else path.with_name(path.name + JOURNAL)
         if path.suffix == ".parquet":
             _pyarrow()
-        there = path.exists() or self._rows.exists()
+        begun = self._rows.exists()
+        there = path.exists() or begun
         if there and not goes_on and not fresh:
             raise UsageError(f"the manifest '{path}' is there (--resume goes on with it, -f starts it again)")
         self._kept: dict[str, _Kept] = {}
@@ -87,10 +91,10 @@ class Ledger:
                 path.unlink() if path != self._rows and path.exists() else None
             self._load()
         except OSError as error:
-            self.release()
+            self._give_up(begun)
             raise UsageError(f"the manifest '{path}' cannot be written: {error.strerror or error}") from error
         except BaseException:
-            self.release()
+            self._give_up(begun)
             raise
 
     def _load(self) -> None:
@@ -101,7 +105,7 @@ class Ledger:
             for line in _from_parquet(self._path):
                 self._file.write(line)
             self._file.flush()
-        whole = _whole_bytes(self._rows)
+        whole = _whole_bytes(self._rows)  # looks first: not a byte of another table may go
         self._file.truncate(whole)
         self._file.seek(0, os.SEEK_END)
         if whole == 0:
@@ -114,7 +118,8 @@ class Ledger:
                 self._outputs.add(row["output"])
             self._again |= source in self._kept
             failed = row["status"] == FAILED
-            self._kept[source] = _Kept(row["size"], row["stamp"], row["options"], row["output"], failed)
+            output = row["output"], row["output_bytes"]
+            self._kept[source] = _Kept(row["size"], row["stamp"], row["options"], *output, failed)
 
     def status(self, name: str, size: int | None, stamp: str, target: str) -> str:
         """DONE or FAILED for a source that was so with the same settings and target, and has not changed since; else
@@ -136,7 +141,19 @@ class Ledger:
     def owned(self, task: Task) -> Task:
         """A task that knows whether its output is known to have been made of its source."""
         kept = self._kept.get(_text(shown(task.source)))
-        return replace(task, ours=kept is not None and kept.output == _text(shown(task.target)))
+        ours = kept is not None and kept.output == _text(shown(task.target))
+        return replace(task, ours=ours and self.output_of(task) != CHANGED)
+
+    def output_of(self, task: Task) -> str:
+        """LOST for what was made of a source and is not there any more, or empty, as after a power loss; CHANGED where
+        it has another size; else "", also for what is not on this machine."""
+        kept = self._kept.get(_text(shown(task.source)))
+        if kept is None or kept.failed or is_url(task.target):
+            return ""
+        path = task.target if kept.output == _text(task.target) else kept.output
+        if not (size := _size(path)):
+            return LOST
+        return "" if kept.bytes in ("", str(size)) else CHANGED
 
     def append(self, done: Iterable[Done]) -> None:
         """One row for each, in one write. Raises CodecError where that fails."""
@@ -194,12 +211,27 @@ class Ledger:
         if self._rows != self._path:
             self._rows.unlink()
 
+    def _give_up(self, begun: bool) -> None:
+        """Leave the folder as it was. begun: the rows were there before."""
+        opened = self._file is not None
+        self.release()
+        if opened and not begun:
+            self._rows.unlink(missing_ok=True)
+
     def release(self) -> None:
         """Close the file as it is."""
         if self._file is not None:
             with contextlib.suppress(OSError):  # a full disk: what was not written was told already
                 self._file.close()
             self._file = None
+
+
+def _size(path: str) -> int:
+    """0: there is nothing."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _line(values: Sequence[str]) -> str:
@@ -218,15 +250,26 @@ def _text(name: str) -> str:
 def _rows(path: Path, named: Path) -> Iterator[dict[str, str]]:
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise UsageError(f"'{named}' is not a manifest of this version")
-        yield from reader
+        try:
+            for row in reader:
+                if None in row or None in row.values():  # too many values, or too few
+                    raise UsageError(f"the manifest '{named}' is damaged in line {reader.line_num}")
+                yield row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UsageError(f"the manifest '{named}' is damaged after line {reader.line_num}") from error
 
 
 def _whole_bytes(path: Path) -> int:
-    """Bytes up to the end of the last row that is whole. No value has a line end in it."""
-    whole = 0
+    """Bytes up to the end of the last row that is whole: no value has a line end in it. UsageError for what is no
+    manifest."""
+    header = _line(COLUMNS).encode()
     with open(path, "rb") as file:
+        first = file.readline(len(header) + 1)
+        if len(first) < len(header) and header.startswith(first):
+            return 0  # new, or cut off in its first line
+        if first.rstrip(b"\r\n") != header.rstrip(b"\n"):
+            raise UsageError(f"'{path}' is not a manifest of this version")
+        whole = len(first)
         for line in file:
             whole += len(line) if line.endswith(b"\n") else 0
     return whole
@@ -235,17 +278,11 @@ def _whole_bytes(path: Path) -> int:
 def _keep_last(path: Path, named: Path) -> None:
     """Rewrite a .csv with the last row of each source only."""
     last = {row["source"]: number for number, row in enumerate(_rows(path, named))}
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            file.write(_line(COLUMNS))
-            for number, row in enumerate(_rows(path, named)):
-                if last[row["source"]] == number:
-                    file.write(_line([row[name] for name in COLUMNS]))
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with written(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        file.write(_line(COLUMNS))
+        for number, row in enumerate(_rows(path, named)):
+            if last[row["source"]] == number:
+                file.write(_line([row[name] for name in COLUMNS]))
 
 
 def _pyarrow() -> Any:
@@ -263,19 +300,16 @@ def _to_parquet(rows: Path, path: Path) -> None:
     pa = _pyarrow()
     kinds = {name: pa.int64() if name in _WHOLE else pa.float64() if name in _REAL else pa.string() for name in COLUMNS}
     convert = pa.csv.ConvertOptions(column_types=kinds, strings_can_be_null=False, quoted_strings_can_be_null=False)
-    temporary = path.with_name(f".{path.name}.part")
     try:
         with (
+            written(path) as part,
             pa.csv.open_csv(rows, convert_options=convert) as reader,
-            pa.parquet.ParquetWriter(temporary, reader.schema) as writer,
+            pa.parquet.ParquetWriter(part, reader.schema) as writer,
         ):
             for batch in reader:
                 writer.write_batch(batch)
-        os.replace(temporary, path)
     except pa.ArrowException as error:
         raise CodecError(f"the manifest '{path}' cannot be made of '{rows}': {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _from_parquet(path: Path) -> Iterator[str]:

@@ -87,8 +87,8 @@ class Left:
 
 
 def left_of(tasks: Sequence[Task], ledger: Ledger, retry: bool) -> Left:
-    """Compare the manifest with what there is: a source that changed, or was done with other settings, is done
-    again. What the run itself has made is no source."""
+    """Compare the manifest with what there is: a source that changed, or was done with other settings, or whose output
+    is not there as it was, is done again. What the run itself has made is no source."""
     left = Left([], 0, [])
     done = 0
     for task in tasks:
@@ -97,7 +97,7 @@ def left_of(tasks: Sequence[Task], ledger: Ledger, retry: bool) -> Left:
         name = said(task.source, "")
         known = (task.size, task.stamp) if task.stamp else files.facts(task.source)
         status = ledger.status(name, *known, shown(task.target))
-        if status == DONE:
+        if status == DONE and not ledger.output_of(task):
             done += 1
         elif status == FAILED and not retry:
             left.failed.append(name)

@@ -187,7 +187,7 @@ class Worker:
                 if chosen(Path(member.name)):
                     done.append(self._member(task, member, out, settings, granted))
                 else:
-                    out.add(member, member.name, member.data)
+                    out.add(member)
         data = out.close()
         _put(task, data, settings)
         seconds = time.perf_counter() - start
@@ -401,8 +401,7 @@ def _other(target: str, why: str) -> OutputError:
 
 def _put(task: Task, data: bytes, settings: Settings) -> None:
     if task.target == STANDARD:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        files.put(task.target, data, task.made_folder)
         return
     if settings.existing == "same" and (there := files.content(task.target)) is not None:
         if there != data:

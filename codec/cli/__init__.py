@@ -1,4 +1,4 @@
-"""The command line: encode, decode, upscale, info, export.
+"""The command line: encode, decode, upscale, info, export, view, thumbnail, integrate, completion, man.
 
 Exit codes: 0 all done, 1 a file failed, 2 wrong usage, 130 interrupted. Bad input gives one sentence on
 standard error and never a traceback, unless --debug asks for it. Standard output carries nothing but the file
@@ -8,6 +8,7 @@ standard error and never a traceback, unless --debug asks for it. Standard outpu
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     """All imports are made here, where Ctrl-C is caught."""
     _fill_closed()
+    _print_anything()
     import logging
     import traceback
 
@@ -70,6 +72,12 @@ def _drop_output() -> None:
     except (OSError, ValueError):
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_anything() -> None:
+    """Names that standard output has no signs for come escaped, as on standard error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _fill_closed() -> None:

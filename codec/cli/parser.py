@@ -317,7 +317,12 @@ def _add_thumbnail(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("file", type=_name, metavar="FILE", help=f"{SUFFIX} file; - is standard input")
     parser.add_argument(
-        "-o", "--output", required=True, type=_name, metavar="OUT", help="PNG file, whatever its suffix"
+        "-o",
+        "--output",
+        required=True,
+        type=_name,
+        metavar="OUT",
+        help="PNG file, whatever its suffix; - is standard output",
     )
     parser.add_argument("--size", type=_whole(1, 65535), default=256, metavar="N", help="pixels a side at most; 256")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite an existing file")

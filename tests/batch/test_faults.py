@@ -193,6 +193,13 @@ def test_what_is_there_and_misses_the_target_is_not_taken_for_the_same(tmp_path,
     assert encode(folder, "--skip-existing", "--target-psnr", 5) == 1
 
 
+def test_another_seed_is_another_setting(tmp_path, capfd):
+    folder = draw(tmp_path / "in", 1)
+    assert encode(folder, "--seed", 3) == 0 and encode(folder, "--seed", 3, "--skip-existing") == 0
+    capfd.readouterr()
+    assert encode(folder, "--seed", 4, "--skip-existing") == 1 and "other settings" in capfd.readouterr().err
+
+
 def test_the_budget_is_within_the_memory(monkeypatch):
     with open("/proc/meminfo") as file:
         total = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemTotal"))

@@ -52,6 +52,15 @@ def test_standard_output_by_its_file_name(folder):
         assert (folder / "b.ldc").read_bytes() == piped
 
 
+@pytest.mark.parametrize(
+    "environment", ["PYTHONIOENCODING=ascii", "PYTHONIOENCODING=latin-1", "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0"]
+)
+def test_names_that_standard_output_has_no_signs_for(environment, folder):
+    shell("CODEC encode a.png -o 漢é.ldc", folder)
+    said = shell(f"export {environment}; CODEC info 漢é.ldc && CODEC info --json 漢é.ldc", folder).stdout
+    assert b".ldc\n" in said and b"width           8\n" in said and b"\\u" in said
+
+
 def test_output_into_a_command(folder):
     shell("CODEC encode a.png -o >(cat > b.ldc); wait $!; sleep .2", folder)
     assert container.parse((folder / "b.ldc").read_bytes()).header.width == 8

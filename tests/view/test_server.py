@@ -1,6 +1,8 @@
 """The server gives out a fixed set of files to this machine, and nothing else; the command around it."""
 
+import functools
 import http.client
+import os
 import socket
 import subprocess
 import sys
@@ -167,6 +169,18 @@ def test_wrong_usage(line, sentence, capsys):
     except SystemExit as stop:
         code = stop.code
     assert code == 2 and sentence in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_text_is_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(assets, "require", lambda *page: None)
+    monkeypatch.setattr(
+        assets, "export_page", functools.partial(assets.export_page, page=built_page(tmp_path / "page"))
+    )
+    path = tmp_path / os.fsdecode(b"caf\xe9.ldc")
+    path.write_bytes((GOLDEN / "model5-pixel.ldc").read_bytes())
+    assert main(["view", "--export", str(tmp_path / "out"), str(path)]) == 0
+    assert "?src=files%2F1%2Fcaf%25EF%25BF%25BD.ldc" in capsys.readouterr().err
+    assert os.listdir(tmp_path / "out" / "files" / "1") == ["caf\ufffd.ldc"]
 
 
 @pytest.mark.parametrize("name", ["missing.ldc", "text.ldc"])
