@@ -124,10 +124,10 @@ class Ledger:
     def status(self, name: str, size: int | None, stamp: str, target: str) -> str:
         """DONE or FAILED for a source that was so with the same settings and target, and has not changed since; else
         ""."""
-        kept = self._kept.get(_text(name))
+        kept = self._kept.get(_name(name))
         if kept is None or kept.options not in self._enough:
             return ""
-        if kept.output not in ("", _text(target)):
+        if kept.output not in ("", _name(target)):
             return ""
         same = (kept.size, kept.stamp) == ("" if size is None else str(size), stamp)
         if kept.failed:  # it may be that nothing was known of it
@@ -136,21 +136,21 @@ class Ledger:
 
     def made(self, name: str) -> bool:
         """Whether a file is what this command made of another."""
-        return _text(shown(name)) in self._outputs
+        return _name(shown(name)) in self._outputs
 
     def owned(self, task: Task) -> Task:
         """A task that knows whether its output is known to have been made of its source."""
-        kept = self._kept.get(_text(shown(task.source)))
-        ours = kept is not None and kept.output == _text(shown(task.target))
+        kept = self._kept.get(_name(shown(task.source)))
+        ours = kept is not None and kept.output == _name(shown(task.target))
         return replace(task, ours=ours and self.output_of(task) != CHANGED)
 
     def output_of(self, task: Task) -> str:
         """LOST for what was made of a source and is not there any more, or empty, as after a power loss; CHANGED where
         it has another size; else "", also for what is not on this machine."""
-        kept = self._kept.get(_text(shown(task.source)))
+        kept = self._kept.get(_name(shown(task.source)))
         if kept is None or kept.failed or is_url(task.target):
             return ""
-        path = task.target if kept.output == _text(task.target) else kept.output
+        path = task.target if kept.output == _name(task.target) else kept.output
         if not (size := _size(path)):
             return LOST
         return "" if kept.bytes in ("", str(size)) else CHANGED
@@ -160,7 +160,7 @@ class Ledger:
         assert self._file is not None
         text = io.StringIO(newline="")
         for one in done:
-            self._again |= _text(one.outcome.input) in self._kept
+            self._again |= _name(one.outcome.input) in self._kept
             text.write(_line([str(value) for value in self._row(one)]))
         try:
             self._file.write(text.getvalue())
@@ -171,12 +171,12 @@ class Ledger:
     def _row(self, done: Done) -> list[object]:
         outcome = done.outcome
         row: dict[str, object] = dict.fromkeys(COLUMNS, "")
-        row |= {"source": outcome.input, "size": "" if done.size is None else done.size, "stamp": done.stamp}
+        row |= {"source": _name(outcome.input), "size": "" if done.size is None else done.size, "stamp": done.stamp}
         row |= {"command": self._command, "options": self._options, "status": DONE}
         if isinstance(outcome, Failure):
             row |= {"status": FAILED, "error": outcome.error}
         else:
-            row["output"] = outcome.output
+            row["output"] = _name(outcome.output)
         if isinstance(outcome, (Report, Enlargement, Packed)):
             row |= {"output_bytes": outcome.output_bytes, "seconds": f"{outcome.seconds:.4f}"}
         if isinstance(outcome, Packed) and outcome.failed:
@@ -240,11 +240,16 @@ def _line(values: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def _text(name: str) -> str:
-    """A name as it is kept: one line, in UTF-8, whatever is in it."""
-    if not name.isprintable():
-        name = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-    return name
+def _text(text: str) -> str:
+    """A value as it is kept: one line, in UTF-8, whatever is in it."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text
+
+
+def _name(name: str) -> str:
+    """A name as it is kept: no two names are kept as the same."""
+    return _text(name if os.sep == "\\" else name.replace("\\", "\\\\"))
 
 
 def _rows(path: Path, named: Path) -> Iterator[dict[str, str]]:

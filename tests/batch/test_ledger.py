@@ -91,6 +91,16 @@ def test_a_run_goes_on_where_it_was(suffix, tmp_path, fake, capfd):
         assert len(by_name(manifest)) == 5
 
 
+def test_names_that_look_alike_have_a_row_each(tmp_path, fake):
+    folder, manifest = draw(tmp_path / "in", 2), tmp_path / "m.csv"
+    (folder / "0000.png").rename(folder / "a\nb.png")
+    (folder / "0001.png").rename(folder / r"a\nb.png")
+    command = ["encode", folder, "-o", tmp_path / "out", "--manifest", manifest]
+    assert run(*command) == 0 and len(rows(manifest)) == 2
+    assert sorted(Path(row["source"]).name for row in rows(manifest)) == [r"a\\nb.png", r"a\nb.png"]
+    assert run(*command, "--resume") == 0 and len(fake.calls) == 2
+
+
 def test_another_output_is_another_job(tmp_path, fake):
     folder, manifest = draw(tmp_path / "in", 2), tmp_path / "m.csv"
     assert run("encode", folder, "-o", tmp_path / "out", "--manifest", manifest) == 0
