@@ -275,7 +275,7 @@ class Worker:
         else:
             image = codec.decode(content.stream, **_asked(options), progress=step)
         seconds = time.perf_counter() - start
-        saved = write.to_bytes(image, write.format_of(target), metadata.unpack(content.metadata))
+        saved = write.for_file(image, target, metadata.unpack(content.metadata))
         used = content.size if options.max_bytes is None else min(content.size, options.max_bytes)
         sizes = _Sizes(used, len(saved.data), compressed=used)
         made_by = Used() if header.lossless else options.used(header.seed)
@@ -290,7 +290,7 @@ class Worker:
         start = time.perf_counter()
         image = codec.upscale(picture, **asdict(options), progress=step)
         seconds = time.perf_counter() - start
-        saved = write.to_bytes(image, write.format_of(target))
+        saved = write.for_file(image, target)
         report = Enlargement(
             command="upscale",
             input="",

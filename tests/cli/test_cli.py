@@ -510,6 +510,23 @@ def test_a_format_that_cannot_hold_the_picture(fake, capfd, tmp_path):
     assert "16383" in errors(capfd)[0] and not (tmp_path / "b.webp").exists()
 
 
+def test_no_file_of_another_kind_than_its_name(fake, capfd, tmp_path):
+    for mode in ("RGB", "RGBA", "L", "LA"):
+        colour = {"RGB": (200, 0, 0), "RGBA": (200, 0, 0, 9), "L": 90, "LA": (90, 9)}[mode]
+        Image.new(mode, (8, 8), colour).save(tmp_path / f"{mode}.png")
+        assert run("encode", tmp_path / f"{mode}.png") == 0
+        code = run("decode", tmp_path / f"{mode}.ldc", "-o", tmp_path / f"{mode}.pgm")
+        if "RGB" in mode:
+            assert code == 1 and "a .pgm file has no colours; take .ppm" in errors(capfd)[0]
+            assert not (tmp_path / f"{mode}.pgm").exists()
+        else:
+            assert code == 0 and (tmp_path / f"{mode}.pgm").read_bytes().startswith(b"P5")
+        for suffix in ("pbm", "PFM"):
+            assert run("decode", tmp_path / f"{mode}.ldc", "-o", tmp_path / f"b.{suffix}") == 2
+            assert f"pictures cannot be written as '.{suffix}'" in errors(capfd)[0]
+    assert run("upscale", tmp_path / "RGB.png", "-o", tmp_path / "b.pgm") == 1 and "no colours" in errors(capfd)[0]
+
+
 @pytest.mark.parametrize(
     "error, said",
     [
