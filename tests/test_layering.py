@@ -41,7 +41,7 @@ ALLOWED = {
     "api": {"manifest", "options", "opened", "restoration", "coding", "image", "zoo", "models", "bitstream", "errors"},
     "light": {"manifest", "options", "opened", "coding", "bitstream", "errors"},
     "opened": {"coding", "image", "bitstream", "errors"},
-    "view": {"errors"},
+    "view": {"bitstream.container", "errors"},
     "export": {"manifest", "zoo", "coding", "models", "bitstream", "whole", "errors"},
     "image": {"bitstream.container", "errors"},
     "zoo": {"manifest", "coding", "models", "bitstream", "errors"},

@@ -60,7 +60,8 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         "encode",
         help=f"picture files -> {SUFFIX} files",
         allow_abbrev=False,
-        description="Compress pictures. Folders are searched for pictures, and their tree is made again below OUT.",
+        description="Compress pictures. Folders are searched for pictures, and their tree is made again below OUT. "
+        "Hidden ones and links to folders are not entered.",
     )
     _add_paths(parser, "picture or folder; - is standard input")
     rate = parser.add_mutually_exclusive_group()
@@ -282,7 +283,12 @@ def _add_view(commands: argparse._SubParsersAction) -> None:
         help="write the page, with the files, for any web server, in place of opening it",
     )
     what.add_argument("--no-open", action="store_true", help="print the address and leave the browser alone")
-    parser.add_argument("-f", "--force", action="store_true", help="export into a folder that is not empty")
+    parser.add_argument(
+        "-f",
+        "--force",
+        action="store_true",
+        help="export into a folder that is not empty; pictures of a former page go",
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(run=run_view)
 

@@ -166,6 +166,13 @@ def test_a_pipe_in_a_folder_is_waited_for_by_nobody(tmp_path, capfd):
     assert capfd.readouterr().out.count("0003") == 0
 
 
+def test_a_link_to_a_folder_is_followed_where_it_is_named(tmp_path):
+    folder = draw(tmp_path / "in", 1)
+    (folder / "link").symlink_to(draw(tmp_path / "other", 2))
+    assert encode(folder, "-o", tmp_path / "a") == 0 and list(made(tmp_path / "a")) == names(1)
+    assert encode(folder / "link", "-o", tmp_path / "b") == 0 and list(made(tmp_path / "b")) == names(2)
+
+
 def test_what_is_there_of_other_settings_is_not_taken_for_the_same(tmp_path, capfd):
     folder = draw(tmp_path / "in", 2)
     assert encode(folder, "-q", 20) == 0

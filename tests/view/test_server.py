@@ -3,6 +3,7 @@
 import functools
 import http.client
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -143,7 +144,24 @@ def test_export(tmp_path):
     }
     with pytest.raises(Exception, match="not empty"):
         assets.export_page(tmp_path / "out", {}, force=False, page=page)
-    assets.export_page(tmp_path / "out", {}, force=True, page=page)
+    (tmp_path / "out" / "files" / "notes").mkdir()
+    others = {"files/notes/b.ldc": GOLDEN / "model5-pixel.ldc", "files/1/mine.txt": page / "index.html"}
+    for name, source in others.items():
+        shutil.copyfile(source, tmp_path / "out" / name)
+    named = {
+        "files/1/c.ldc": tmp_path / "out" / "files" / "1" / "a.ldc",
+        "files/2/d.ldc": GOLDEN / "model5-drawn.ldc",
+    }
+    files = tmp_path / "out" / "files"
+    for pictures, left in (
+        (named, ["1/a.ldc", "1/c.ldc", "2/d.ldc"]),  # a.ldc was named
+        ({"files/1/c.ldc": GOLDEN / "model5-pixel.ldc"}, ["1/c.ldc"]),
+        ({}, []),
+    ):
+        assets.export_page(tmp_path / "out", pictures, force=True, page=page)
+        found = sorted(path.relative_to(files).as_posix() for path in files.rglob("*.*"))
+        assert found == sorted([*left, "1/mine.txt", "notes/b.ldc"])
+    assert not (files / "2").exists()
 
 
 @NEEDS_PAGE
