@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn as nn
+from safetensors import SafetensorError
 
 from codec import manifest, zoo
 from codec.api import Codec, device_of
@@ -129,13 +130,16 @@ class CodecModule(nn.Module):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a model file, which ``codec.load`` and ``codec.model`` read; networks in half precision.
 
-        Raises CodecError for weights that changed since ``update``.
+        Raises CodecError for weights that changed since ``update``, and where the file cannot be written.
         """
         self._check_current()
         net, coder, target = self.vqvae, self._base.coder, Path(path)
         arrays = integer_export.export(net.prior, net.tokens, net.sd, net.log2_gain)
-        with written(target) as made:
-            zoo.write_model(made, net, coder.trellis.name, arrays | coder.latent.flat() | coder.token.flat())
+        try:
+            with written(target) as made:
+                zoo.write_model(made, net, coder.trellis.name, arrays | coder.latent.flat() | coder.token.flat())
+        except (OSError, SafetensorError) as error:
+            raise CodecError(f"cannot write '{target}': {getattr(error, 'strerror', None) or error}") from error
 
     def _checked(self, x: torch.Tensor) -> torch.Tensor:
         device = self.vqvae.sd.device

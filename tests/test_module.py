@@ -242,7 +242,7 @@ def test_weights_that_no_integers_hold_are_refused():
 # refusals
 
 
-def test_what_cannot_be_is_told(net, x):
+def test_what_cannot_be_is_told(net, x, tmp_path):
     for wrong, said in (
         (x[0], r"x has shape \(N, 3, H, W\), not \(3, 77, 90\)"),
         (x[:, :1], r"not \(2, 1, 77, 90\)"),
@@ -280,6 +280,10 @@ def test_what_cannot_be_is_told(net, x):
         codec.model(device="tpu")
     with pytest.raises(CodecError, match="there is no model file"):
         codec.model("missing.safetensors")
+    for path in (tmp_path / "missing" / "a.safetensors", tmp_path):
+        with pytest.raises(CodecError, match=f"cannot write '{path}': "):
+            net.save(path)
+    assert list(tmp_path.iterdir()) == []
     assert issubclass(PictureError, CodecError)
     assert torch.equal(net(x.double(), 50).bits, net(x, 50).bits)
 
