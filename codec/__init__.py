@@ -49,13 +49,15 @@ def encode(
     target_bpp: the best quality that needs at most so many bits per pixel.
     target_bytes: the best quality in at most so many bytes.
     target_psnr: the smallest file whose 8-bit RGB pixels, decoded by `vq`, reach so many dB, 0 .. 100; lossless where
-        no quality does.
+        no quality does. Pixels under alpha 0 do not count, unless they are kept.
     effort: 1 (one pass), 2 (a look at the decoded picture) .. 9 (minutes): searches for a better picture at the same
         quality. At 9 it is clearly better, and the file about a tenth larger at the same quality number.
     seed: of the noise of decoders that make detail; kept in the file.
     keep_hidden: code the pixels under alpha 0 as they are, in place of smooth ones, which cost less.
-    lossless: True: every pixel as it is. None: so where that file is no larger than the other one, or fits the
-        target; mostly drawings, seldom photographs. False: never.
+    lossless: True: every pixel as it is. None: so where that file is no larger than the other one, or fits the target;
+        mostly drawings, seldom photographs. Where it is larger, a drawing may be kept in fewer colours, if that is no
+        larger than the file of the networks (or fits the target) and clearly nearer to the picture; the file says so,
+        it is not lossless then. False: neither.
     metadata: "drop", or "keep": EXIF and XMP in a section of their own. They say what the picture is now (upright, this
         size, sRGB) and have no thumbnail; what is broken is left out.
     progress: called with 0..1.
@@ -117,10 +119,9 @@ def decode(
     decoder without weights, CodecError for options out of range.
     """
     from codec.bitstream import source
+    from codec.options import DecodeOptions
 
-    stream = source.content(data, max_bytes)
-    return _codec(_model_of(stream)).decode(
-        stream,
+    options = DecodeOptions(
         decoder=decoder,
         realism=realism,
         steps=steps,
@@ -132,8 +133,9 @@ def decode(
         label=label,
         max_bytes=max_bytes,
         allow_truncated=allow_truncated,
-        progress=progress,
     )
+    stream = source.content(data, options.max_bytes)
+    return _codec(_model_of(stream)).decode(stream, **vars(options), progress=progress)
 
 
 def upscale(

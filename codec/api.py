@@ -22,8 +22,7 @@ from codec.coding import heap, look, search
 from codec.coding.latents import Encoded
 from codec.coding.model import Base, pad
 from codec.coding.precision import narrow
-from codec.coding.ratecontrol import squared_error
-from codec.coding.sealed import sealed
+from codec.coding.sealed import building, sealed
 from codec.errors import CodecError, RateError, UnsupportedError
 from codec.image import lossless as exact
 from codec.image import read, reduced
@@ -34,7 +33,7 @@ from codec.manifest import Weights
 from codec.models.refiner import Refiner
 from codec.models.restorer import UPSCALES, Restorer
 from codec.opened import Decoded, lossless_picture, opened
-from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
+from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions, check_whole
 from codec.restoration import restore
 from codec.restoration.consistency import CELL, back_project, stream_agreement
 from codec.restoration.strength import said
@@ -116,7 +115,7 @@ class Codec:
         target_bpp: the best quality that needs at most so many bits per pixel.
         target_bytes: the best quality in at most so many bytes.
         target_psnr: the smallest file whose 8-bit RGB pixels, decoded by `vq`, reach so many dB, 0 .. 100; lossless
-            where no quality does.
+            where no quality does. Pixels under alpha 0 do not count, unless they are kept.
         effort: 1 (one pass), 2 (a look at the decoded picture) .. 9 (minutes): searches for a better picture at the
             same quality. At 9 it is clearly better, and the file about a tenth larger at the same quality number.
         seed: of the noise of decoders that make detail; kept in the file.
@@ -146,9 +145,7 @@ class Codec:
         picture, step = read.load(image), progress or _ignore
         kept = section(picture.metadata, picture.width, picture.height).data if options.metadata == "keep" else b""
         plainly = partial(exact.encode, picture, effort=options.effort, keep_hidden=options.keep_hidden, kept=kept)
-        target = options.target_bytes
-        if options.target_bpp is not None:
-            target = int(options.target_bpp * picture.width * picture.height / 8)
+        target = options.most_bytes(picture.width, picture.height)
         if options.lossless:
             data = plainly()
             step(1.0)
@@ -165,6 +162,10 @@ class Codec:
             if options.lossless is False:
                 raise
             return plainly()
+        except _TooSmall as error:
+            if options.lossless is None and (found := within(error.least - 1)) is not None:
+                raise _TooSmall(len(found), error.target) from error
+            raise
         if options.lossless is not None:
             return data
         if target is None and (found := within(len(data))) is not None:
@@ -206,11 +207,10 @@ class Codec:
                 )
                 return pack(header, self._sections(coded, level, effort, step), alpha, kept)
 
-            if options.target_psnr is not None:
-                wanted = 255**2 / 10 ** (options.target_psnr / 10)
+            if (wanted := options.target_psnr) is not None:
 
                 def reached(data: bytes) -> bool:
-                    return squared_error(coded, self.decode_array(data)) / coded.size <= wanted
+                    return reduced.reaches(picture, self.decode_array(data), wanted, options.keep_hidden)
 
                 return _smallest_reaching(reached, at, options.effort, step)
             if target is None:
@@ -442,11 +442,12 @@ class Codec:
 
     @cached_property
     def _refiner(self) -> Refiner:
-        return zoo.read_refiner(self._weights.refiners[self.model_id], self._device)
+        with building(self._threads):
+            return zoo.read_refiner(self._weights.refiners[self.model_id], self._device)
 
     def _restorer(self, name: str, options: restore.Options) -> Restorer:
         if name not in self._restorers:
-            with self._settings():
+            with building(self._threads):
                 self._restorers[name] = zoo.load_restorer(self._weights, name, self.model_id, self._device)
         net = self._restorers[name]
         options.check(net.denoiser.config.context)
@@ -455,7 +456,7 @@ class Codec:
 
     def _labelled(self) -> zoo.Labels:
         if self._labels is None:
-            with self._settings():
+            with building(self._threads):
                 self._labels = zoo.load_labels(self._weights, self.model_id, self._device)
         return self._labels
 
@@ -536,7 +537,7 @@ def _largest_below(
     ones at ``effort``."""
     low = at(0, 1, _ignore)
     if len(low) > target:
-        raise RateError(f"the smallest file of this picture has {len(low)} bytes, more than the {target} wanted")
+        raise _TooSmall(len(low), target)
     best, a, b, turn = low, 0, MAX_LEVEL + 1, 0
     while b - a > 1 and len(best) < target * 0.998:
         middle = (a + b) // 2
@@ -561,6 +562,17 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
 
     with sealed(), torch.inference_mode():
         return similarity.ms_ssim(a, b)
+
+
+class _TooSmall(RateError):
+    """No file has so few bytes."""
+
+    def __init__(self, least: int, target: int) -> None:
+        super().__init__(f"the smallest file of this picture has {least} bytes, more than the {target} wanted")
+        self.least, self.target = least, target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _TooSmall, (self.least, self.target)
 
 
 class _OutOfReach(RateError):
@@ -622,11 +634,11 @@ def load(
     Raises CodecError for a device that is not there.
     """
     place = device_of(device)
-    if threads is not None and threads < 1:
-        raise CodecError(f"threads {threads} is less than 1")
+    if threads is not None:
+        threads = check_whole("threads", threads, 1)
     there = manifest.read(weights)
     heap.keep()
-    with sealed(threads):
+    with building(threads):
         made = Codec(zoo.load(model, place, there), place, threads, there, precision)
     made._origin = (model, place.type, threads, weights, precision)
     return made

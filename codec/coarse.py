@@ -12,13 +12,14 @@ import functools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from codec import manifest
 from codec.bitstream.container import MAX_LEVEL, HeaderInfo, Stream, parse, read_header
+from codec.bitstream.source import seekable
 from codec.bitstream.tables import UNIT, LatentTables
 from codec.coding.latents import LatentCoder
 from codec.coding.stored import StoredModel, read_stored
@@ -27,6 +28,7 @@ from codec.errors import CodecError, CorruptError, UnsupportedError
 from codec.image.write import assemble
 from codec.models.config import PATCH, VQVAEConfig
 from codec.opened import opened
+from codec.options import check_flag, check_whole
 
 #: By how much a side can be divided, smallest pictures first.
 FACTORS = (16, 8, 4, 2)
@@ -49,7 +51,7 @@ def reduced_size(size: tuple[int, int], factor: int) -> tuple[int, int]:
 
 
 def decode(
-    source: BinaryIO,
+    source: Any,
     factor: int,
     *,
     allow_truncated: bool = False,
@@ -57,23 +59,28 @@ def decode(
 ) -> Image.Image:
     """File -> PIL image of mode L, LA, RGB or RGBA, of ``reduced_size``: about what the decoder vq makes, reduced.
 
-    source: a seekable binary file, of which the first groups are read. factor: one of FACTORS.
+    source: a path (str or os.PathLike), the bytes of a file, or an open binary file, from where it stands; of a file
+    that can seek the first groups are read. factor: one of FACTORS.
     allow_truncated: accept a file that was cut short. weights: a folder beside those of the package and of
     LDC_WEIGHTS.
 
     What is read of the file is checked, and its length. Raises FormatError for bytes that are no sound file,
     UnsupportedError for a lossless file, which has no coarse part, CodecError for another factor.
     """
+    factor = check_whole("factor", factor, 1)
     if factor not in FACTORS:
         raise CodecError(f"factor {factor} is not one of {', '.join(map(str, sorted(FACTORS)))}")
-    start = source.tell()
-    info = read_header(source)
-    if info.header.lossless:
-        raise UnsupportedError("the file is coded without loss: it has no coarser picture in its first part")
-    there = manifest.read(weights)
-    model = _model(there.models[there.number_of(info.header.model_id)], factor)
-    source.seek(start)
-    file = opened(_first(source, info, model.groups, allow_truncated), info.header.model_id, model.table_hash)
+    check_flag("allow_truncated", allow_truncated)
+    with seekable(source) as stream:
+        start = stream.tell()
+        info = read_header(stream)
+        if info.header.lossless:
+            raise UnsupportedError("the file is coded without loss: it has no coarser picture in its first part")
+        there = manifest.read(weights)
+        model = _model(there.models[there.number_of(info.header.model_id)], factor)
+        stream.seek(start)
+        first = _first(stream, info, model.groups, allow_truncated)
+    file = opened(first, info.header.model_id, model.table_hash)
     if len(file.sections) != model.sections:
         raise CorruptError("the number of sections is not that of this model")
     level = info.header.level

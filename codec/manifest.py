@@ -10,6 +10,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from importlib import resources
+from operator import index
 from pathlib import Path
 
 from codec.errors import CodecError, UnknownModelError
@@ -39,10 +40,15 @@ class Weights:
 
     def number_of(self, model: str | int) -> int:
         """ "default" or an id -> id. Raises UnknownModelError for one that is not there."""
-        number = self.default if model == "default" else int(model)
+        try:
+            number = self.default if model == "default" else int(model) if isinstance(model, str) else index(model)
+        except (TypeError, ValueError):
+            number = -1
         if number not in self.models:
             there = ", ".join(map(str, sorted(self.models)))
-            raise UnknownModelError(f"model {number} is not known here (there is: {there}; --weights adds a folder)")
+            raise UnknownModelError(
+                f"model {model!s:.100} is not known here (there is: {there}; --weights adds a folder)"
+            )
         return number
 
 
@@ -53,6 +59,8 @@ def package_folder() -> Path:
 
 def folders(extra: str | os.PathLike[str] | None = None) -> list[Path]:
     """The package's folder, those of LDC_WEIGHTS, and ``extra``."""
+    if not isinstance(extra, (str, os.PathLike, type(None))):
+        raise CodecError(f"weights is the path of a folder, not {type(extra).__name__}")
     named = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
     return [package_folder(), *map(Path, named), *([] if extra is None else [Path(extra)])]
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn as nn
+from safetensors import SafetensorError
 
 from codec import manifest, zoo
 from codec.api import Codec, device_of
@@ -23,6 +24,7 @@ from codec.coding.surrogate import through
 from codec.errors import CodecError
 from codec.models import integer_export
 from codec.options import EncodeOptions
+from codec.whole import written
 
 _SLACK = 0.5 / 255  # by which rounding may push a value over the edge
 
@@ -78,8 +80,9 @@ class CodecModule(nn.Module):
         """x (N, 3, H, W), floating point in 0..1, rounded to 8 bits -> an .ldc file for each picture, the same as of
         ``codec.encode``.
 
-        quality: as in ``forward``. effort: 1 .. 9. lossless: None takes the lossless file where it is no larger, False
-        never, True always. Raises CodecError as ``forward`` does.
+        quality: as in ``forward``. effort: 1 .. 9. lossless: None takes the lossless file where it is no larger, else
+        one in fewer colours where that is better, False neither, True always the lossless one. Raises CodecError as
+        ``forward`` does.
         """
         x, qualities = self._checked(x), self._qualities(quality, len(x))
         self._check_current()
@@ -96,7 +99,7 @@ class CodecModule(nn.Module):
         Raises FormatError for what is no sound file, UnsupportedError for a file of another model, CodecError for
         different sizes and for weights that changed since ``update``.
         """
-        if isinstance(files, (str, bytes, bytearray, memoryview)) or not len(files):
+        if not isinstance(files, Sequence) or isinstance(files, (str, bytes, bytearray, memoryview)) or not files:
             raise CodecError("decompress takes a list of files")
         self._check_current()
         with self._codec() as codec:
@@ -127,14 +130,16 @@ class CodecModule(nn.Module):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a model file, which ``codec.load`` and ``codec.model`` read; networks in half precision.
 
-        Raises CodecError for weights that changed since ``update``.
+        Raises CodecError for weights that changed since ``update``, and where the file cannot be written.
         """
         self._check_current()
         net, coder, target = self.vqvae, self._base.coder, Path(path)
         arrays = integer_export.export(net.prior, net.tokens, net.sd, net.log2_gain)
-        made = target.with_name(target.name + ".new")
-        zoo.write_model(made, net, coder.trellis.name, arrays | coder.latent.flat() | coder.tokens.flat())
-        os.replace(made, target)
+        try:
+            with written(target) as made:
+                zoo.write_model(made, net, coder.trellis.name, arrays | coder.latent.flat() | coder.tokens.flat())
+        except (OSError, SafetensorError) as error:
+            raise CodecError(f"cannot write '{target}': {getattr(error, 'strerror', None) or error}") from error
 
     def _checked(self, x: torch.Tensor) -> torch.Tensor:
         device = self.vqvae.sd.device

@@ -7,6 +7,7 @@ line. A field that is None was not asked for; one that has no effect with the ot
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -49,28 +50,31 @@ class EncodeOptions:
     metadata: str = "drop"  # "keep": EXIF and XMP, in a section of their own; "drop": leave them out
 
     def __post_init__(self) -> None:
-        _inside("quality", self.quality, 0, 100)
-        _inside("effort", self.effort, 1, 9)
-        _whole("effort", self.effort)
-        _seed(self.seed)
+        _take(self, "quality", _inside, 0, 100)
+        _take(self, "effort", _whole_inside, 1, 9)
+        _take(self, "seed", _seed)
+        _take(self, "keep_hidden", check_flag)
+        _take(self, "metadata", _text)
+        if self.lossless is not None:
+            _take(self, "lossless", check_flag)
         if sum(t is not None for t in (self.target_bpp, self.target_bytes, self.target_psnr)) > 1:
             raise CodecError("give one target: bytes, bits per pixel or PSNR")
-        if self.target_psnr is not None and not 0 < _number("the target in dB", self.target_psnr) <= 100:
-            raise CodecError(f"the target of {self.target_psnr:g} dB is outside 0..100")
-        for name, value in (("bpp", self.target_bpp), ("bytes", self.target_bytes)):
-            if value is not None and not _number(f"the target in {name}", value) > 0:
-                raise CodecError(f"the target of {value:g} {name} is not positive")
-            if value is not None and not value < 2**63:
-                raise CodecError(f"the target of {value:g} {name} is not a size")
+        for name in ("target_psnr", "target_bpp", "target_bytes"):
+            if getattr(self, name) is not None:
+                _take(self, name, _target)
         if self.metadata not in ("keep", "drop"):
             raise CodecError(f"metadata is neither 'keep' nor 'drop': {self.metadata!r:.100}")
-        if self.lossless not in (None, True, False):
-            raise CodecError(f"lossless is not True, False or None: {self.lossless!r:.100}")
         if self.lossless:
             asked = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
             for name in ("quality", "target_bpp", "target_bytes", "target_psnr", "seed"):
                 if name in asked:
                     raise CodecError(f"{name} has no effect with lossless")
+
+    def most_bytes(self, width: int, height: int) -> int | None:
+        """That a file of a picture of this size may have; None without such a target."""
+        if self.target_bpp is not None:
+            return int(self.target_bpp * width * height / 8)
+        return self.target_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +92,19 @@ class _Generation:
 
     def __post_init__(self) -> None:
         if self.realism is not None:
-            _inside("realism", self.realism, 0, 1)
+            _take(self, "realism", _inside, 0, 1)
         if self.steps is not None:
-            _inside("steps", self.steps, 1, 1000)
-            _whole("steps", self.steps)
+            _take(self, "steps", _whole_inside, 1, 1000)
+        if self.sampler is not None:
+            _take(self, "sampler", _text)
         if self.guidance is not None:
-            _inside("guidance", self.guidance, 0, 20)
+            _take(self, "guidance", _inside, 0, 20)
+        if self.consistency is not None:
+            _take(self, "consistency", check_flag)
         if self.seed is not None:
-            _seed(self.seed)
+            _take(self, "seed", _seed)
+        if self.label is not None:
+            _take(self, "label", _text)
 
     def check_sampler(self) -> None:
         """Raises CodecError for a sampler that has nothing to do."""
@@ -117,8 +126,12 @@ class DecodeOptions(_Generation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_bytes is not None and _whole("max_bytes", self.max_bytes) < 0:
-            raise CodecError(f"max_bytes {self.max_bytes} is negative")
+        _take(self, "decoder", _text)
+        _take(self, "allow_truncated", check_flag)
+        if self.max_bytes is not None:
+            _take(self, "max_bytes", _whole)
+            if self.max_bytes < 0:
+                raise CodecError(f"max_bytes {self.max_bytes} is negative")
         takes = TAKES.get(self.decoder)
         unused = [name for name in self.generation() if takes is not None and name not in takes]
         if unused:
@@ -142,6 +155,7 @@ class UpscaleOptions(_Generation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _take(self, "scale", _whole)
         if self.scale not in (2, 4):
             raise CodecError(f"scale {self.scale} is not one of 2, 4")
         self.check_sampler()
@@ -151,21 +165,51 @@ class UpscaleOptions(_Generation):
         return Used("ldm", self.steps or STEPS, self.seed or 0)
 
 
-def _inside(name: str, value: float, low: float, high: float) -> None:
-    if not low <= _number(name, value) <= high:
-        raise CodecError(f"{name} {value:g} is outside {low:g}..{high:g}")
+def _take(options: Any, name: str, check: Callable[..., Any], *limits: int) -> None:
+    """Check a field, and keep it in the plain type of Python that it stands for."""
+    object.__setattr__(options, name, check(name, getattr(options, name), *limits))
 
 
-def _seed(value: int) -> None:
-    if not 0 <= _whole("seed", value) < 2**32:
-        raise CodecError(f"seed {value} is outside 0..2**32-1")
+def _inside(name: str, value: Any, low: int, high: int) -> float:
+    number = _number(name, value)
+    if not low <= number <= high:
+        raise CodecError(f"{name} {number:g} is outside {low:g}..{high:g}")
+    return number
+
+
+def _whole_inside(name: str, value: Any, low: int, high: int) -> int:
+    _inside(name, value, low, high)
+    return _whole(name, value)
+
+
+def _seed(name: str, value: Any) -> int:
+    number = _whole(name, value)
+    if not 0 <= number < 2**32:
+        raise CodecError(f"{name} {number} is outside 0..2**32-1")
+    return number
+
+
+def _target(name: str, value: Any) -> float:
+    unit = {"target_psnr": "dB", "target_bpp": "bpp", "target_bytes": "bytes"}[name]
+    number = _number(f"the target in {unit}", value)
+    if unit == "dB":
+        if not 0 < number <= 100:
+            raise CodecError(f"the target of {number:g} dB is outside 0..100")
+    elif not number > 0:
+        raise CodecError(f"the target of {number:g} {unit} is not positive")
+    elif not number < 2**63:
+        raise CodecError(f"the target of {number:g} {unit} is not a size")
+    return int(number) if unit == "bytes" else number
 
 
 def _number(name: str, value: Any) -> float:
     """Any type that is a number, those of numpy included."""
     if isinstance(value, (str, bytes)) or not hasattr(value, "__float__") or getattr(value, "shape", ()) != ():
         raise CodecError(f"{name} is not a number: {value!r:.100}")
-    return float(value)
+    try:
+        return float(value)
+    except Exception:  # of other libraries; an integer may be too large
+        raise CodecError(f"{name} is not a number: {value!r:.100}") from None
 
 
 def _whole(name: str, value: Any) -> int:
@@ -173,3 +217,23 @@ def _whole(name: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise CodecError(f"{name} is not a whole number: {value!r:.100}") from None
+
+
+def check_whole(name: str, value: Any, low: int) -> int:
+    """A whole number of at least ``low``."""
+    if (number := _whole(name, value)) < low:
+        raise CodecError(f"{name} {number} is less than {low}")
+    return number
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """True or False, 1 or 0, or what numpy has for them."""
+    if not hasattr(value, "__bool__") or getattr(value, "shape", ()) != () or value not in (True, False):
+        raise CodecError(f"{name} is neither True nor False: {value!r:.100}")
+    return bool(value)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise CodecError(f"{name} is not a text: {value!r:.100}")
+    return value

@@ -121,7 +121,7 @@ class LdcImageFile(ImageFile.ImageFile):
             decoding = replace(decoding, allow_truncated=True)
         if self._factor > 1:
             return coarse.decode(file, self._factor, allow_truncated=decoding.allow_truncated)
-        return _decode(file.read(), self.info["ldc_model"], decoding)
+        return _decode(file.read(), self.info["ldc_model"], self._whole, decoding)
 
     def verify(self) -> None:
         """Compare all checksums, without decoding. Raises OSError; the picture has to be opened again after it."""
@@ -150,10 +150,10 @@ def _accept(prefix: bytes) -> bool:
     return prefix.startswith(container.MAGIC)
 
 
-def _decode(data: bytes, model: int, decoding: DecodeOptions) -> Image.Image:
-    """Without torch where that is possible. model: of the header, 0 for a lossless file."""
+def _decode(data: bytes, model: int, lossless: bool, decoding: DecodeOptions) -> Image.Image:
+    """Without torch where that is possible. model, lossless: of the header."""
     if decoding.decoder == "vq":
-        if model == 0:
+        if lossless:
             return lossless_picture(container.parse(data, max_bytes=decoding.max_bytes)).image()
         if (light := _light(model)) is not None:
             return light.decode(data, max_bytes=decoding.max_bytes, allow_truncated=decoding.allow_truncated)

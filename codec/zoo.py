@@ -259,5 +259,5 @@ def load(model: str | int = "default", device: torch.device | str = "cpu", weigh
     path, number = find(model, weights or manifest.read())
     try:
         return read_model(path, number, device)
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise CodecError(f"the model file {path.name} cannot be read: {error}") from error

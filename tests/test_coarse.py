@@ -1,6 +1,7 @@
 """A smaller picture of the first groups: what it is made of, how near it is, and what is refused."""
 
 import io
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,32 @@ def test_a_file_within_another(data):
     file = io.BytesIO(b"before" + data)
     file.seek(6)
     assert coarse.decode(file, 16) == coarse.decode(io.BytesIO(data), 16)
+
+
+def test_every_form_of_a_file(data, tmp_path):
+    path, wanted = tmp_path / "a.ldc", coarse.decode(io.BytesIO(data), 16)
+    path.write_bytes(data)
+    for form in (path, str(path), data, bytearray(data), memoryview(data)):
+        assert coarse.decode(form, np.int64(16)) == wanted, type(form)
+    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as pipe:
+        assert coarse.decode(pipe.stdout, 16) == wanted
+
+
+@pytest.mark.parametrize(
+    "wrong, options, said",
+    [
+        ("missing.ldc", {}, "cannot open 'missing.ldc'"),
+        (5, {}, "a compressed file is a path, bytes or an open binary file, not int"),
+        (io.StringIO("text"), {}, "open as text"),
+        (b"", {}, "it is empty"),
+        (b"", {"factor": 4.0}, "factor is not a whole number"),
+        (b"", {"factor": "4"}, "factor is not a whole number"),
+        (b"", {"allow_truncated": "yes"}, "allow_truncated is neither True nor False"),
+    ],
+)
+def test_what_is_no_file_and_no_option(wrong, options, said):
+    with pytest.raises(CodecError, match=said):
+        coarse.decode(wrong, **{"factor": 4, **options})
 
 
 def test_what_is_refused(shipped):

@@ -1,6 +1,8 @@
 """The shipped weights on real pictures: every size and mode, rates, targets, cut files, tiles."""
 
 import io
+import pickle
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -167,6 +169,20 @@ def test_target_psnr_is_reached_by_the_smallest_file(shipped, small):
         shipped.encode(small, target_psnr=99.0, lossless=False)
 
 
+def test_hidden_pixels_do_not_count_for_a_target_psnr(shipped, small):
+    pixels = np.dstack([small, np.zeros(small.shape[:2], np.uint8)])
+    pixels[20:90, 150:230, 3] = 255  # a rough part among smooth ones that the encoder invents
+
+    def psnr(data: bytes, seen: np.ndarray) -> float:
+        error = shipped.decode_array(data)[seen].astype(float) - small[seen]
+        return 10 * np.log10(255**2 / np.square(error).mean())
+
+    seen = pixels[..., 3] > 0
+    assert psnr(shipped.encode(pixels, target_psnr=33, lossless=False), seen) >= 33
+    kept = shipped.encode(pixels, target_psnr=33, lossless=False, keep_hidden=True)
+    assert psnr(kept, np.ones_like(seen)) >= 33
+
+
 def test_target_above_the_largest_file_gives_the_largest(shipped, small, ladder):
     assert shipped.encode(small, target_bytes=10**7, lossless=False) == ladder[-1][0]
 
@@ -174,6 +190,18 @@ def test_target_above_the_largest_file_gives_the_largest(shipped, small, ladder)
 def test_target_that_cannot_be_reached(shipped, small):
     with pytest.raises(RateError, match=r"smallest file of this picture has \d+ bytes, more than the 30 wanted"):
         shipped.encode(small, target_bytes=30)
+
+
+def test_the_smallest_file_that_is_told_is_one_that_can_be_had(shipped):
+    flat = np.zeros((48, 64, 3), np.uint8)  # without loss it is smaller
+    for lossless in (None, False):
+        with pytest.raises(RateError, match=r"smallest file of this picture has \d+ bytes, more than the 30") as told:
+            shipped.encode(flat, target_bytes=30, lossless=lossless)
+        least = int(re.search(r"has (\d+) bytes", str(told.value))[1])
+        assert len(shipped.encode(flat, target_bytes=least, lossless=lossless)) == least
+        with pytest.raises(RateError):
+            shipped.encode(flat, target_bytes=least - 1, lossless=lossless)
+        assert str(pickle.loads(pickle.dumps(told.value))) == str(told.value)
 
 
 @pytest.mark.parametrize(

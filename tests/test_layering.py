@@ -17,9 +17,9 @@ ROOT = PACKAGE.parent
 #: What a layer (a module or folder of codec/) may import of codec/, besides itself. "root" is codec/__init__.py.
 #: A dotted name allows that one module. A new layer needs a line here, and a permission that nothing uses must go.
 ALLOWED = {
-    "root": {"_start", "api", "module", "manifest", "bitstream.container", "bitstream.source", "errors"},
+    "root": {"_start", "api", "module", "manifest", "options", "bitstream.container", "bitstream.source", "errors"},
     "_start": {"api", "module"},
-    "module": {"api", "coding", "models", "options", "bitstream.container", "manifest", "zoo", "errors"},
+    "module": {"api", "coding", "models", "options", "bitstream.container", "manifest", "zoo", "whole", "errors"},
     "__main__": {"cli"},
     "cli": {"root", "batch", "export", "view", "pillow_plugin", "manifest", "options", "image", "bitstream", "errors"},
     "batch": {
@@ -31,17 +31,18 @@ ALLOWED = {
         "image",
         "bitstream.container",
         "bitstream.source",
+        "whole",
         "errors",
     },
     "options": {"errors"},
     "pillow_plugin": {"root", "coarse", "light", "manifest", "opened", "options", "bitstream", "errors"},
     "imageio_plugin": {"pillow_plugin", "bitstream.container"},
-    "coarse": {"manifest", "opened", "coding", "image.write", "models.config", "bitstream", "errors"},
+    "coarse": {"manifest", "options", "opened", "coding", "image.write", "models.config", "bitstream", "errors"},
     "api": {"manifest", "options", "opened", "restoration", "coding", "image", "zoo", "models", "bitstream", "errors"},
     "light": {"manifest", "options", "opened", "coding", "bitstream", "errors"},
     "opened": {"coding", "image", "bitstream", "errors"},
-    "view": {"errors"},
-    "export": {"manifest", "zoo", "coding", "models", "bitstream", "errors"},
+    "view": {"bitstream.container", "errors"},
+    "export": {"manifest", "zoo", "coding", "models", "bitstream", "whole", "errors"},
     "image": {"bitstream.container", "errors"},
     "zoo": {"manifest", "coding", "models", "bitstream", "errors"},
     "manifest": {"errors"},
@@ -52,8 +53,10 @@ ALLOWED = {
     "layers": set(),
     "bitstream": {"errors"},
     "errors": set(),
+    "whole": set(),
     "_compat": set(),
     "training": {
+        "whole",
         "errors",
         "root",
         "restoration",
@@ -71,7 +74,7 @@ ALLOWED = {
 
 #: Layers, and modules of layers, that work without torch, at least until something is really coded.
 LIGHT = {
-    "root", "_start", "options", "__main__", "cli", "batch", "light", "opened", "coarse", "pillow_plugin", "imageio_plugin", "view", "image", "manifest", "bitstream", "errors",
+    "root", "_start", "options", "__main__", "cli", "batch", "light", "opened", "coarse", "pillow_plugin", "imageio_plugin", "view", "image", "manifest", "bitstream", "whole", "errors",
     *(f"coding.{name}" for name in ("compiled", "heap", "kernels", "latents", "padding", "stored", "tiles", "trellis")),
     *(f"models.{name}" for name in ("alike", "config", "exact", "integer_prior", "passes")),
 }  # fmt: skip

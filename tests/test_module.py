@@ -242,7 +242,7 @@ def test_weights_that_no_integers_hold_are_refused():
 # refusals
 
 
-def test_what_cannot_be_is_told(net, x):
+def test_what_cannot_be_is_told(net, x, tmp_path):
     for wrong, said in (
         (x[0], r"x has shape \(N, 3, H, W\), not \(3, 77, 90\)"),
         (x[:, :1], r"not \(2, 1, 77, 90\)"),
@@ -273,13 +273,17 @@ def test_what_cannot_be_is_told(net, x):
         net.decompress(files)
     with pytest.raises(CorruptError):
         net.decompress([files[0][:-1]])
-    for wrong in (files[0], [], "a.ldc"):
+    for wrong in (files[0], [], "a.ldc", None, 5, (data for data in files)):
         with pytest.raises(CodecError, match="decompress takes a list of files"):
             net.decompress(wrong)
     with pytest.raises(CodecError, match="there is no device 'tpu'"):
         codec.model(device="tpu")
     with pytest.raises(CodecError, match="there is no model file"):
         codec.model("missing.safetensors")
+    for path in (tmp_path / "missing" / "a.safetensors", tmp_path):
+        with pytest.raises(CodecError, match=f"cannot write '{path}': "):
+            net.save(path)
+    assert list(tmp_path.iterdir()) == []
     assert issubclass(PictureError, CodecError)
     assert torch.equal(net(x.double(), 50).bits, net(x, 50).bits)
 

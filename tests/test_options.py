@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+import torch
 
 import codec
 from codec import api
@@ -55,6 +56,14 @@ def test_functions_show_the_fields_of_the_record(function):
         {"target_bytes": "9"},
         {"quality": np.zeros(2)},
         {"lossless": "always"},
+        {"lossless": np.array([1, 0])},
+        {"lossless": 2},
+        {"keep_hidden": "no"},
+        {"metadata": ["keep"]},
+        {"metadata": np.array(["keep", "drop"])},
+        {"quality": 10**400},
+        {"effort": np.zeros(2, int)},
+        {"keep_hidden": None},
         {"lossless": True, "quality": 60},
         {"lossless": True, "target_bytes": 900},
         {"lossless": True, "target_bpp": 1.0},
@@ -67,11 +76,82 @@ def test_what_cannot_be_encoded(wrong):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_bytes": -1}, {"max_bytes": 1.5}, {"decoder": "ldm", "steps": 2.5}, {"decoder": "ldm", "seed": "1"}]
+    "wrong",
+    [
+        {"max_bytes": -1},
+        {"max_bytes": 1.5},
+        {"max_bytes": "5"},
+        {"decoder": "ldm", "steps": 2.5},
+        {"decoder": "ldm", "seed": "1"},
+        {"decoder": ["x"]},
+        {"decoder": None},
+        {"decoder": "ldm", "label": ["cat"]},
+        {"decoder": "ldm", "steps": 2, "sampler": np.array(["heun", "x"])},
+        {"decoder": "ldm", "consistency": "no"},
+        {"allow_truncated": "yes"},
+        {"allow_truncated": None},
+    ],
 )
 def test_what_cannot_be_decoded(wrong):
     with pytest.raises(CodecError):
         DecodeOptions(**wrong)
+    with pytest.raises(CodecError, match=r" is | has "):  # and before a file is asked for anything
+        codec.decode("there is no such file.ldc", **wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"scale": 2.0}, {"scale": 3}, {"scale": "2"}, {"realism": "1"}])
+def test_what_cannot_be_enlarged(wrong):
+    with pytest.raises(CodecError):
+        UpscaleOptions(**wrong)
+
+
+def test_fields_are_of_plain_types():
+    """Of whatever type they were given, what compares and prints them need not know."""
+    given = {"target_bytes": np.uint16(9), "effort": np.int8(3), "seed": torch.tensor(4), "keep_hidden": np.True_}
+    encode = EncodeOptions(quality=torch.tensor(50.0), lossless=np.False_, **given)
+    assert encode == EncodeOptions(target_bytes=9, effort=3, seed=4, keep_hidden=True, lossless=False)
+    assert encode.lossless is False and EncodeOptions(lossless=0).lossless is False and encode.keep_hidden is True
+    assert [type(value) for value in vars(encode).values()] == [
+        float,
+        type(None),
+        int,
+        type(None),
+        int,
+        int,
+        bool,
+        bool,
+        str,
+    ]
+    decode = DecodeOptions(decoder="gan", max_bytes=np.int64(9), realism=np.float32(0.5), consistency=np.False_)
+    assert decode == DecodeOptions(decoder="gan", max_bytes=9, realism=0.5, consistency=False)
+    assert decode.consistency is False and type(decode.realism) is float and type(decode.max_bytes) is int
+    assert type(UpscaleOptions(scale=np.int64(4)).scale) is int
+
+
+def arguments(function) -> str:
+    """What a docstring says of them, on one line."""
+    text = " ".join(function.__doc__.split())
+    return text[text.index(next(word for word in ("image: ", "data: ") if word in text)) : text.index(" progress: ")]
+
+
+@pytest.mark.parametrize("name", ["encode", "decode", "upscale"])
+def test_a_function_and_its_method_say_the_same_of_their_arguments(name):
+    assert arguments(getattr(codec, name)) == arguments(getattr(api.Codec, name))
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"threads": "2"}, "threads is not a whole number: '2'"),
+        ({"threads": 1.5}, "threads is not a whole number: 1.5"),
+        ({"threads": 0}, "threads 0 is less than 1"),
+        ({"model": 5.5}, "model 5.5 is not known here"),
+        ({"weights": 5}, "weights is the path of a folder, not int"),
+    ],
+)
+def test_what_cannot_be_loaded(wrong, said):
+    with pytest.raises(CodecError, match=said):
+        codec.load(**wrong)
 
 
 @pytest.mark.parametrize("decoder", TAKES)

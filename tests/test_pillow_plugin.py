@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 import codec
 from codec import coarse, pillow_plugin
 from codec.bitstream.container import Header, pack, read_header
-from codec.errors import PictureError
+from codec.errors import CodecError, PictureError
 from codec.image import formats, read, write
 from codec.options import DecodeOptions
 from tests.support.fake_codec import FakeCodec
@@ -146,6 +146,18 @@ def test_lossless_cannot_be_cut(real, monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(OSError, match="it is coded without loss"):
         Image.open(io.BytesIO(data[:-1])).load()
+
+
+@pytest.mark.parametrize("sections", [1, 2])
+def test_model_0_is_not_the_sign_of_a_lossless_file(sections):
+    """It is that of an experiment, whose files nothing here decodes."""
+    start = b"\x2f" + (63 | 63 << 14).to_bytes(4, "little")  # of a section of 64x64 pixels without loss
+    data = pack(Header(64, 64, 0, 5, 100), [start] * sections)
+    with pytest.raises(OSError, match="model 0") as caught:
+        Image.open(io.BytesIO(data)).load()
+    with pytest.raises(CodecError) as other:
+        codec.decode(data)
+    assert str(caught.value) == str(other.value)
 
 
 @pytest.mark.parametrize(

@@ -9,27 +9,33 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+    from codec.image.read import Picture
+
 SIDE = 161  # pixels that MS-SSIM needs with its five scales
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Of 8-bit RGB pixels; None: not measured, or not to be had. psnr: dB, None for an exact picture."""
+    """Of 8-bit RGB pixels; None: not measured, or not to be had. psnr: dB, None for an exact picture. ms_ssim: None
+    too where pixels are hidden, for it looks at squares."""
 
     rmse: float | None = None
     psnr: float | None = None
     ms_ssim: float | None = None
 
 
-def measured(a: np.ndarray, b: np.ndarray) -> Fidelity:
-    """Two uint8 pictures (H, W, 3), a few rows at a time to save memory where that is possible."""
-    total = sum(float(((x.astype("f4") - y) ** 2).sum()) for x, y in zip(a, b, strict=True))
-    rmse = math.sqrt(total / a.size)
+def measured(picture: Picture, decoded: np.ndarray, keep_hidden: bool = False) -> Fidelity:
+    """A picture and uint8 (H, W, 3). Pixels under alpha 0 do not count, unless they were kept."""
+    from codec.image import reduced
+
+    rmse = math.sqrt(reduced.squared_error(picture, decoded, keep_hidden))
     psnr = 20 * math.log10(255 / rmse) if rmse else None
-    if min(a.shape[:2]) < SIDE:
+    if min(picture.width, picture.height) < SIDE:
         return Fidelity(rmse, psnr)
     if not rmse:
         return Fidelity(rmse, psnr, 1.0)
+    if not reduced.shown_in(picture, keep_hidden).all():
+        return Fidelity(rmse, psnr)
     from codec import api
 
-    return Fidelity(rmse, psnr, api.ms_ssim(a, b))
+    return Fidelity(rmse, psnr, api.ms_ssim(picture.rgb, decoded))

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import stat
 import sys
 from collections.abc import Iterator
@@ -15,12 +14,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from codec import whole
 from codec.errors import CodecError
 
 #: In place of a file name: standard input or output.
 STANDARD = "-"
 #: Protocols of fsspec that are only read here: a web server takes nothing, and an archive is not written at one go.
 _READ_ONLY = ("http", "https", "zip", "tar", "libarchive", "github", "data")
+
+_ARCHIVES = ("zip://", "tar://", "libarchive://")
 
 _CHANGED = "the file changed while it was read"
 
@@ -43,16 +45,26 @@ class Source:
 
 
 def is_url(name: str) -> bool:
-    """Whether a name is one for fsspec: s3://bucket/key, zip://inner.png::outer.zip."""
-    return "://" in name or "::" in name
+    """Whether a name is one for fsspec: s3://bucket/key, zip://inner.png::outer.zip. a::b.png is a file."""
+    return "://" in name
 
 
 def shown(name: str) -> str:
     """A name as it is said and kept: that of a URL without user, password and query, which may be secrets."""
     if name == STANDARD or not is_url(name):
         return name
-    name = re.sub(r"://[^/@:]*(:[^/@]*)?@", "://", name)
-    return re.sub(r"(https?://[^?#]*)[?#].*?(?=::|$)", r"\1", name)
+    return "::".join(map(_without_secrets, name.split("::")))
+
+
+def _without_secrets(url: str) -> str:
+    """One URL of a chain, or a sentence with one in it."""
+    if url.startswith(_ARCHIVES):  # in the name of a member each sign stands for itself
+        return url
+    url, users = re.subn(r"://[^/?#]*@", "://", url)
+    if not users:  # a password with / in it, where there would be no number of a port
+        url = re.sub(r"://[^/@:]*:(?!\d*(?:[/?#]|$)).*@", "://", url)
+    # elsewhere than on the web ? is a sign of a glob as well, but not before a name and =
+    return re.sub(r"(https?://[^?#]*)[?#].*|(\w://[^?]*)\?[\w.%-]+=.*", r"\1\2", url)
 
 
 def file_system(name: str) -> tuple[Any, str]:
@@ -221,6 +233,15 @@ def content(target: str) -> bytes | None:
         raise OutputError(f"cannot read '{shown(target)}': {_said(error)}") from error
 
 
+def put(target: str, data: bytes, made_folder: bool) -> None:
+    """``write``, or to standard output. Raises OutputError."""
+    if target == STANDARD:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    write(target, data, made_folder)
+
+
 def write(target: str, data: bytes, made_folder: bool) -> None:
     """Write a file whole or not at all: on disk to a temporary file that is then renamed, to a store as one object.
 
@@ -238,23 +259,8 @@ def write(target: str, data: bytes, made_folder: bool) -> None:
         if there.exists() and not there.is_file():
             there.write_bytes(data)  # /dev/null or a pipe, which has no other name: not to be replaced by a file
             return
-        real = Path(os.path.realpath(there))  # renaming onto a link would replace the link
         if made_folder:
-            real.parent.mkdir(parents=True, exist_ok=True)
-        replace(real, data)
+            Path(os.path.realpath(there)).parent.mkdir(parents=True, exist_ok=True)
+        whole.replace(there, data)
     except OSError as error:
         raise OutputError(f"cannot write '{target}': {error.strerror or error}") from error
-
-
-def replace(target: Path, data: bytes) -> None:
-    """Write a file on disk under another name, and give it its own when it is whole."""
-    # Not tempfile: its files are readable by their owner only, whatever the user's umask says.
-    start = os.fsencode(target.name)[:100].decode("utf-8", "ignore")  # a name may have 255 bytes
-    temporary = target.with_name(f".{start}.{secrets.token_hex(4)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-        os.replace(temporary, target)
-    except BaseException:  # KeyboardInterrupt included
-        temporary.unlink(missing_ok=True)
-        raise

@@ -22,8 +22,8 @@ class Report:
     quality: 0..100, 100 for a lossless file. lossless: the compressed file holds every pixel as it is. reduced: it is
     coded without loss too, but of a drawing whose colours the encoder reduced.
     width, height: pixels. bits_per_dim: 8 * bytes / (width * height * 3), bits_per_pixel: three times that.
-    rmse, psnr (dB; None for an exact picture) and ms_ssim (Wang et al. 2003; None below 161 pixels a side): of the
-    decoded 8-bit RGB pixels, if they were measured.
+    rmse, psnr (dB; None for an exact picture) and ms_ssim (Wang et al. 2003; None below 161 pixels a side and where
+    pixels are hidden): of the decoded 8-bit RGB pixels, without those under alpha 0, if they were measured.
     decoder, steps, seed: of decode, what made the picture, as far as it has a use for them; a lossless file has none.
     """
 

@@ -26,6 +26,7 @@ class Task:
     made_folder: the folder of the target may be created. problem: why nothing can be made of the source, a folder
     that cannot be read. size, stamp: what a listing says of the source, bytes and ETag or time; None and "" where
     nothing was listed. ours: the manifest says that the target was made of this source, and it may be replaced.
+    listed: it was found in a folder, not named.
     """
 
     source: str
@@ -35,6 +36,7 @@ class Task:
     size: int | None = None
     stamp: str = ""
     ours: bool = False
+    listed: bool = False
 
     @property
     def is_shard(self) -> bool:
@@ -49,13 +51,15 @@ class _Found:
     folder: str
     size: int | None = None
     stamp: str = ""
+    listed: bool = False
 
 
 def plan(inputs: Sequence[str], output: str | None, suffix: str, wanted: Callable[[Path], bool]) -> list[Task]:
     """List the tasks for files, folders, URLs and '-', with targets that end in `suffix` unless `output` is a file.
 
     A folder stands for the files below it that are `wanted`, in sorted order, without hidden ones; so does a URL of
-    a folder, and one with * or ?. A .tar that is named is done as one file, the pictures in it one after another.
+    a folder, and one with * or ?. Files that the same plan would make are left out, so that it can be carried out
+    again. A .tar that is named is done as one file, the pictures in it one after another.
     Without `output` each target lies beside its source. With it, a single file goes to that file (or into it, when
     it is a folder), a single folder's tree is made again below it, and several inputs go below it, folders
     under their own names. Files that differ in their suffix only keep it, before the new one. Raises
@@ -67,6 +71,7 @@ def plan(inputs: Sequence[str], output: str | None, suffix: str, wanted: Callabl
         return [Task(STANDARD, STANDARD if output is None or output in _STDOUT else _named(output))]
     sources = [_named(name) for name in inputs]
     several = len(sources) > 1 or _stands_for_many(sources[0], wanted)
+    feeds = wanted(Path("a" + suffix))  # what is made would be taken for an input
     out = None
     if output is not None:
         out = STANDARD if output in _STDOUT else _named(output)
@@ -89,13 +94,18 @@ def plan(inputs: Sequence[str], output: str | None, suffix: str, wanted: Callabl
         else:
             name = Path(source).resolve().name
             top = source if out is None else _join(out, name) if len(sources) > 1 else out
-            local, unread = _files_below(Path(source), wanted)
+            local, unread = _files_below(Path(source), wanted, _real(out) if feeds else None)
             if not local and not unread:
                 raise UsageError(f"no suitable files in the folder '{source}'")
-            found += [_Found(str(path), _below(top, path.parent.relative_to(source).as_posix())) for path in local]
+            found += [
+                _Found(str(path), _below(top, path.parent.relative_to(source).as_posix()), listed=True)
+                for path in local
+            ]
             problems += [
                 Task(str(path), str(path), problem=f"the folder cannot be read: {why}") for path, why in unread
             ]
+    if feeds:
+        found = _without_own(found, suffix)
     return _name_targets(found, suffix, made_folder=out is not None) + problems
 
 
@@ -120,6 +130,8 @@ def _named(name: str) -> str:
     """A path or URL in the one form it has here."""
     if name.startswith("file://") and "::" not in name:
         name = name.removeprefix("file://")
+    if not name:
+        raise UsageError("an empty name is no file")
     if is_url(name):
         return name
     path = str(Path(name))
@@ -182,7 +194,7 @@ def _remote(url: str, out: str | None, several: bool, wanted: Callable[[Path], b
         else:
             top = _join(out, PurePosixPath(base).name) if several else out
             folder = _below(top, inner.rpartition("/")[0])
-        found.append(_Found(full + chain + rest, folder, *files.listed(listing[name])))
+        found.append(_Found(full + chain + rest, folder, *files.listed(listing[name]), listed=True))
     if not found:
         raise UsageError(f"no suitable files in '{shown(url)}'")
     return found
@@ -205,6 +217,26 @@ def _below(folder: str, inner: str) -> str:
     return folder if inner in ("", ".") else _join(folder, inner)
 
 
+def _without_own(found: Sequence[_Found], suffix: str) -> list[_Found]:
+    """Without the files that may be made of others. UsageError for one that was named."""
+    made: dict[str, str] = {}
+    for one in found:
+        for name in (_renamed(one.name, suffix), _base(one.name) + suffix):
+            made.setdefault(_join(one.folder, name), one.name)
+    left = []
+    for one in found:
+        source = made.get(one.name, one.name)
+        if source == one.name:
+            left.append(one)
+        elif not one.listed:
+            raise UsageError(f"'{shown(one.name)}' is an input, and what is made of '{shown(source)}'")
+    return left
+
+
+def _real(folder: str | None) -> str | None:
+    return None if folder is None or is_url(folder) else os.path.realpath(folder)
+
+
 def _name_targets(found: Sequence[_Found], suffix: str, made_folder: bool) -> list[Task]:
     """photo.jpg -> photo.ldc, but photo.jpg.ldc and photo.png.ldc when both are to go to one folder."""
     short = [_join(one.folder, _renamed(one.name, suffix)) for one in found]
@@ -219,7 +251,8 @@ def _name_targets(found: Sequence[_Found], suffix: str, made_folder: bool) -> li
                 f"'{shown(taken[target])}' and '{shown(one.name)}' would both be written to '{shown(target)}'"
             )
         taken[target] = one.name
-        tasks.append(Task(one.name, target, made_folder or is_url(target), size=one.size, stamp=one.stamp))
+        folder = made_folder or is_url(target)
+        tasks.append(Task(one.name, target, folder, size=one.size, stamp=one.stamp, listed=one.listed))
     return tasks
 
 
@@ -235,16 +268,23 @@ def _renamed(name: str, suffix: str) -> str:
     return base if base.endswith(SHARD) else Path(base).with_suffix(suffix).name
 
 
-def _files_below(folder: Path, wanted: Callable[[Path], bool]) -> tuple[list[Path], list[tuple[Path, str]]]:
+def _files_below(
+    folder: Path, wanted: Callable[[Path], bool], leave_out: str | None = None
+) -> tuple[list[Path], list[tuple[Path, str]]]:
     """The wanted files below a folder, sorted, without hidden files and folders, and the folders that cannot be read.
-    Pipes and devices are no files here: to open one may wait for ever."""
+    Pipes and devices are no files here: to open one may wait for ever. leave_out: the real path of a folder."""
     found, unread = [], []
 
     def note(error: OSError) -> None:
         unread.append((Path(error.filename or folder), error.strerror or str(error)))
 
     for here, folders, names in os.walk(folder, onerror=note):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".")
+            and (leave_out is None or os.path.realpath(os.path.join(here, name)) != leave_out)
+        ]
         paths = (Path(here, name) for name in names if not name.startswith("."))
         found += [path for path in paths if wanted(path) and (os.path.isfile(path) or not os.path.exists(path))]
     return sorted(found), sorted(unread)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from codec.batch import files
 from codec.batch.engine import Died
+from codec.batch.files import shown
 from codec.batch.ledger import DONE, FAILED, Ledger
 from codec.batch.outcome import Done, Failure, Needs
 from codec.batch.plan import Task
@@ -86,15 +87,17 @@ class Left:
 
 
 def left_of(tasks: Sequence[Task], ledger: Ledger, retry: bool) -> Left:
-    """Compare the manifest with what there is: a source that changed, or was done with other settings, is done
-    again."""
+    """Compare the manifest with what there is: a source that changed, or was done with other settings, or whose output
+    is not there as it was, is done again. What the run itself has made is no source."""
     left = Left([], 0, [])
     done = 0
     for task in tasks:
+        if task.listed and ledger.made(task.source):
+            continue
         name = said(task.source, "")
         known = (task.size, task.stamp) if task.stamp else files.facts(task.source)
-        status = ledger.status(name, *known)
-        if status == DONE:
+        status = ledger.status(name, *known, shown(task.target))
+        if status == DONE and not ledger.output_of(task):
             done += 1
         elif status == FAILED and not retry:
             left.failed.append(name)

@@ -29,8 +29,6 @@ from codec.errors import CodecError, UnknownModelError
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions, Used
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from codec.api import Codec
     from codec.image.read import Picture
     from codec.light import LightCodec
@@ -66,13 +64,16 @@ class Settings:
         return SUFFIX if isinstance(self.options, EncodeOptions) else ".png"
 
     def as_text(self) -> str:
-        """What decides the outputs, on one line: kept in the manifest, and compared when a run goes on."""
+        """What decides the outputs and what is told of them, on one line: kept in the manifest, and compared when a run
+        goes on."""
         options = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
         kept = {name: value for name, value in options.items() if value is not None}
         if not isinstance(self.options, DecodeOptions):
             kept["model"] = manifest.read(self.weights).number_of(self.model)
         if self.backend == "onnx":
             kept["backend"] = self.backend
+        if self.verify:
+            kept["verify"] = True
         return json.dumps({**kept, "precision": self.precision}, sort_keys=True)
 
 
@@ -150,6 +151,7 @@ class Worker:
             if task.problem:
                 raise CodecError(task.problem)
             if (skipped := _there(settings, task)) is not None:
+                self._check_reached(task, settings, attempt.granted)
                 return [Done(skipped, task.size, task.stamp)]
             if task.is_shard:
                 return self._shard(task, settings, attempt.granted, step)
@@ -185,7 +187,7 @@ class Worker:
                 if chosen(Path(member.name)):
                     done.append(self._member(task, member, out, settings, granted))
                 else:
-                    out.add(member, member.name, member.data)
+                    out.add(member)
         data = out.close()
         _put(task, data, settings)
         seconds = time.perf_counter() - start
@@ -254,7 +256,7 @@ class Worker:
         if settings.verify:
             decoder: Any = lossless if header.lossless else codec
             decoded = decoder.decode_array(data)
-            fidelity = measured(_coded(picture, header.lossless, options.keep_hidden), decoded)
+            fidelity = measured(picture, decoded, options.keep_hidden)
         sizes = _Sizes(content.size, len(data), compressed=len(data))
         return Made(data, _report("encode", header, sizes, seconds, fidelity, (*picture.notes, *kept.notes), Used()))
 
@@ -273,7 +275,7 @@ class Worker:
         else:
             image = codec.decode(content.stream, **_asked(options), progress=step)
         seconds = time.perf_counter() - start
-        saved = write.to_bytes(image, write.format_of(target), metadata.unpack(content.metadata))
+        saved = write.for_file(image, target, metadata.unpack(content.metadata))
         used = content.size if options.max_bytes is None else min(content.size, options.max_bytes)
         sizes = _Sizes(used, len(saved.data), compressed=used)
         made_by = Used() if header.lossless else options.used(header.seed)
@@ -288,7 +290,7 @@ class Worker:
         start = time.perf_counter()
         image = codec.upscale(picture, **asdict(options), progress=step)
         seconds = time.perf_counter() - start
-        saved = write.to_bytes(image, write.format_of(target))
+        saved = write.for_file(image, target)
         report = Enlargement(
             command="upscale",
             input="",
@@ -304,6 +306,26 @@ class Worker:
         )
         return Made(saved.data, report)
 
+    def _check_reached(self, task: Task, settings: Settings, granted: float) -> None:
+        """OutputError for a compressed file that is there and misses the PSNR that is wanted, if one is."""
+        from codec.image import lossless, reduced
+
+        options = settings.options
+        if not isinstance(options, EncodeOptions) or options.target_psnr is None or task.is_shard:
+            return
+        data = files.content(task.target) or b""
+        header = container.read_header(data).header
+        if header.exact:
+            return
+        with files.opened(task.source) as source:
+            picture = self._read(source.file, settings, granted).picture
+        assert picture is not None
+        decoder: Any = lossless if header.lossless else self._codec(settings.model)
+        same = (header.width, header.height) == (picture.width, picture.height)
+        decoded = decoder.decode_array(data) if same else None
+        if decoded is None or not reduced.reaches(picture, decoded, options.target_psnr, options.keep_hidden):
+            raise _other(task.target, "misses the PSNR that is wanted")
+
     def _codec(self, model: str | int) -> Any:
         """A codec.api.Codec, or a codec.light.LightCodec, which only decodes."""
         if model not in self._codecs:
@@ -314,16 +336,6 @@ class Worker:
             except Exception as error:
                 raise StartError(f"the codec cannot be loaded: {explain(error)}") from error
         return self._codecs[model]
-
-
-def _coded(picture: Picture, lossless: bool, keep_hidden: bool) -> np.ndarray:
-    """uint8 (H, W, 3): the pixels that were coded, in which those under alpha 0 may be others."""
-    from codec.image.alpha import fill_hidden
-    from codec.image.lossless import seen
-
-    if keep_hidden:
-        return picture.rgb
-    return seen(picture) if lossless else fill_hidden(picture.rgb, picture.alpha)
 
 
 @dataclass(frozen=True)
@@ -362,12 +374,11 @@ def _there(settings: Settings, task: Task) -> Skipped | None:
 
 def _check_same(settings: Settings, options: EncodeOptions, target: str) -> None:
     """OutputError for a compressed file that is damaged, or was made with other settings, as far as it says."""
+    data = files.content(target) or b""
     try:
-        stream = container.parse(files.content(target) or b"")
+        stream = container.parse(data)
     except CodecError as error:
-        raise OutputError(
-            f"the output '{files.shown(target)}' is there but damaged: {error} (-f overwrites it)"
-        ) from error
+        raise _other(target, f"is there but damaged: {error}") from error
     header = stream.header
     wrong = bool(stream.metadata) and options.metadata == "drop"  # a picture may have none to keep
     if header.lossless or options.lossless:  # made by no model
@@ -378,13 +389,19 @@ def _check_same(settings: Settings, options: EncodeOptions, target: str) -> None
     if not header.exact and (options.target_bpp, options.target_bytes, options.target_psnr) == (None, None, None):
         wrong |= header.level != container.level_of(options.quality)
     if wrong:
-        raise OutputError(f"the output '{files.shown(target)}' was made with other settings (-f overwrites it)")
+        raise _other(target, "was made with other settings")
+    most = options.most_bytes(header.width, header.height)
+    if most is not None and len(data) > most:
+        raise _other(target, f"has {len(data)} bytes, more than the {most} wanted")
+
+
+def _other(target: str, why: str) -> OutputError:
+    return OutputError(f"the output '{files.shown(target)}' {why} (-f overwrites it)")
 
 
 def _put(task: Task, data: bytes, settings: Settings) -> None:
     if task.target == STANDARD:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        files.put(task.target, data, task.made_folder)
         return
     if settings.existing == "same" and (there := files.content(task.target)) is not None:
         if there != data:

@@ -233,8 +233,8 @@ def parse(
             raise ValueError("max_bytes must not be negative")
         view = view[:max_bytes]
     if len(view) > info.file_bytes:
-        extra = len(view) - info.file_bytes
-        raise CorruptError(f"{extra} bytes are left over after the end of the compressed picture")
+        # how many is not said: a file is read no further than a byte behind its end
+        raise CorruptError("bytes are left over after the end of the compressed picture")
     if len(view) < info.file_bytes:
         if info.header.lossless:
             raise CorruptError(

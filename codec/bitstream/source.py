@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from codec.bitstream import container
@@ -20,36 +22,63 @@ def content(source: Any, max_bytes: int | None = None) -> bytes:
     if isinstance(source, bytes):
         return source
     if isinstance(source, (str, os.PathLike)):
-        try:
-            with open(source, "rb") as file:
-                return read_stream(file, max_bytes)
-        except OSError as error:
-            raise CodecError(f"cannot open {os.fspath(source)!r}: {error.strerror or error}") from error
-        except ValueError as error:
-            if isinstance(error, CodecError):
-                raise
-            raise CodecError(f"cannot open {os.fspath(source)!r}: this is no name of a file") from error
+        with _opened(source) as file:
+            return read_stream(file, max_bytes)
     if hasattr(source, "read"):
-        return _of_file(source, max_bytes)
-    try:
-        return memoryview(source).tobytes()
-    except TypeError:
-        raise CodecError(
-            f"a compressed file is a path, bytes or an open binary file, not {type(source).__name__}"
-        ) from None
+        with _reading(source):
+            with contextlib.suppress(AttributeError, OSError):  # a pipe: from where it is
+                source.seek(0)
+            return read_stream(source, max_bytes)
+    return _bytes(source)
 
 
-def _of_file(file: Any, max_bytes: int | None) -> bytes:
+@contextlib.contextmanager
+def seekable(source: Any) -> Iterator[BinaryIO]:
+    """What ``content`` takes, as a binary file that can seek; an open one from where it stands. Raises CodecError."""
+    if isinstance(source, (str, os.PathLike)):
+        with _opened(source) as file:
+            yield file
+    elif hasattr(source, "read"):
+        with _reading(source):
+            can = getattr(source, "seekable", lambda: False)()
+            yield source if can else io.BytesIO(read_stream(source))
+    else:
+        yield io.BytesIO(_bytes(source))
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     try:
-        with contextlib.suppress(AttributeError, OSError):  # a pipe: from where it is
-            file.seek(0)
-        return read_stream(file, max_bytes)
+        file = open(path, "rb")  # noqa: SIM115
+    except OSError as error:
+        raise CodecError(f"cannot open {os.fspath(path)!r}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CodecError(f"cannot open {os.fspath(path)!r}: this is no name of a file") from error
+    with file, _reading(file):
+        yield file
+
+
+@contextlib.contextmanager
+def _reading(file: Any) -> Iterator[None]:
+    try:
+        if isinstance(file.read(0), str):
+            raise CodecError("the file is open as text, not as binary")
+        yield
     except OSError as error:
         raise CodecError(f"the file cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         if isinstance(error, CodecError):
             raise
         raise CodecError(f"the file cannot be read: {error}") from error  # it is closed
+
+
+def _bytes(source: Any) -> bytes:
+    try:
+        return memoryview(source).tobytes()
+    except TypeError:
+        raise CodecError(
+            f"a compressed file is a path, bytes or an open binary file, not {type(source).__name__}"
+        ) from None
 
 
 def read_stream(file: BinaryIO, max_bytes: int | None = None) -> bytes:

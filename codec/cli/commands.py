@@ -19,7 +19,8 @@ from codec.batch.outcome import UsageError
 from codec.batch.plan import Task, plan
 from codec.batch.run import Engine, cores, left_of, megapixels, run
 from codec.batch.work import SUFFIX, Settings, Worker, has_onnxruntime, needs_torch, wanted
-from codec.cli.report import PROGRAM, Terminal, say
+from codec.cli import PROGRAM
+from codec.cli.report import Terminal, say
 from codec.errors import CodecError
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
 
@@ -33,8 +34,8 @@ Options = TypeVar("Options", EncodeOptions, DecodeOptions, UpscaleOptions)
 
 def run_encode(args: argparse.Namespace) -> int:
     _check_model(args)
-    if args.lossless and hasattr(args, "quality"):
-        raise UsageError("quality has no effect with lossless")
+    if args.lossless:
+        _check_lossless(args)
     return _run(args, _options(args, EncodeOptions))
 
 
@@ -46,6 +47,16 @@ def run_decode(args: argparse.Namespace) -> int:
 def run_upscale(args: argparse.Namespace) -> int:
     _check_model(args)
     return _run(args, _options(args, UpscaleOptions))
+
+
+def _check_lossless(args: argparse.Namespace) -> None:
+    """What no network does needs none of what networks are told."""
+    plain = {"model": "default", "device": "cpu", "precision": "float32", "threads": None}
+    asked = [name for name, value in plain.items() if getattr(args, name) != value]
+    if hasattr(args, "quality"):
+        asked.append("quality")
+    if asked:
+        raise UsageError(f"{asked[0]} has no effect with lossless")
 
 
 def _check_decoder(args: argparse.Namespace) -> None:
@@ -211,7 +222,14 @@ def _ledger(args: argparse.Namespace, settings: Settings, tasks: Sequence[Task])
         return None
     from codec.batch.ledger import Ledger
 
-    return Ledger(args.manifest, settings.command, settings.as_text(), goes_on=args.resume, fresh=args.force)
+    return Ledger(
+        args.manifest,
+        settings.command,
+        settings.as_text(),
+        goes_on=args.resume,
+        fresh=args.force,
+        more=replace(settings, verify=True).as_text(),
+    )
 
 
 def _engine(args: argparse.Namespace, settings: Settings, count: int, terminal: Terminal) -> Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from codec.cli.report import PROGRAM
+from codec.cli import PROGRAM
 from codec.errors import CodecError
 
 #: Metavars of what is a file, or a folder.

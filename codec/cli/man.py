@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from codec import __version__
-from codec.cli.report import PROGRAM
+from codec.cli import PROGRAM
 
 _EXIT = (
     ("0", "all files were done"),

@@ -5,23 +5,32 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from codec import __version__
+from codec.batch.files import STANDARD
 from codec.batch.work import SUFFIX
+from codec.cli import PROGRAM
 from codec.cli.commands import run_decode, run_encode, run_upscale
 from codec.cli.completion import run_completion
 from codec.cli.export import run_export
 from codec.cli.info import run_info
 from codec.cli.integrate import run_integrate
 from codec.cli.man import run_man
-from codec.cli.report import PROGRAM, say
+from codec.cli.report import say
 from codec.cli.thumbnail import run_thumbnail
 from codec.cli.view import run_view
 
 
 class _Parser(argparse.ArgumentParser):
-    """Wrong usage is said in a form that is safe for the terminal."""
+    """Wrong usage is said in a form that is safe for the terminal, and help that cannot be written is an error."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message and file is not None and file is sys.stdout:  # argparse keeps quiet about a full disk
+            file.write(message)
+            file.flush()
+        else:
+            super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
         if sys.stderr is not None:
@@ -51,7 +60,8 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         "encode",
         help=f"picture files -> {SUFFIX} files",
         allow_abbrev=False,
-        description="Compress pictures. Folders are searched for pictures, and their tree is made again below OUT.",
+        description="Compress pictures. Folders are searched for pictures, and their tree is made again below OUT. "
+        "Hidden ones and links to folders are not entered.",
     )
     _add_paths(parser, "picture or folder; - is standard input")
     rate = parser.add_mutually_exclusive_group()
@@ -74,7 +84,7 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         "--target-psnr",
         type=_number(0, 100, above=True),
         metavar="X",
-        help="smallest file whose pixels reach a PSNR of X dB; lossless where no quality does",
+        help="smallest file whose pixels reach a PSNR of X dB, those under alpha 0 left out; lossless where no quality does",
     )
     parser.add_argument(
         "--effort",
@@ -108,7 +118,11 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         default="drop",
         help="EXIF and XMP; what is kept has no thumbnail, and the orientation that was applied is 1; default drop",
     )
-    parser.add_argument("--verify", action="store_true", help="decode the result again and tell RMSE, PSNR and MS-SSIM")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="decode the result again and tell RMSE, PSNR and MS-SSIM; pixels under alpha 0 do not count",
+    )
     _add_common(parser)
     _add_model(parser)
     _add_compute(parser)
@@ -207,7 +221,9 @@ def _add_info(commands: argparse._SubParsersAction) -> None:
         allow_abbrev=False,
         description="Check files and print their headers, and whether they are truncated.",
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help=f"{SUFFIX} file or folder; - is standard input")
+    parser.add_argument(
+        "files", nargs="+", type=_name, metavar="FILE", help=f"{SUFFIX} file or folder; - is standard input"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON object per file")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(run=run_info)
@@ -227,9 +243,11 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         help="onnx: graphs with weights, integers, manifest; graph: only what `decode --backend onnx` needs beside the "
         "weights of a model",
     )
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder, made where there is none")
+    parser.add_argument(
+        "-o", "--output", required=True, type=_folder, metavar="DIR", help="folder, made where there is none"
+    )
     parser.add_argument("-f", "--force", action="store_true", help="overwrite an export that is there")
-    parser.add_argument("--weights", metavar="DIR", help="folder of weights to add, with its manifest.json")
+    parser.add_argument("--weights", type=_name, metavar="DIR", help="folder of weights to add, with its manifest.json")
     _add_model(parser)
     parser.add_argument(
         "--decoder",
@@ -251,16 +269,26 @@ def _add_view(commands: argparse._SubParsersAction) -> None:
         description="Open a page in the browser that decodes the files itself; only this machine can reach it. "
         "Ctrl-C ends it.",
     )
-    parser.add_argument("inputs", nargs="*", metavar="FILE", help=f"{SUFFIX} file; others can be dropped on the page")
+    parser.add_argument(
+        "inputs", nargs="*", type=_name, metavar="FILE", help=f"{SUFFIX} file; others can be dropped on the page"
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--build", action="store_true", help="once, before all else: get what the page needs from npm, and the model"
     )
     what.add_argument(
-        "--export", metavar="DIR", help="write the page, with the files, for any web server, in place of opening it"
+        "--export",
+        type=_folder,
+        metavar="DIR",
+        help="write the page, with the files, for any web server, in place of opening it",
     )
     what.add_argument("--no-open", action="store_true", help="print the address and leave the browser alone")
-    parser.add_argument("-f", "--force", action="store_true", help="export into a folder that is not empty")
+    parser.add_argument(
+        "-f",
+        "--force",
+        action="store_true",
+        help="export into a folder that is not empty; pictures of a former page go",
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(run=run_view)
 
@@ -293,8 +321,15 @@ def _add_thumbnail(commands: argparse._SubParsersAction) -> None:
         allow_abbrev=False,
         description="Write a small PNG, as file managers want it: of large pictures only what it needs is decoded.",
     )
-    parser.add_argument("file", metavar="FILE", help=f"{SUFFIX} file; - is standard input")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="PNG file, whatever its suffix")
+    parser.add_argument("file", type=_name, metavar="FILE", help=f"{SUFFIX} file; - is standard input")
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        type=_name,
+        metavar="OUT",
+        help="PNG file, whatever its suffix; - is standard output",
+    )
     parser.add_argument("--size", type=_whole(1, 65535), default=256, metavar="N", help="pixels a side at most; 256")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite an existing file")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -318,16 +353,20 @@ def _add_integrate(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_paths(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=what)
+    parser.add_argument("inputs", nargs="+", type=_name, metavar="INPUT", help=what)
     parser.add_argument(
-        "-o", "--output", metavar="OUT", help="file, folder or - (standard output); default: beside the input"
+        "-o",
+        "--output",
+        type=_name,
+        metavar="OUT",
+        help="file, folder or - (standard output); default: beside the input",
     )
     there = parser.add_mutually_exclusive_group()
     there.add_argument("-f", "--force", action="store_true", help="overwrite existing files")
     there.add_argument(
         "--skip-existing",
         action="store_true",
-        help="leave outputs that are there alone; a compressed file of another quality is an error",
+        help="leave outputs that are there alone; a compressed file of another quality, or that misses the target, is an error",
     )
 
 
@@ -354,7 +393,7 @@ def _model(text: str) -> str | int:
 
 
 def _add_compute(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", metavar="DIR", help="folder of weights to add, with its manifest.json")
+    parser.add_argument("--weights", type=_name, metavar="DIR", help="folder of weights to add, with its manifest.json")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default cpu")
     parser.add_argument(
         "--precision",
@@ -380,7 +419,7 @@ def _add_many(parser: argparse.ArgumentParser) -> None:
         help="of pictures in work at one time; a larger one is done alone; default: what the memory holds",
     )
     many.add_argument(
-        "--manifest", metavar="FILE", help="a row for each file, .csv or .parquet, written as they are done"
+        "--manifest", type=_name, metavar="FILE", help="a row for each file, .csv or .parquet, written as they are done"
     )
     many.add_argument(
         "--resume", action="store_true", help="go on with the manifest: do what is not in it, or has changed"
@@ -392,15 +431,28 @@ def _add_many(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _name(text: str) -> str:
+    """Argument type: the name of a file or folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name is no file")
+    return text
+
+
+def _folder(text: str) -> str:
+    """Argument type: the name of a folder to write."""
+    if text == STANDARD:
+        raise argparse.ArgumentTypeError("a folder cannot be written to standard output")
+    return _name(text)
+
+
 def _number(low: float, high: float, above: bool = False) -> Callable[[str], float]:
     """Argument type: a number in low..high, with `above` greater than low."""
 
     def convert(text: str) -> float:
         value = float(text)
         if not (low < value if above else low <= value) or not value <= high:  # also for NaN
-            raise argparse.ArgumentTypeError(
-                f"{text} is not {'above' if above else 'in'} {low:g}{'' if above else f'..{high:g}'}"
-            )
+            allowed = f"above {low:g} and at most {high:.10g}" if above else f"in {low:g}..{high:.10g}"
+            raise argparse.ArgumentTypeError(f"{text} is not {allowed}")
         return value
 
     convert.__name__ = "number"  # argparse says "invalid number value"

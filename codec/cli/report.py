@@ -12,9 +12,7 @@ from codec.batch import files
 from codec.batch.outcome import Done, Failure, Outcome
 from codec.batch.plan import Task
 from codec.batch.totals import Totals
-
-#: What the program is called, however it was started: `ldc` and `python -m codec` are the same.
-PROGRAM = "ldc"
+from codec.cli import PROGRAM
 
 
 class Terminal:

@@ -19,7 +19,7 @@ def run_thumbnail(args: argparse.Namespace) -> int:
         png = thumbnail(data, args.size)
     except (CodecError, OSError) as error:
         raise CodecError(f"{files.shown(args.file)}: {explain(error)}") from error
-    files.write(args.output, png, made_folder=False)
+    files.put(args.output, png, made_folder=False)
     return 0
 
 

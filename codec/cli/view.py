@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -53,7 +54,8 @@ def _pictures(inputs: Sequence[str]) -> dict[str, Path]:
                 container.read_header(file)
         except (CodecError, OSError) as error:
             raise CodecError(f"{name}: {explain(error)}") from error
-        found[f"files/{number}/{path.name}"] = path
+        shown = os.fsencode(path.name).decode("utf-8", "replace")  # an address is text
+        found[f"files/{number}/{shown}"] = path
     return found
 
 

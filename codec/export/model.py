@@ -10,7 +10,7 @@ import onnx
 
 from codec import manifest, zoo
 from codec.coding.model import Base
-from codec.coding.sealed import sealed
+from codec.coding.sealed import building
 from codec.coding.stored import SYNTHESIS, StoredModel, read_stored
 from codec.errors import CodecError
 from codec.export.check import check_synthesis
@@ -65,7 +65,7 @@ def export(
         {"rgb": "uint8 (16 h, 16 w, 3): the padded picture; cut it to width and height"},
     )
     graphs = {"synthesis": picture}
-    with sealed():
+    with building():
         for name, file in zip(decoders, files, strict=True):
             graphs |= restorer_graphs(name, file, traced.net, say)
     write_folder(out, traced.number, traced.stored, graphs, say)
@@ -96,7 +96,7 @@ def _trace(model: str | int, weights: str | Path | None, say: Callable[[str], No
     there = manifest.read(weights)
     path, number = zoo.find(model, there)
     stored = read_stored(path, SYNTHESIS)
-    with sealed():
+    with building():
         net = zoo.load(number, weights=there)
         graph = synthesis(net.vqvae)
         if set(weight_names(graph)) != set(stored.floats):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from codec import whole
 from codec.bitstream import container, reference, tables
 from codec.coding import latents, tiles, trellis
 from codec.coding.stored import StoredModel, smallest
@@ -115,7 +115,7 @@ def write_files(out: Path, files: dict[str, bytes], say: Callable[[str], None]) 
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            _replace(out / name, data)
+            whole.replace(out / name, data)
             say(f"{out / name}: {len(data)} bytes")
     except OSError as error:
         raise CodecError(f"cannot write '{error.filename or out}': {error.strerror or error}") from error
@@ -127,12 +127,3 @@ def check_target(out: Path, force: bool) -> None:
         raise CodecError(f"the output '{out}' is no folder")
     if not force and (out / MANIFEST).exists():
         raise CodecError(f"the folder '{out}' holds an export already (-f overwrites it)")
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

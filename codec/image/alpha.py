@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from codec.errors import CorruptError
+from codec.image import limits
 
 
 def pack_alpha(alpha: np.ndarray) -> bytes:
@@ -30,13 +31,8 @@ def unpack_alpha(data: bytes, width: int, height: int) -> np.ndarray:
     start = b"\x89PNG\r\n\x1a\n" + _png_chunk(b"IHDR", ihdr)
     if not data.startswith(start) or not _only_pixel_chunks(data, len(start)):
         raise CorruptError("the alpha section is not a grayscale PNG of the picture's size")
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            pixels = np.array(image)
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's readers raise many types, from OSError to SyntaxError
-        raise CorruptError("the alpha section cannot be decoded") from error
+    with limits.decoding("the alpha section"), Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        pixels = np.array(image)
     if pixels.dtype != np.uint8 or pixels.shape != (height, width):
         raise CorruptError("the alpha section is not a grayscale PNG of the picture's size")
     return pixels

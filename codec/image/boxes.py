@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterator
 
 #: Boxes on the way to what is looked for, and the bytes of their own before the inner ones.
 _HOLDS = {b"meta": 4, b"iprp": 0, b"ipco": 0}
+_DEEPEST = 3  # they lie in each other in this order
 
 
 def avif(data: bytes) -> tuple[tuple[int, int] | None, int]:
     """From the start of an AVIF file: (primaries, transfer) of ITU-T H.273 if they are said, and bits of a sample."""
     codes, bits = None, 8
     for name, body in _boxes(data):
-        if name == b"colr" and body[:4] == b"nclx" and len(body) >= 10 and codes is None:
+        if name == b"colr" and bytes(body[:4]) == b"nclx" and len(body) >= 10 and codes is None:
             codes = struct.unpack_from(">HH", body, 4)
         elif name == b"av1C" and len(body) >= 3 and body[2] & 0x40:
             bits = max(bits, 12 if body[2] & 0x20 else 10)
@@ -24,21 +24,25 @@ def avif(data: bytes) -> tuple[tuple[int, int] | None, int]:
 def avif_items(data: bytes) -> list[int]:
     """From the start of an AVIF file: where the data of its pictures lie in the file, that of the main one first."""
     boxes = dict(_boxes(data))  # of each kind the last one; these come once
-    main = boxes.get(b"pitm", b"")[4:]
-    items = _locations(boxes.get(b"iloc", b""))
+    main = boxes.get(b"pitm", memoryview(b""))[4:]
+    items = _locations(boxes.get(b"iloc", memoryview(b"")))
     first = int.from_bytes(main, "big")
     return [at for number, at in sorted(items, key=lambda item: (item[0] != first, item[0]))]
 
 
-def _locations(body: bytes) -> list[tuple[int, int]]:
-    """Of an iloc box: number and place of each item that lies in the file itself."""
-    file = io.BytesIO(body)
+def _locations(body: memoryview) -> list[tuple[int, int]]:
+    """Of an iloc box: number and place of each item that lies in the file itself.
+
+    Only the first extent of an item is looked at, so that the time goes with the bytes, of which extents need none.
+    """
+    at = 0
 
     def take(size: int) -> int:
-        found = file.read(size)
-        if len(found) < size:
+        nonlocal at
+        at += size
+        if at > len(body):
             raise EOFError
-        return int.from_bytes(found, "big")
+        return int.from_bytes(body[at - size : at], "big")
 
     items: list[tuple[int, int]] = []
     try:
@@ -51,14 +55,14 @@ def _locations(body: bytes) -> list[tuple[int, int]]:
             method = take(2) & 15 if version else 0
             take(2)
             start = take(base)
-            places = []
-            for _ in range(take(2)):
-                if version:
-                    take(index)
-                places.append(start + take(offset))
-                take(length)
-            if places and method == 0:
-                items.append((number, places[0]))
+            extents = take(2)
+            skipped = index if version else 0
+            end = at + extents * (skipped + offset + length)
+            take(skipped if extents else 0)
+            start += take(offset if extents else 0)
+            take(end - at)
+            if extents and method == 0:
+                items.append((number, start))
     except EOFError:
         pass
     return items
@@ -73,7 +77,11 @@ def jpeg2000(data: bytes) -> tuple[int, ...]:
     return tuple((size & 127) + 1 for size in data[at + 42 : at + 42 + 3 * channels : 3])
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _boxes(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    return _inner_boxes(memoryview(data), _DEEPEST)
+
+
+def _inner_boxes(data: memoryview, levels: int) -> Iterator[tuple[bytes, memoryview]]:
     position = 0
     while len(data) - position >= 8:
         size, name = struct.unpack_from(">I4s", data, position)
@@ -85,8 +93,8 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if size < start:
             return
         body = data[position + start : position + size]
-        if name in _HOLDS:
-            yield from _boxes(body[_HOLDS[name] :])
+        if name in _HOLDS and levels:
+            yield from _inner_boxes(body[_HOLDS[name] :], levels - 1)
         else:
             yield name, body
         position += size
@@ -109,6 +117,8 @@ def is_jxl(start: bytes) -> bool:
 def jxl_size(start: bytes) -> tuple[int, int] | None:
     """From the start of a JPEG XL file: width and height (or the other way round, where it is turned), None if not
     there."""
+    if not is_jxl(start):
+        return None
     code = start
     if not start.startswith(b"\xff\x0a"):  # in one box, or in parts that begin with their number
         skip = {b"jxlc": 0, b"jxlp": 4}

@@ -15,7 +15,7 @@ from PIL import Image, features
 
 from codec.bitstream.container import LOSSLESS_SIDE, Header, Stream, lossless_header, pack, parse
 from codec.errors import CodecError, CorruptError, UnsupportedError
-from codec.image import metadata
+from codec.image import limits, metadata
 from codec.image.read import Picture
 from codec.image.samples import pixels_of
 from codec.image.write import assemble
@@ -162,14 +162,9 @@ def _decoded(section: bytes, shape: tuple[int, ...]) -> np.ndarray:
     """VP8L data -> uint8 (H, W, 3 or 4) of this shape."""
     padded = section + bytes(len(section) % 2)
     riff = _RIFF.pack(b"RIFF", 12 + len(padded), b"WEBP", b"VP8L", len(section))
-    try:
-        with Image.open(io.BytesIO(riff + padded), formats=("WEBP",)) as image:
-            mode = "RGBA" if shape[2] == 4 else "RGB"
-            pixels = pixels_of(image if image.mode == mode else image.convert(mode))
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's readers raise many types
-        raise CorruptError("a lossless section cannot be decoded") from error
+    with limits.decoding("a lossless section"), Image.open(io.BytesIO(riff + padded), formats=("WEBP",)) as image:
+        mode = "RGBA" if shape[2] == 4 else "RGB"
+        pixels = pixels_of(image if image.mode == mode else image.convert(mode))
     if pixels.shape != shape:
         raise CorruptError("a lossless section is not of the picture's size and kind")
     return pixels

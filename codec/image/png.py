@@ -125,6 +125,11 @@ def scan(file: BinaryIO, check_size: Callable[[int, int], None]) -> PngFile:
     return PngFile(data, depth, frames, key, icc, encoding, tuple(notes), xmp)
 
 
+def size(start: bytes) -> tuple[int, int] | None:
+    """From the start of a PNG file: width and height, None if they are not there."""
+    return struct.unpack_from(">II", start, 16) if start[12:16] == b"IHDR" and len(start) >= 24 else None
+
+
 def _chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 

@@ -21,7 +21,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from codec.bitstream.container import MAGIC, MAX_PIXELS, MAX_SIDE, NAME
 from codec.errors import LimitError, PictureError
-from codec.image import av1, boxes, colour, formats, metadata, png, samples
+from codec.image import av1, boxes, colour, formats, limits, metadata, png, samples
 from codec.image.colour import Encoding
 from codec.image.icc import deep_to_srgb, to_srgb
 from codec.image.metadata import NOTHING, Metadata
@@ -91,6 +91,8 @@ def load(image: Any) -> Picture:
                 return _load_file(file)
         except OSError as error:
             raise PictureError(f"cannot open {os.fspath(image)!r}: {error.strerror or error}") from error
+        except LimitError:  # which is a ValueError
+            raise
         except ValueError as error:  # a NUL, or what the file system cannot encode
             raise PictureError(f"cannot open {os.fspath(image)!r}: this is no name of a file") from error
     if isinstance(image, (bytes, bytearray, memoryview)):
@@ -108,20 +110,31 @@ def load(image: Any) -> Picture:
 
 
 def pixels_of(file: BinaryIO) -> int:
-    """Pixels that an open file promises, 0 where it says nothing; `load` tells why. The file stands at its start
-    again."""
+    """Pixels that an open file promises, 0 where it says nothing; `load` tells why. None is decoded. The file stands at
+    its start again. Raises LimitError as `load` does."""
     file.seek(0)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(file) as image:
-                return image.width * image.height
-    except MemoryError:
-        raise
-    except Exception:  # Pillow's readers raise many types
+        with _pillow_errors():
+            width, height = _promised(file)
+            check_size(width, height)
+            return width * height
+    except PictureError:
         return 0
     finally:
         file.seek(0)
+
+
+def _promised(file: BinaryIO) -> tuple[int, int]:
+    """Width and height of an open file. Those that Pillow decodes to know them, or refuses for a text, say it
+    themselves."""
+    start = file.read(_START)
+    file.seek(0)
+    formats.prepare(start, check_size)
+    size = png.size(start) if start.startswith(png.SIGNATURE) else boxes.jxl_size(start)
+    if size is not None:
+        return size
+    with Image.open(file) as image:
+        return image.size
 
 
 def has_picture_suffix(path: Path) -> bool:
@@ -143,12 +156,7 @@ def _pillow_errors() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise PictureError("not a picture in a format that Pillow reads") from error
     except Image.DecompressionBombError as error:
-        allowed = Image.MAX_IMAGE_PIXELS
-        if allowed is not None and 2 * allowed < MAX_PIXELS:
-            raise LimitError(
-                f"the picture has more than twice the {allowed} pixels of Image.MAX_IMAGE_PIXELS"
-            ) from error
-        raise LimitError(f"the picture has more than {MAX_PIXELS} pixels") from error
+        raise limits.exceeded() from error
     except Exception as error:  # Pillow's readers raise many types, from OSError to SyntaxError
         # Its messages can span lines; one line is what a caller can print.
         detail = " ".join(str(error).split()) or type(error).__name__
@@ -157,6 +165,8 @@ def _pillow_errors() -> Iterator[None]:
 
 def _load_file(file: BinaryIO) -> Picture:
     with _pillow_errors():
+        if isinstance(file.read(0), str):
+            raise PictureError("the file is open as text, not as binary")
         try:
             file.seek(0)
         except (AttributeError, io.UnsupportedOperation):
@@ -490,7 +500,8 @@ def _tensor_to_hwc(tensor: Any) -> np.ndarray:
     if array.ndim != 3 or not 1 <= array.shape[0] <= 4:
         raise PictureError(f"a picture tensor must have shape C H W with C = 1..4, not {tuple(array.shape)}")
     array = array.transpose(1, 2, 0)
-    if array.dtype.kind == "f" and array.size:
+    check_size(array.shape[1], array.shape[0])
+    if array.dtype.kind == "f":
         # What rounding errors push over the edge is clipped; another value range is a mistake to be told.
         slack = 0.5 / 255
         if not (array.min() >= -slack and array.max() <= 1 + slack):

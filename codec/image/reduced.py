@@ -49,7 +49,7 @@ def encode_within(
     pixels = lossless.pixels_in(picture, keep_hidden)
     if not features.check("webp") or _flatness(pixels) < FLAT:
         return None
-    shown = _shown(picture, keep_hidden)
+    shown = shown_in(picture, keep_hidden)
     colours = pixels[..., :3][shown]
     if not len(colours):
         return None
@@ -95,7 +95,7 @@ def quantised(colours: np.ndarray, count: int) -> np.ndarray:
 def squared_error(picture: Picture, rgb: np.ndarray, keep_hidden: bool = False) -> float:
     """Mean over the values of the pixels that are seen (of all, with ``keep_hidden``), rgb uint8 (H, W, 3); 0 if there
     are none."""
-    shown = _shown(picture, keep_hidden)
+    shown = shown_in(picture, keep_hidden)
     total = sum(
         float(np.square(x[s].astype(np.float32) - y[s]).sum(dtype=np.float64))
         for x, y, s in zip(picture.rgb, rgb, shown, strict=True)
@@ -103,8 +103,13 @@ def squared_error(picture: Picture, rgb: np.ndarray, keep_hidden: bool = False) 
     return total / max(1, 3 * int(shown.sum()))
 
 
-def _shown(picture: Picture, keep_hidden: bool) -> np.ndarray:
-    """bool (H, W)."""
+def reaches(picture: Picture, rgb: np.ndarray, psnr: float, keep_hidden: bool = False) -> bool:
+    """Whether rgb has a PSNR of so many dB, by ``squared_error``."""
+    return squared_error(picture, rgb, keep_hidden) <= 255**2 / 10 ** (psnr / 10)
+
+
+def shown_in(picture: Picture, keep_hidden: bool) -> np.ndarray:
+    """bool (H, W): the pixels that count in an error."""
     if picture.alpha is None or keep_hidden:
         return np.ones(picture.rgb.shape[:2], bool)
     return picture.alpha > 0

@@ -33,6 +33,8 @@ _TRUSTED = ("PNG", "TIFF", "BMP", "DIB", "PPM", "TGA", "WEBP", "JPEG", "MPO", "A
 _KEEPS_METADATA = ("PNG", "JPEG", "MPO", "TIFF", "WEBP", "AVIF")
 _JPEG_EXIF, _JPEG_XMP = 65533, 65504  # bytes that a JPEG file holds of each
 _TIFF_XMP = 700  # a tag
+#: Written by Pillow's PPM as what they are not: of other samples.
+_NOT_WRITTEN = (".pbm", ".pfm")
 _ICNS_SIDES = (32, 64, 128, 256, 512, 1024)
 
 
@@ -67,10 +69,18 @@ def format_of(path: Path) -> str:
     """
     if not path.suffix:
         return DEFAULT_FORMAT
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind not in Image.SAVE or kind == NAME:
+    suffix = path.suffix.lower()
+    kind = Image.registered_extensions().get(suffix)
+    if kind not in Image.SAVE or kind == NAME or suffix in _NOT_WRITTEN:
         raise PictureError(f"pictures cannot be written as '{path.suffix}'; take .png, .webp, .tif or .jpg")
     return kind
+
+
+def for_file(image: Image.Image, path: Path, metadata: Metadata = NOTHING) -> SavedPicture:
+    """``to_bytes`` in the format that a file name stands for. Raises PictureError as it and ``format_of`` do."""
+    if path.suffix.lower() == ".pgm" and image.mode not in ("L", "LA"):
+        raise PictureError("a .pgm file has no colours; take .ppm")
+    return to_bytes(image, format_of(path), metadata)
 
 
 def to_bytes(image: Image.Image, kind: str = DEFAULT_FORMAT, metadata: Metadata = NOTHING) -> SavedPicture:

@@ -6,16 +6,19 @@ import contextlib
 import csv
 import dataclasses
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from codec import whole
 from codec.training.data.cache import RUN_FILES, check_ours
 from codec.training.processes import hardware
+from codec.training.told import read_state
+from codec.whole import PARTS, written
 
+TABLES = ("log", "validation")
 LARGEST = 16 << 20  # bytes of a file that is left
 FREE = {"steps", "seconds", "validate", "save", "every", "keep"}  # settings that may differ when a run goes on
 
@@ -32,9 +35,11 @@ class Run:
             check_ours(folder, RUN_FILES, "those of a training run")
             folder.mkdir(parents=True, exist_ok=True)
             given, held = json.loads(json.dumps(dataclasses.asdict(config))), folder / "config.json"
+            for part in folder.glob(PARTS):  # of a run that was killed
+                part.unlink()
             if (folder / "last.pt").exists() and held.exists():
-                self._check_same(json.loads(held.read_text()), given)
-            held.write_text(json.dumps(given, indent=1))
+                self._check_same(_read(held), given)
+            whole.replace(held, json.dumps(given, indent=1).encode())
             self._note(hardware(device))
             with contextlib.suppress(ImportError):
                 from torch.utils.tensorboard import SummaryWriter
@@ -54,28 +59,31 @@ class Run:
     def _note(self, machine: dict[str, object]) -> None:
         """Adds a machine to those that the run has been on."""
         path = self.folder / "hardware.json"
-        seen = json.loads(path.read_text()) if path.exists() else []
+        seen = _read(path) if path.exists() else []
         if machine not in seen:
-            path.write_text(json.dumps([*seen, machine], indent=1) + "\n")
+            whole.replace(path, (json.dumps([*seen, machine], indent=1) + "\n").encode())
 
     def save(self, state: dict) -> None:
         if self.main:
-            torch.save(state, self.folder / "last.pt.new")
-            os.replace(self.folder / "last.pt.new", self.folder / "last.pt")
+            _save(state, self.folder / "last.pt")
 
     def keep(self, model: torch.nn.Module, step: int, seconds: float) -> None:
         """Weights of a moment, in half precision, for ``base.train.load_kept``."""
         weights = {
             name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()
         }
-        torch.save(
-            {"config": dataclasses.asdict(model.config), "step": step, "seconds": seconds, "model": weights},
-            self.folder / f"step-{step:06d}.pt",
-        )
+        state = {"config": dataclasses.asdict(model.config), "step": step, "seconds": seconds, "model": weights}
+        _save(state, self.folder / f"step-{step:06d}.pt")
 
     def load(self) -> dict | None:
+        """The state to go on from, if there is one; the tables then have no rows of later steps. Raises SystemExit for
+        one that is damaged."""
         path = self.folder / "last.pt"
-        return torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
+        state = read_state(path, {"model", "step"}) if path.exists() else None
+        if self.main:
+            for name in TABLES:
+                _cut(self.folder / f"{name}.csv", state["step"] if state else 0)
+        return state
 
     def row(self, name: str, step: int, values: dict[str, float]) -> None:
         if not self.main:
@@ -99,9 +107,33 @@ def leave(folder: Path, name: str, model: torch.nn.Module, facts: dict[str, Any]
         for k, v in model.state_dict().items()
     }
     path = folder / f"{name}.pt"
-    torch.save({"config": dataclasses.asdict(model.config), **facts, "model": weights}, path)
+    _save({"config": dataclasses.asdict(model.config), **facts, "model": weights}, path)
     if path.stat().st_size > LARGEST:
         print(f"{path} has {path.stat().st_size >> 20} MiB", file=sys.stderr)
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    with written(path) as part:
+        torch.save(state, part)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise SystemExit(f"{path} is damaged; remove it to go on without it") from None
+
+
+def _cut(table: Path, step: int) -> None:
+    """Leaves the whole rows of a table up to a step: a run that was killed logged more than it kept."""
+    if not table.exists():
+        return
+    with open(table, newline="") as f:
+        rows = list(csv.reader(f))
+    kept = [row for row in rows[1:] if len(row) == len(rows[0]) and int(row[0]) <= step]
+    if len(kept) < len(rows) - 1:
+        with written(table) as part, open(part, "w", newline="") as f:
+            csv.writer(f).writerows([rows[0], *kept])
 
 
 def described(folder: Path) -> dict:

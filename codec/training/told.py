@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,12 @@ def told(main: Callable[[], None]) -> Callable[[], None]:
     return command
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """What a run saved, on the CPU. Raises SystemExit for a file that is no such thing."""
+def read_state(path: Path, needed: Set[str] = frozenset({"model", "config"})) -> dict[str, Any]:
+    """What a run saved, on the CPU. Raises SystemExit for a file that is no such thing, or has not what is needed."""
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, UnicodeDecodeError, ValueError):
         state = None
-    if not isinstance(state, dict) or not {"model", "config"} <= set(state):
+    if not isinstance(state, dict) or not needed <= set(state):
         raise SystemExit(f"{path} is not what a run of training saved")
     return state

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from codec.bitstream.container import MAGIC
 from codec.errors import CodecError
 
 PAGE = Path(__file__).parent / "page"
@@ -109,7 +110,7 @@ def size(page: Path = PAGE) -> int:
 def export_page(out: Path, pictures: dict[str, Path], force: bool, page: Path = PAGE) -> None:
     """Writes the page and pictures (address below the page -> file) as static files, for any web server.
 
-    force: write into a folder that is not empty. Raises CodecError.
+    force: write into a folder that is not empty; pictures of a former page are removed. Raises CodecError.
     """
     require(page)
     if out.exists() and not out.is_dir():
@@ -123,5 +124,19 @@ def export_page(out: Path, pictures: dict[str, Path], force: bool, page: Path = 
             target = out / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+        _remove_former(out, {out / name for name in pictures} | {path.resolve() for path in pictures.values()})
     except OSError as error:
         raise CodecError(f"cannot write '{error.filename or out}': {error.strerror or error}") from error
+
+
+def _remove_former(out: Path, kept: set[Path]) -> None:
+    """Removes the pictures of a page that was here before, by their addresses and by what is in them."""
+    for path in out.glob("files/*/*"):
+        if not path.parent.name.isdecimal() or not path.is_file() or kept & {path, path.resolve()}:
+            continue
+        with open(path, "rb") as file:
+            ours = file.read(len(MAGIC)) == MAGIC
+        if ours:
+            path.unlink()
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()

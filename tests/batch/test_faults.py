@@ -166,6 +166,13 @@ def test_a_pipe_in_a_folder_is_waited_for_by_nobody(tmp_path, capfd):
     assert capfd.readouterr().out.count("0003") == 0
 
 
+def test_a_link_to_a_folder_is_followed_where_it_is_named(tmp_path):
+    folder = draw(tmp_path / "in", 1)
+    (folder / "link").symlink_to(draw(tmp_path / "other", 2))
+    assert encode(folder, "-o", tmp_path / "a") == 0 and list(made(tmp_path / "a")) == names(1)
+    assert encode(folder / "link", "-o", tmp_path / "b") == 0 and list(made(tmp_path / "b")) == names(2)
+
+
 def test_what_is_there_of_other_settings_is_not_taken_for_the_same(tmp_path, capfd):
     folder = draw(tmp_path / "in", 2)
     assert encode(folder, "-q", 20) == 0
@@ -174,6 +181,30 @@ def test_what_is_there_of_other_settings_is_not_taken_for_the_same(tmp_path, cap
     assert encode(folder, "-q", 30, "--skip-existing") == 1 and "other settings" in capfd.readouterr().err
     (folder / "0000.ldc").write_bytes((folder / "0000.ldc").read_bytes()[:-1])
     assert encode(folder, "-q", 20, "--skip-existing") == 1 and "is there but damaged" in capfd.readouterr().err
+
+
+def test_what_is_there_and_misses_the_target_is_not_taken_for_the_same(tmp_path, capfd):
+    folder = draw(tmp_path / "in", 1, side=40)
+    assert encode(folder) == 0
+    size = (folder / "0000.ldc").stat().st_size
+    for options, code, said in (
+        (["--target-bytes", size], 0, ": skipped,"),
+        (["--target-bytes", size - 1], 1, f"has {size} bytes, more than the {size - 1} wanted"),
+        (["--target-bpp", (size + 0.1) * 8 / 1600], 0, ": skipped,"),
+        (["--target-bpp", (size - 0.1) * 8 / 1600], 1, f"has {size} bytes, more than the {size - 1} wanted"),
+        (["--target-psnr", 5], 0, ": skipped,"),
+        (["--target-psnr", 60], 1, "misses the PSNR that is wanted (-f overwrites it)"),
+    ):
+        assert encode(folder, "--skip-existing", *options) == code and said in capfd.readouterr().err, options
+    draw(folder, 1, side=41)
+    assert encode(folder, "--skip-existing", "--target-psnr", 5) == 1
+
+
+def test_another_seed_is_another_setting(tmp_path, capfd):
+    folder = draw(tmp_path / "in", 1)
+    assert encode(folder, "--seed", 3) == 0 and encode(folder, "--seed", 3, "--skip-existing") == 0
+    capfd.readouterr()
+    assert encode(folder, "--seed", 4, "--skip-existing") == 1 and "other settings" in capfd.readouterr().err
 
 
 def test_the_budget_is_within_the_memory(monkeypatch):

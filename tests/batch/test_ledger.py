@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from codec import cli
+from codec.batch import ledger
 from tests.support.fake_cli import BLUE
 from tests.support.fake_codec import FakeCodec
 from tests.support.many import draw, made, names, start
@@ -90,6 +91,61 @@ def test_a_run_goes_on_where_it_was(suffix, tmp_path, fake, capfd):
         assert len(by_name(manifest)) == 5
 
 
+def test_names_that_look_alike_have_a_row_each(tmp_path, fake):
+    folder, manifest = draw(tmp_path / "in", 2), tmp_path / "m.csv"
+    (folder / "0000.png").rename(folder / "a\nb.png")
+    (folder / "0001.png").rename(folder / r"a\nb.png")
+    command = ["encode", folder, "-o", tmp_path / "out", "--manifest", manifest]
+    assert run(*command) == 0 and len(rows(manifest)) == 2
+    assert sorted(Path(row["source"]).name for row in rows(manifest)) == [r"a\\nb.png", r"a\nb.png"]
+    assert run(*command, "--resume") == 0 and len(fake.calls) == 2
+
+
+def test_another_output_is_another_job(tmp_path, fake):
+    folder, manifest = draw(tmp_path / "in", 2), tmp_path / "m.csv"
+    assert run("encode", folder, "-o", tmp_path / "out", "--manifest", manifest) == 0
+    assert run("encode", folder, "-o", tmp_path / "new", "--manifest", manifest, "--resume") == 0
+    assert len(fake.calls) == 4 and made(tmp_path / "new") == made(tmp_path / "out")
+    assert by_name(manifest)["0000.png"]["output"] == str(tmp_path / "new" / "0000.ldc")
+
+
+def test_what_was_not_verified_is_done_again_to_verify_it(tmp_path, fake):
+    command = ["encode", draw(tmp_path / "in", 2), "-o", tmp_path / "out", "--manifest", tmp_path / "m.csv"]
+    assert run(*command) == 0 and {row["rmse"] for row in rows(tmp_path / "m.csv")} == {""}
+    for options in (["--verify"], ["--verify"], []):  # what was verified is done for a run that does not ask for it
+        assert run(*command, "--resume", *options) == 0 and len(fake.calls) == 4
+        assert all(float(row["rmse"]) > 0 for row in by_name(tmp_path / "m.csv").values())
+
+
+def test_upscale_takes_no_result_of_its_own_as_an_input(tmp_path, fake):
+    folder, manifest = draw(tmp_path / "in", 2), tmp_path / "m.csv"
+    command = ["upscale", folder, "--manifest", manifest]
+    assert run(*command) == 0
+    wanted = ["0000.png", "0000.x2.png", "0001.png", "0001.x2.png"]
+    for again in (["--skip-existing"], ["-f"]):
+        assert run("upscale", folder, *again) == 0 and list(made(folder)) == wanted
+    (folder / "0001.png").unlink()
+    assert run(*command, "--resume") == 0 and list(made(folder)) == ["0000.png", "0000.x2.png", "0001.x2.png"]
+
+
+def test_a_manifest_of_encode_serves_decode_too(tmp_path):
+    folder, manifest = draw(tmp_path / "in", 1), tmp_path / "m.csv"
+    assert run("encode", folder, "-o", tmp_path / "out", "--manifest", manifest) == 0
+    assert run("decode", tmp_path / "out", "--manifest", manifest, "--resume") == 0
+    assert list(made(tmp_path / "out")) == ["0000.ldc", "0000.png"]
+
+
+def test_only_retry_failed_tries_again_what_failed_and_is_as_it_was(tmp_path, fake, monkeypatch):
+    folder, manifest = draw(tmp_path / "in", 2), tmp_path / "m.csv"
+    command = ["encode", folder, "-o", tmp_path / "out", "--manifest", manifest]
+    with monkeypatch.context() as here:
+        here.setattr(fake, "encode", lambda *args, **options: 1 / 0)
+        assert run(*command) == 1
+    assert run(*command, "--resume") == 1 and not fake.calls
+    assert run(*command, "--retry-failed") == 0 and len(fake.calls) == 2
+    assert {row["status"] for row in rows(manifest)} == {"done"}
+
+
 def test_a_row_that_was_cut_off_is_done_again(tmp_path, fake, capfd):
     folder = draw(tmp_path / "in", 3)
     manifest = tmp_path / "m.csv"
@@ -104,6 +160,29 @@ def test_a_row_that_was_cut_off_is_done_again(tmp_path, fake, capfd):
     assert run(*command, "--resume") == 1
     assert "exists and is another (-f overwrites it)" in capfd.readouterr().err
     assert (tmp_path / "out" / "0002.ldc").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_an_output_that_is_lost_is_made_again(suffix, tmp_path, fake, capfd):
+    """After a power loss there may be a row without the file, or with an empty one."""
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow.parquet", reason="the extra remote is not installed", exc_type=ImportError)
+    folder = draw(tmp_path / "in", 4)
+    command = ["encode", folder, "-o", tmp_path / "out", "--manifest", tmp_path / f"m.{suffix}"]
+    assert run(*command) == 0
+    before = made(tmp_path / "out")
+    (tmp_path / "out" / "0000.ldc").unlink()
+    (tmp_path / "out" / "0001.ldc").write_bytes(b"")
+    assert run(*command, "--resume") == 0 and len(fake.calls) == 6
+    assert "2 files are done by the manifest, 2 are left" in capfd.readouterr().err
+    assert made(tmp_path / "out") == before
+    (tmp_path / "out" / "0002.ldc").write_bytes(b"mine")  # it may be somebody's
+    assert run(*command, "--resume") == 1
+    assert "0002.ldc' exists and is another (-f overwrites it)" in capfd.readouterr().err
+    assert (tmp_path / "out" / "0002.ldc").read_bytes() == b"mine"
+    assert run(*command, "--retry-failed") == 1
+    assert run(*command, "--retry-failed", "-f") == 0 and made(tmp_path / "out") == before
+    assert run(*command, "--resume") == 0 and "4 files are done" in capfd.readouterr().err
 
 
 @pytest.mark.slow
@@ -159,9 +238,52 @@ def test_one_run_at_a_time_writes_a_manifest(tmp_path, capfd):
     assert run("encode", folder, "-o", tmp_path / "out", "--manifest", manifest, "--resume") == 0
 
 
-def test_another_table_is_not_taken_for_a_manifest(tmp_path, capfd):
+HEADER = ",".join(ledger.COLUMNS) + "\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a,b\n1,2\n", "a,b\n1,2", "precious,data", HEADER[:9] + ";", HEADER[:-1] + ",more\n1,2", "\n", b"\xff\xfe\0a"],
+)
+def test_another_table_is_not_taken_for_a_manifest(text, tmp_path, capfd):
     folder = draw(tmp_path / "in", 1)
-    (tmp_path / "m.csv").write_text("a,b\n1,2\n")
-    assert run("encode", folder, "--manifest", tmp_path / "m.csv", "--resume") == 2
+    data = text if isinstance(text, bytes) else text.encode()
+    for name in ("m.csv", "m.parquet.journal"):
+        (tmp_path / name).write_bytes(data)
+        assert run("encode", folder, "--manifest", tmp_path / name.removesuffix(".journal"), "--resume") == 2
+        said = capfd.readouterr().err
+        assert f"'{tmp_path / name}' is not a manifest" in said and said.count("\n") == 1
+        assert (tmp_path / name).read_bytes() == data
+    assert made(folder).keys() == {"0000.png"}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_another_parquet_is_not_taken_for_a_manifest(whole, tmp_path, capfd):
+    pytest.importorskip("pyarrow.parquet", reason="the extra remote is not installed", exc_type=ImportError)
+    import pyarrow.parquet
+
+    folder, path = draw(tmp_path / "in", 1), tmp_path / "m.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1]}), path)
+    data = path.read_bytes() if whole else path.read_bytes()[:-9]
+    path.write_bytes(data)
+    assert run("encode", folder, "--manifest", path, "--resume") == 2
     assert "is not a manifest" in capfd.readouterr().err
-    assert (tmp_path / "m.csv").read_text() == "a,b\n1,2\n"
+    assert path.read_bytes() == data and sorted(os.listdir(tmp_path)) == ["in", "m.parquet"]
+
+
+@pytest.mark.parametrize("length", [0, 5, len(HEADER) - 1, len(HEADER)])
+def test_a_manifest_that_was_cut_off_in_its_first_line_is_begun_again(length, tmp_path):
+    folder = draw(tmp_path / "in", 1)
+    (tmp_path / "m.csv").write_text(HEADER[:length])
+    assert run("encode", folder, "--manifest", tmp_path / "m.csv", "--resume") == 0
+    assert len(by_name(tmp_path / "m.csv")) == 1
+
+
+@pytest.mark.parametrize("row", [b"a,b\n", b"," * 40 + b"\n", b"\xff" + b"," * 16 + b"\n"])
+def test_a_damaged_manifest_is_one_sentence(row, tmp_path, capfd):
+    folder = draw(tmp_path / "in", 1)
+    (tmp_path / "m.csv").write_bytes(HEADER.encode() + row)
+    assert run("encode", folder, "--manifest", tmp_path / "m.csv", "--resume") == 2
+    said = capfd.readouterr().err
+    assert "m.csv' is damaged" in said and said.count("\n") == 1
+    assert (tmp_path / "m.csv").read_bytes() == HEADER.encode() + row

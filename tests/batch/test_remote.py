@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 import threading
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -213,6 +214,87 @@ def test_a_shard_that_is_cut_short_is_refused(cut, tmp_path, capfd):
     assert "tar" in capfd.readouterr().err and not (tmp_path / "out.tar").exists()
 
 
+def special(name: str, kind: bytes, **more: object) -> bytes:
+    """A tar file of one member without data."""
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    for key, value in more.items():
+        setattr(info, key, value)
+    return info.tobuf(tarfile.GNU_FORMAT if not info.pax_headers else tarfile.PAX_FORMAT)
+
+
+def sparse_tar(size: int) -> bytes:
+    """One file of so many bytes, of which none is there, in the old form of GNU."""
+    header = bytearray(special("a.png", tarfile.GNUTYPE_SPARSE))
+    header[386:410] = b"%011o\0%011o\0" % (size, 0)
+    header[482:495] = b"\0%011o\0" % size
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+NO_FILES = {
+    "hard link": special("b.json", tarfile.LNKTYPE, linkname="a.json"),
+    "link": special("b.json", tarfile.SYMTYPE, linkname="a.json"),
+    "pipe": special("b.json", tarfile.FIFOTYPE),
+    "sparse": sparse_tar(2**31 - 1),
+    "sparse by its header": special(
+        "a.png", tarfile.REGTYPE, pax_headers={"GNU.sparse.map": "0,0", "GNU.sparse.size": str(2**31 - 1)}
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_a_shard_of_more_than_plain_files_is_refused(kind, tmp_path, capfd):
+    whole = tar({"a.json": b"1"})[:1024]
+    (tmp_path / "s.tar").write_bytes(whole + NO_FILES[kind] + bytes(1024))
+    tracemalloc.start()
+    try:
+        assert run("encode", tmp_path / "s.tar", "-o", tmp_path / "out.tar") == 1
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
+    said = capfd.readouterr().err
+    assert "not a plain file" in said and said.count("\n") == 1 and not (tmp_path / "out.tar").exists()
+
+
+def test_a_shard_with_a_wrong_header_is_one_sentence(tmp_path, capfd):
+    (tmp_path / "s.tar").write_bytes(special("a", tarfile.REGTYPE, pax_headers={"GNU.sparse.map": ""}) + bytes(1024))
+    assert run("encode", tmp_path / "s.tar", "-o", tmp_path / "out.tar") == 1
+    assert "not a sound tar file" in capfd.readouterr().err
+
+
+def test_folders_in_a_shard_are_passed_over(tmp_path):
+    (tmp_path / "s.tar").write_bytes(special("c", tarfile.DIRTYPE) + tar({"c/a.json": b"1"}))
+    assert run("encode", tmp_path / "s.tar", "-o", tmp_path / "out.tar") == 0
+    assert untar((tmp_path / "out.tar").read_bytes()) == {"c/a.json": b"1"}
+
+
+@pytest.mark.parametrize(
+    "names, shared",
+    [
+        (["a.ldc", "a.png"], ""),
+        (["a.png", "a.ldc"], "a.ldc"),
+        (["a.png", "a.bmp", "a.bmp.ldc"], "a.bmp.ldc"),
+        (["a.png", "a.png", "a.png"], "a.png.ldc"),
+        (["a.json", "a.json"], ""),
+    ],
+)
+def test_no_two_members_get_one_name(names, shared, tmp_path, capfd):
+    picture = (draw(tmp_path / "in", 1) / "0000.png").read_bytes()
+    with tarfile.open(tmp_path / "s.tar", "w") as archive:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = len(picture)
+            archive.addfile(info, io.BytesIO(picture))
+    assert run("encode", tmp_path / "s.tar", "-o", tmp_path / "out.tar") == bool(shared)
+    assert (tmp_path / "out.tar").exists() != bool(shared)
+    if shared:
+        assert f"two members of the new tar file would be named '{shared}'" in capfd.readouterr().err
+    elif "a.png" in names:
+        assert untar((tmp_path / "out.tar").read_bytes()).keys() == {"a.ldc", "a.png.ldc"}
+
+
 def test_a_shard_and_a_file_do_not_mix(tmp_path, capfd):
     (tmp_path / "s.tar").write_bytes(tar({}))
     assert run("encode", tmp_path / "s.tar", "-o", tmp_path / "a.ldc") == 2
@@ -228,7 +310,35 @@ def test_a_shard_and_a_file_do_not_mix(tmp_path, capfd):
         ("zip://a.png::https://u@host/b.zip?t=1", "zip://a.png::https://host/b.zip"),
         ("zip://a?.png::s3://b/c.zip", "zip://a?.png::s3://b/c.zip"),
         ("/tmp/a@b:c.png", "/tmp/a@b:c.png"),
+        ("ftp://u:p@ss@h/f", "ftp://h/f"),
+        ("ftp://u:p@h/a@2x.png", "ftp://h/a@2x.png"),
+        ("s3://k:a/b@h/f", "s3://h/f"),
+        ("ftp://u:p?x@h/f", "ftp://h/f"),
+        ("http://u:p#x@h/f", "http://h/f"),
+        ("http://h:80/a@2x.png?x=1", "http://h:80/a@2x.png"),
+        ("http://h/a.png?mail=a:b@c", "http://h/a.png"),
+        ("https://u:p@h/a.png?mail=a@c", "https://h/a.png"),
+        ("webhdfs://h/x?token=S", "webhdfs://h/x"),
+        ("zip://a.png::webhdfs://u:p@h/x.zip?token=S&b=/c", "zip://a.png::webhdfs://h/x.zip"),
+        ("s3://b/year=1/a?.png", "s3://b/year=1/a?.png"),
+        ("s3://b/?/year=1/a.png", "s3://b/?/year=1/a.png"),
+        ("zip://a:1@2x.png::s3://b/c.zip", "zip://a:1@2x.png::s3://b/c.zip"),
     ],
 )
 def test_a_url_is_said_without_what_may_be_secret(name, said):
     assert files.shown(name) == said
+
+
+def test_what_a_library_says_is_told_without_secrets():
+    error = ValueError("no answer\nfrom https://u:p@h/a.png?sig=1 (ftp://u:p@ss@h/f)")
+    assert files._said(error) == "no answer from https://h/a.png"
+    assert files._said(ValueError("no s3://k:a/b@h/f")) == "no s3://h/f"
+
+
+def test_two_colons_do_not_make_a_url(tmp_path, monkeypatch, capfd):
+    folder = draw(tmp_path / "in", 1)
+    (folder / "0000.png").rename(folder / "a::b.png")
+    monkeypatch.chdir(folder)
+    assert run("encode", "a::b.png") == 0 and run("decode", "a::b.ldc", "-o", "::.png") == 0
+    assert sorted(made(folder)) == ["::.png", "a::b.ldc", "a::b.png"]
+    assert run("encode", "none::b.png") == 1 and "No such file" in capfd.readouterr().err

@@ -77,6 +77,7 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path):
         (str(tmp_path), "cannot open .*: Is a directory"),
         ("a\0b", "this is no name of a file"),
         (io.StringIO("text"), "open as text"),
+        (io.TextIOWrapper(io.BytesIO(DATA), "utf-8"), "open as text"),
         (closed, "cannot be read: .*closed"),
         (b"", "not an LDC file: it is empty"),
         (None, "not NoneType"),

@@ -147,6 +147,24 @@ def test_target_that_cannot_be_reached(photo, fake, capfd):
         ["decode", "a.ldc", "-o", "a.xyz"],
         ["decode", "a.ldc", "-o", "a.ldc2"],
         ["info"],
+        ["encode", ""],
+        ["encode", "file://"],
+        ["encode", "a.png", ""],
+        ["encode", "a.png", "-o", ""],
+        ["encode", "a.png", "-o", "file://"],
+        ["encode", "a.png", "--manifest", ""],
+        ["encode", "a.png", "--weights", ""],
+        ["decode", ""],
+        ["decode", "a.ldc", "-o", ""],
+        ["upscale", ""],
+        ["info", ""],
+        ["thumbnail", "", "-o", "a.png"],
+        ["thumbnail", "a.ldc", "-o", ""],
+        ["view", ""],
+        ["view", "--export", ""],
+        ["view", "--export", "-"],
+        ["export", "--format", "graph", "-o", ""],
+        ["export", "--format", "onnx", "-o", "-"],
     ],
     ids=" ".join,
 )
@@ -156,6 +174,20 @@ def test_wrong_usage_exits_with_2(arguments, fake, capfd, tmp_path, monkeypatch)
     output = capfd.readouterr()
     assert output.out == "" and output.err.splitlines()[-1].startswith("ldc") and "error:" in output.err
     assert "Traceback" not in output.err and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "option, value, said",
+    [
+        ("--target-psnr", "1000", "1000 is not above 0 and at most 100"),
+        ("--target-psnr", "0", "0 is not above 0 and at most 100"),
+        ("--target-bpp", "2000000", "2000000 is not above 0 and at most 1000000"),
+        ("--quality", "101", "101 is not in 0..100"),
+    ],
+)
+def test_a_number_out_of_range_is_told_both_limits(option, value, said, fake, capfd):
+    assert run("encode", "a.png", option, value) == 2
+    assert errors(capfd)[0].endswith(said)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"text", b"\x89PNG\r\n\x1a\n", PHOTO.read_bytes()[:5000]])
@@ -478,6 +510,23 @@ def test_a_format_that_cannot_hold_the_picture(fake, capfd, tmp_path):
     assert "16383" in errors(capfd)[0] and not (tmp_path / "b.webp").exists()
 
 
+def test_no_file_of_another_kind_than_its_name(fake, capfd, tmp_path):
+    for mode in ("RGB", "RGBA", "L", "LA"):
+        colour = {"RGB": (200, 0, 0), "RGBA": (200, 0, 0, 9), "L": 90, "LA": (90, 9)}[mode]
+        Image.new(mode, (8, 8), colour).save(tmp_path / f"{mode}.png")
+        assert run("encode", tmp_path / f"{mode}.png") == 0
+        code = run("decode", tmp_path / f"{mode}.ldc", "-o", tmp_path / f"{mode}.pgm")
+        if "RGB" in mode:
+            assert code == 1 and "a .pgm file has no colours; take .ppm" in errors(capfd)[0]
+            assert not (tmp_path / f"{mode}.pgm").exists()
+        else:
+            assert code == 0 and (tmp_path / f"{mode}.pgm").read_bytes().startswith(b"P5")
+        for suffix in ("pbm", "PFM"):
+            assert run("decode", tmp_path / f"{mode}.ldc", "-o", tmp_path / f"b.{suffix}") == 2
+            assert f"pictures cannot be written as '.{suffix}'" in errors(capfd)[0]
+    assert run("upscale", tmp_path / "RGB.png", "-o", tmp_path / "b.pgm") == 1 and "no colours" in errors(capfd)[0]
+
+
 @pytest.mark.parametrize(
     "error, said",
     [
@@ -650,6 +699,33 @@ def test_one_name_everywhere(capfd, tmp_path):
 def test_plan_refuses_two_sources_for_one_target():
     with pytest.raises(outcome.UsageError, match="both"):
         plan.plan(["x/a.png", "y/a.png"], "out", ".ldc", lambda path: True)
+
+
+@pytest.mark.parametrize(
+    "output, there, inputs",
+    [
+        (None, ["d/a.png", "d/a.x2.png", "d/b/c.jpg", "d/b/c.x2.png"], ["d/a.png", "d/b/c.jpg"]),
+        (None, ["d/a.jpg", "d/a.png", "d/a.jpg.x2.png", "d/a.png.x2.png"], ["d/a.jpg", "d/a.png"]),
+        (None, ["d/a.jpg", "d/a.x2.jpg", "d/a.x2.png", "d/a.x2.x2.png"], ["d/a.jpg", "d/a.x2.jpg"]),
+        (None, ["d/a.x2.png", "d/b.png"], ["d/a.x2.png", "d/b.png"]),  # of nothing that is there
+        ("d/up", ["d/a.png", "d/up/a.x2.png", "d/up/old.x2.png"], ["d/a.png"]),
+        ("d", ["d/a.png", "d/a.x2.png"], ["d/a.png"]),
+        ("up", ["d/a.png", "d/a.x2.png"], ["d/a.png", "d/a.x2.png"]),
+    ],
+)
+def test_a_plan_has_no_result_of_its_own_as_an_input(output, there, inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in there:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    tasks = plan.plan(["d"], output, ".x2.png", lambda path: path.suffix in (".png", ".jpg"))
+    assert [task.source for task in tasks] == inputs
+
+
+def test_a_plan_refuses_a_result_that_is_named_as_an_input():
+    with pytest.raises(outcome.UsageError, match=r"'a.x2.png' is an input, and what is made of 'a.png'"):
+        plan.plan(["a.png", "a.x2.png"], None, ".x2.png", lambda path: True)
+    assert len(plan.plan(["a.png", "a.ldc"], "d/", ".ldc", lambda path: path.suffix == ".png")) == 2
 
 
 # From here on fresh processes, and the codec with its networks.

@@ -218,3 +218,12 @@ def test_thumbnail_overwrites_only_when_told(tmp_path, capsys):
     assert "-f overwrites it" in capsys.readouterr().err and target.read_bytes() == b"mine"
     assert main(["thumbnail", str(source), "-o", str(target), "-f"]) == 0
     assert Image.open(target).size == (1, 1)
+
+
+def test_thumbnail_to_standard_output(tmp_path, monkeypatch, capfdbinary):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-").write_bytes(b"mine")
+    assert main(["thumbnail", str(GOLDEN / "model5-photo-q95.ldc"), "-o", "-", "--size", "40"]) == 0
+    with Image.open(io.BytesIO(capfdbinary.readouterr().out)) as image:
+        assert image.format == "PNG" and image.size == (40, 33)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"-": b"mine"}

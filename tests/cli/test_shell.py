@@ -52,6 +52,15 @@ def test_standard_output_by_its_file_name(folder):
         assert (folder / "b.ldc").read_bytes() == piped
 
 
+@pytest.mark.parametrize(
+    "environment", ["PYTHONIOENCODING=ascii", "PYTHONIOENCODING=latin-1", "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0"]
+)
+def test_names_that_standard_output_has_no_signs_for(environment, folder):
+    shell("CODEC encode a.png -o 漢é.ldc", folder)
+    said = shell(f"export {environment}; CODEC info 漢é.ldc && CODEC info --json 漢é.ldc", folder).stdout
+    assert b".ldc\n" in said and b"width           8\n" in said and b"\\u" in said
+
+
 def test_output_into_a_command(folder):
     shell("CODEC encode a.png -o >(cat > b.ldc); wait $!; sleep .2", folder)
     assert container.parse((folder / "b.ldc").read_bytes()).header.width == 8
@@ -73,6 +82,37 @@ def test_closed_standard_input_and_output(folder):
     for line in ("encode a.png -o -", "encode a.png --json", "info a.ldc"):
         assert shell(f"CODEC {line} >&-", folder, code=1).stderr == b"ldc: error: standard output is closed\n"
     assert shell("CODEC encode a.png >&-", folder).stderr.count(b"\n") == 1  # a file is all that was asked for
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_standard_output(folder, unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    shell("CODEC encode a.png", folder)
+    for line in ("--version", "--help", "encode --help", "man", "info a.ldc", "info a.ldc --json", "decode a.ldc -o -"):
+        said = shell(f"CODEC {line} > /dev/full", folder, code=1).stderr
+        assert said == b"ldc: error: No space left on device\n" or line.startswith("decode"), line
+        assert b"No space left on device" in said and said.count(b"\n") == 1
+
+
+def test_ctrl_c_before_the_program_has_begun():
+    """While what it needs is imported."""
+    program = (
+        "import sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == sys.argv[1]: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "from codec.cli import main\n"
+        "sys.exit(main(['--version']))"
+    )
+    for module in ("codec.batch.outcome", "codec.cli.parser", "codec.cli.commands", "codec.batch.work", "logging"):
+        result = subprocess.run(
+            [sys.executable, "-c", program, module],
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+        assert (result.returncode, result.stderr) == (130, b"ldc: error: interrupted\n"), module
 
 
 @pytest.mark.parametrize("name", ["図" * 80, "é" * 120, "a" * 245, "\N{GRINNING FACE}" * 61])

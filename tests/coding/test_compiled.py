@@ -14,6 +14,7 @@ from codec.bitstream.reference import cumulative
 from codec.bitstream.tables import UNIT, normalise
 from codec.coding import compiled
 from codec.coding.compiled import COMPILE, IMPORT, VARIABLE
+from codec.coding.latents import MAX_ESCAPE, LatentCoder
 from codec.coding.trellis import TRELLISES, assign, walks
 from codec.errors import CorruptError
 from codec.training.base.tables import analytic_tables
@@ -101,6 +102,34 @@ def test_forged_sections_get_the_same_answer(loops, coder, monkeypatch):
         assert a == b if isinstance(a, str) else (a[0] == b[0]).all() and (a[1] == b[1]).all()
         refused += isinstance(a, str)
     assert 0 < refused < 60
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("beyond", [0, 1, 1000])
+def test_a_latent_outside_the_range_is_refused(beyond, sign, loops, coder, monkeypatch):
+    """The last symbol of a stream, on which nothing else depends, is made larger than an encoder makes any."""
+    write, passes = LatentCoder._encode_pass, []
+
+    def forging(self, out, places, symbols, table):
+        passes.append(len(places))
+        if len(passes) == count:
+            symbols = symbols.astype(np.int64)
+            symbols[places[-1][places[-1] >= 0][-1]] = sign * (MAX_ESCAPE + beyond)
+        write(self, out, places, symbols, table)
+
+    monkeypatch.setenv(VARIABLE, "never")
+    monkeypatch.setattr(LatentCoder, "_encode_pass", forging)
+    (v, tokens), weight, count = latents(4, 8, 6), np.full(CONFIG.channels, 8, np.float32), 0
+    sections = [coder.encode(v, tokens, 6000, weight).sections]
+    count = len(passes)
+    passes.clear()
+    sections.append(coder.encode(v, tokens, 6000, weight).sections)
+    assert sections[0] != sections[1]
+    a, b = both(monkeypatch, lambda: coder.decode(tuple(sections[1]), 8, 6, 6000))
+    if beyond:
+        assert a == b == "a latent is outside the range of the format"
+    else:
+        assert (a[1] == b[1]).all() and np.abs(a[1]).max() > (MAX_ESCAPE - 9) * UNIT
 
 
 def test_same_bytes_of_the_range_coder(loops):

@@ -2,7 +2,9 @@
 
 import io
 import struct
+import warnings
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import matplotlib.cbook
@@ -11,9 +13,10 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
+from codec import cli
 from codec.errors import LimitError, PictureError
-from codec.image import av1, read
-from codec.image.alpha import fill_hidden
+from codec.image import av1, lossless, read
+from codec.image.alpha import fill_hidden, pack_alpha, unpack_alpha
 from codec.image.write import SavedPicture, to_bytes
 from tests.support.files import chunk, lut_profile, png, psd, tiff
 
@@ -508,10 +511,65 @@ def test_png_that_is_none(body):
             read.load(whole[:size])
 
 
+@pytest.mark.parametrize("parts", [1, 3])
+def test_png_of_more_data_than_pixels_is_refused(parts):
+    """Noughts that deflate to nothing: Pillow would take them for as long as they come."""
+    whole = png(COLOUR, 8, 2)
+    at = whole.index(b"IDAT") - 4
+    extra = [chunk(b"IDAT", bytes(2**20 // parts + 1000)) for _ in range(parts)]
+    assert read.load(whole[:at] + chunk(b"IDAT", b"") + whole[at:]).rgb.shape == (1, 1, 3)
+    with pytest.raises(PictureError, match="more data than its pixels need"):
+        read.load(whole[:-12] + b"".join(extra) + whole[-12:])
+
+
 def test_limit_of_the_caller_is_told_as_it_is(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(LimitError, match="Image.MAX_IMAGE_PIXELS"):
         read.load(png(RANDOM[..., :3] % 256, 8, 2))
+
+
+def large_png(*chunks: bytes) -> bytes:
+    """One that says it is of 9000x8000, and has no pixels."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 9000, 8000, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("given", ["path", "str", "bytes", "file", "command line"])
+def test_a_large_picture_is_refused_as_what_it_is(given, tmp_path, capfd):
+    path = tmp_path / "a.png"
+    path.write_bytes(large_png())
+    sentence = "the picture is too large: 9000x8000"
+    if given == "command line":
+        assert cli.main(["encode", str(path)]) == 1
+        assert f"{path}: {sentence}" in capfd.readouterr().err
+        return
+    with open(path, "rb") as file:
+        image = {"path": path, "str": str(path), "bytes": path.read_bytes(), "file": file}[given]
+        with pytest.raises(LimitError, match=sentence):
+            read.load(image)
+
+
+def test_pixels_are_counted_though_a_text_is_long():
+    text = chunk(b"zTXt", b"c\0\0" + zlib.compress(bytes(3_000_000)))
+    small = png(COLOUR, 8, 2)
+    small = small[:33] + text + small[33:]
+    assert read.pixels_of(io.BytesIO(small)) == read.load(small).rgb[..., 0].size
+    with pytest.raises(LimitError, match="9000x8000"):
+        read.pixels_of(io.BytesIO(large_png(text)))
+    for size in range(24):
+        assert read.pixels_of(io.BytesIO(small[:size])) == 0
+
+
+@pytest.mark.parametrize("size, refused", [(14, False), (40, True)])
+def test_sound_files_are_not_called_damaged_for_the_limit_of_the_caller(size, refused, monkeypatch):
+    """Pillow warns from so many pixels on, and refuses twice as many."""
+    rgba = np.random.default_rng(1).integers(0, 256, (size, size, 4)).astype(np.uint8)
+    data, alpha = lossless.encode(read.load(rgba)), pack_alpha(rgba[..., 3])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 150)
+    for decode in (lambda: lossless.decode_array(data), lambda: unpack_alpha(alpha, size, size)):
+        with warnings.catch_warnings(), pytest.raises(LimitError, match="Image.MAX") if refused else nullcontext():
+            warnings.simplefilter("error")
+            decode()
 
 
 # what alpha hides

@@ -150,6 +150,18 @@ def test_a_large_jpeg_xl_file_is_refused_before_it_is_decoded(small, monkeypatch
         read.load(b"\xff\x0a")
 
 
+def test_pixels_are_counted_before_the_package_is_there(small, monkeypatch):
+    """The budget of memory counts a file of any kind, and none is decoded for it."""
+    import pillow_jxl.JpegXLImagePlugin as plugin
+
+    files = {kind: saved(small, kind) for kind in ("HEIF", "JXL", "PNG", "AVIF", "JPEG")}
+    monkeypatch.setattr(plugin, "Decoder", None)
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name not in ("HEIF", "JXL")])
+    for data in files.values():
+        file = io.BytesIO(data)
+        assert (read.pixels_of(file), file.tell()) == (90 * 60, 0)
+
+
 def test_sizes_of_jpeg_xl_files(small):
     for size in ((1, 1), (8, 256), (64, 64), (160, 90), (120, 100), (300, 200), (257, 31), (3000, 2)):
         for container in (False, True):

@@ -297,6 +297,17 @@ def test_other_tensors_are_refused():
     ):
         with pytest.raises(PictureError):
             read.load(tensor)
+    with pytest.raises(PictureError, match="no pixels"):
+        read.load(torch.zeros(3, 0, 8))
+
+
+def test_a_file_that_is_open_as_text_is_told_so(tmp_path):
+    Image.new("L", (3, 3)).save(tmp_path / "a.png")
+    with (
+        open(tmp_path / "a.png", encoding="ascii") as file,
+        pytest.raises(PictureError, match="open as text, not as binary"),
+    ):
+        read.load(file)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 7), (300, 200)])

@@ -89,6 +89,9 @@ def test_what_is_refused(one):
         one.decode(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(UnsupportedError, match="the file was made with model 5, this is model 6"):
         one.decode((GOLDEN / "dropped-model5.ldc").read_bytes())
+    for model in ("x", "²", 5.5, None):
+        with pytest.raises(UnsupportedError, match=f"model {model} is not known here"):
+            light.load(model)
 
 
 def test_progress_is_told(one):

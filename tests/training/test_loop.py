@@ -5,6 +5,7 @@ import os
 import signal
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -69,6 +70,7 @@ def test_it_goes_back_to_weights_from_before(tmp_path):
     run = loop(stage, tmp_path / "run", steps=450)
     run.run(Every(), Every())
     assert run._good["model"]["weight"].item() == 399  # of the eighth row of the log
+    assert seen[-1] == 449 and run.ema.mean[0].item() == 399  # where the live weights are after the run
 
 
 def test_a_loss_that_keeps_running_away_ends_the_run(tmp_path):
@@ -108,6 +110,64 @@ def test_validations_and_checkpoints_come_as_often_as_asked(tmp_path):
     run.run(Every(30), Every(40))
     rows = (tmp_path / "run" / "validation.csv").read_text().splitlines()[1:]
     assert [int(r.split(",")[0]) for r in rows] == [30, 60, 90, 100]
+
+
+def test_a_run_that_was_killed_logs_no_step_twice(tmp_path):
+    def killed(step, rate):
+        if step == 320:
+            raise MemoryError
+        return 1.0
+
+    folder = tmp_path / "run"
+    for _ in range(2):  # before the first checkpoint, all of it is done again
+        with pytest.raises(MemoryError):
+            loop(Counting(killed), folder, steps=400).run(Every(100), Every(1000))
+    with pytest.raises(MemoryError):
+        loop(Counting(killed), folder, steps=400).run(Every(100), Every(200))
+    with open(folder / "log.csv", "a") as file:
+        file.write("35")  # cut off
+    loop(Counting(), folder, steps=400).run(Every(100), Every(200))
+    for name, each in (("log", 50), ("validation", 100)):
+        rows = (folder / f"{name}.csv").read_text().splitlines()[1:]
+        assert [int(row.split(",")[0]) for row in rows] == list(range(each, 401, each))
+
+
+@pytest.mark.parametrize(
+    "name, data", [("last.pt", b""), ("last.pt", b"PK"), ("config.json", b""), ("hardware.json", b"[")]
+)
+def test_a_damaged_file_of_a_run_is_one_sentence(name, data, tmp_path):
+    folder = tmp_path / "run"
+    loop(Counting(), folder, steps=50).run(Every(), Every())
+    (folder / name).write_bytes(data)
+    with pytest.raises(SystemExit, match=f"{name} is "):
+        loop(Counting(), folder, steps=50)
+    assert (folder / name).read_bytes() == data
+
+
+@pytest.mark.parametrize("name", ["last.pt", "config.json", "hardware.json", "log.csv"])
+def test_a_file_of_a_run_is_whole_or_as_it_was(name, tmp_path, monkeypatch):
+    """What was begun and not finished is no reason to refuse the folder, and goes with the next run."""
+    folder, rename = tmp_path / "run", os.replace
+    loop(Counting(), folder, steps=50).run(Every(), Every())
+    with open(folder / "log.csv", "a") as file:
+        file.write("60,1,1\n")
+    (folder / "hardware.json").write_text("[]")
+    before = (folder / name).read_bytes()
+
+    def fail(part, target):
+        if Path(target).name == name:
+            assert Path(part).stat().st_size
+            raise KeyboardInterrupt
+        rename(part, target)
+
+    with monkeypatch.context() as here:
+        here.setattr(os, "replace", fail)
+        with pytest.raises(KeyboardInterrupt):
+            loop(Counting(), folder, steps=100).run(Every(), Every())
+    assert (folder / name).read_bytes() == before
+    (folder / f".{name}.123.part").write_bytes(b"of a kill")
+    loop(Counting(), folder, steps=100).run(Every(), Every())
+    assert not list(folder.glob(".*"))
 
 
 def test_the_rate_rises_holds_and_falls_to_nothing():

@@ -7,16 +7,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-CACHE_FILES = (
-    "photos.u8",
-    "photos.u8.[0-9]*",
-    "index.json",
-    "index.json.[0-9]*",
-)  # by number: several processes may build it at once
+from codec.whole import PARTS
+
+CACHE_FILES = ("photos.u8", "index.json")
 RUN_FILES = (
-    "config.json", "hardware.json", "log.csv", "validation.csv", "last.pt", "last.pt.new", "step-*.pt", "part-*.safetensors", "codes-*.safetensors", "codes-*.new", "narrow.pt", "sheet.png", "events.out.tfevents.*", "cache", "cache-fine", "tokens",
+    "config.json", "hardware.json", "log.csv", "validation.csv", "last.pt", "step-*.pt", "part-*.safetensors", "codes-*.safetensors", "narrow.pt", "sheet.png", "events.out.tfevents.*", "cache", "cache-fine", "tokens",
 )  # fmt: skip
-CROP_FILES = ("*.safetensors", "*.new")
+CROP_FILES = ("*.safetensors",)
 SHARD_FILES = ("shard-*", "validation.*", "cache")
 
 
@@ -40,7 +37,7 @@ def check_ours(folder: Path, names: Sequence[str], what: str) -> None:
         return
     if not folder.is_dir():
         raise SystemExit(f"{folder} is not a folder")
-    other = sorted(p.name for p in folder.iterdir() if not any(p.match(name) for name in names))
+    other = sorted(p.name for p in folder.iterdir() if not any(p.match(name) for name in (*names, PARTS)))
     if other:
         raise SystemExit(f"{folder} holds other files than {what} ({other[0]}): name a new folder")
 

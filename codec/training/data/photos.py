@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from codec.training.data.cache import check_cache, check_outside
 from codec.training.data.held_out import held_out, listed
+from codec.whole import written
 
 #: each photograph is kept at its own size and made smaller (sharper detail, fewer traces of its old file)
 SCALES = (1.0, 0.6)
@@ -118,24 +119,20 @@ class Photos:
     def _build(source: Path, cache: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True)
         entries, names, offset = [], [], 0
-        pixels_file, index_file = (
-            cache / f"photos.u8.{os.getpid()}",
-            cache / f"index.json.{os.getpid()}",
-        )  # several processes may come here at once
-        with open(pixels_file, "wb") as out:
-            for photo, (name, sizes) in enumerate(
-                tqdm(read_pictures(source, sizes_of), desc="photographs", disable=None)
-            ):
-                names.append(name)
-                for scale, pixels in sizes:
-                    out.write(pixels.tobytes())
-                    entries.append(asdict(Entry(photo, name, scale, offset, *pixels.shape[:2])))
-                    offset += pixels.size
-        if not entries:
-            pixels_file.unlink()
-            raise SystemExit(f"no photographs of at least {MIN_SIDE} pixels a side in {source}")
-        index_file.write_text(json.dumps({"source": source.name, "names": names, "entries": entries}))
-        os.replace(pixels_file, cache / "photos.u8"), os.replace(index_file, cache / "index.json")
+        # Several processes may come here at once. The pixels are there before the index, which says that they are.
+        with written(cache / "index.json") as index, written(cache / "photos.u8") as pixels_file:
+            with open(pixels_file, "wb") as out:
+                for photo, (name, sizes) in enumerate(
+                    tqdm(read_pictures(source, sizes_of), desc="photographs", disable=None)
+                ):
+                    names.append(name)
+                    for scale, pixels in sizes:
+                        out.write(pixels.tobytes())
+                        entries.append(asdict(Entry(photo, name, scale, offset, *pixels.shape[:2])))
+                        offset += pixels.size
+            if not entries:
+                raise SystemExit(f"no photographs of at least {MIN_SIDE} pixels a side in {source}")
+            index.write_text(json.dumps({"source": source.name, "names": names, "entries": entries}))
 
     def describe(self) -> str:
         """How many photographs these are and how they are used, for the record of a model."""

@@ -3,7 +3,6 @@ crop leaves of it."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
@@ -13,6 +12,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from codec.coding.model import Base
+from codec.whole import written
 
 CROP = 384
 VALIDATION = "validation.safetensors"
@@ -22,8 +22,8 @@ class Shard:
     """Base of dataclasses whose fields are arrays with N first."""
 
     def save(self, path: Path) -> None:
-        save_file({f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}, path.with_suffix(".new"))
-        os.replace(path.with_suffix(".new"), path)
+        with written(path) as part:
+            save_file({f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}, part)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -44,6 +44,7 @@ from codec.training.restoration.batches import Batch, Store
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
 from codec.training.run import Run
 from codec.training.told import told
+from codec.whole import written
 
 FOUND = ("loss", "mse", "lpips_vgg", "elbo", "verdict", "judged")  # loss: without the verdict
 STAGES = ("autoencoder", "ldm", "perceptual", "gan")
@@ -389,7 +390,8 @@ def save_parts(folder: Path, state: dict[str, torch.Tensor], meta: dict[str, str
         parts[-1][k] = v
         size += v.nbytes
     for k, part in enumerate(parts):
-        save_file(part, folder / f"part-{k}.safetensors", meta)
+        with written(folder / f"part-{k}.safetensors") as path:
+            save_file(part, path, meta)
 
 
 def load_parts(folder: Path) -> dict[str, torch.Tensor]:
@@ -420,7 +422,7 @@ def main() -> None:
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_intermixed_args()
     config = configure(RestorationConfig(), args.config, args.settings)
-    with place(args.threads) as device:
+    with place(args.threads, alone="codec.training.restoration.train") as device:
         model = zoo.load(args.model, device)
         anchors, centroids = model.config.anchors, model.vqvae.tokens.centroids(model.vqvae.sd).float()
         store = Store(sorted(p for p in args.crops.glob("*.safetensors") if p.name != VALIDATION), anchors, device)

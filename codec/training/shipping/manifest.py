@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from codec import whole
 from codec.manifest import FIRST_FREE_ID, package_folder
 
 
@@ -28,4 +29,4 @@ def write_manifest(weights: Path, section: str, key: str, values: dict) -> None:
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         **values,
     }
-    path.write_text(json.dumps(manifest, indent=1) + "\n")
+    whole.replace(path, (json.dumps(manifest, indent=1) + "\n").encode())
