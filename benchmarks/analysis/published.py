@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.harness.frames import read_frame
+
 FOLDER = Path(__file__).parents[1] / "published"
 
 # label in the figures -> system in the table
@@ -43,7 +45,7 @@ def published_points(dataset: str) -> pd.DataFrame:
     path = FOLDER / f"{dataset}.csv"
     if not path.is_file():
         return pd.DataFrame(columns=["system", "bpp", "psnr", "ms_ssim", "source", "bits_per_dim", "rmse"])
-    points = pd.read_csv(path)
+    points = read_frame(path)
     points["bits_per_dim"] = points.bpp / 3
     points["rmse"] = 255 / np.power(10, points.psnr / 20)
     return points

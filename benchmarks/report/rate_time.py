@@ -7,6 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter
 
 from benchmarks.analysis.bdrate import bd_rate
+from benchmarks.harness.frames import read_frame
 from benchmarks.report.style import PAGE, SERIES, SERIES_MARKERS
 from benchmarks.studies.rivals import measured_curve, published_curve
 
@@ -24,8 +25,8 @@ LABELS = {"": "ours", "numpy": "ours, without numba", "bfloat16": "ours, bfloat1
 def points(results: Path) -> pd.DataFrame:
     """Label, decode seconds of 768x512 with one thread, percent of JPEG's bytes saved at equal RMSE on Kodak, and
     whether that is published."""
-    speed = pd.read_csv(results / "speed_full.csv", keep_default_na=False, na_values={"seconds": [""]})
-    means = pd.read_csv(results / "kodak" / "mean.csv", dtype={"setting": str})
+    speed = read_frame(results / "speed_full.csv", keep_default_na=False, na_values={"seconds": [""]})
+    means = read_frame(results / "kodak" / "mean.csv", dtype={"setting": str})
     anchor, found = measured_curve(means, ANCHOR), []
     here = (speed.group == "small-1") & (speed.direction == "decode") & speed.decoder.isin(["", "vq"])
     for line in speed[here & speed.variant.isin(LABELS)].itertuples():

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.harness.told import count, told
 from benchmarks.studies.filters.renderer import Renderer
 from codec import zoo
 from codec.models.filter import Filter
@@ -73,11 +74,12 @@ def validations(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(f))
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.filters.measure", description=__doc__.split("\n\n")[0])
     ap.add_argument("--decoded", type=Path, required=True, help="folder made by codec.training.base.decoded")
     ap.add_argument("--runs", type=Path, required=True, help="folder for the runs")
-    ap.add_argument("--steps", type=int, default=2500)
+    ap.add_argument("--steps", type=count, default=2500)
     ap.add_argument("--out", type=Path, default=Path("results"))
     ap.add_argument("--only", help="names of networks, with a semicolon between them")
     args = ap.parse_args()

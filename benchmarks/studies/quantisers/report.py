@@ -21,6 +21,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.interpolate import PchipInterpolator
 
 from benchmarks.analysis.bdrate import Curve, bd_rate, bd_table, mean_curve
+from benchmarks.harness.frames import read_frame, write_frame
+from benchmarks.harness.told import told
 from benchmarks.report.curve_labels import label_ends
 from benchmarks.report.style import PAGE, RC
 
@@ -41,7 +43,7 @@ _NOTE = (
 
 def read(path: Path) -> pd.DataFrame:
     """The measured table, with the columns that benchmarks.analysis.bdrate reads: codec, image_hash, setting."""
-    table = pd.read_csv(path)
+    table = read_frame(path)
     table["codec"] = table.quantizer + np.where(table.rate_aware, "+ra", "")
     return table.assign(image_hash=table.crop, setting=table.quality)
 
@@ -121,13 +123,14 @@ def _panels(left: Axes, right: Axes, curves: dict[str, Curve]) -> None:
     right.set_ylabel("more rate, %")
 
 
+@told
 def main(argv: Sequence[str] | None = None) -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.quantisers.report", description=__doc__.split("\n\n")[0])
     ap.add_argument("--results", type=Path, default=Path("results"))
     args = ap.parse_args(argv)
     table = read(args.results / "quantizers.csv")
     result = bd(table)
-    result.to_csv(args.results / "quantizers_bd.csv", index=False, lineterminator="\n")
+    write_frame(result, args.results / "quantizers_bd.csv")
     draw(table, args.results / "figures")
     print(result[result.anchor == PLAIN].to_string(index=False))
 
