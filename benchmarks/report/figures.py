@@ -22,6 +22,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullForm
 
 from benchmarks.analysis.bdrate import MIN_OVERLAP, marked
 from benchmarks.analysis.models import find
+from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.frames import read_frame
 from benchmarks.harness.told import told
 from benchmarks.report import tables
@@ -201,19 +202,29 @@ FIGURES: dict[str, Callable[[Path], plt.Figure]] = {
 }  # fmt: skip
 
 
+#: What reading a table that has other columns or values raises.
+NOT_AS_EXPECTED = (LookupError, AttributeError, TypeError, ValueError)
+
+
 @told
-def main() -> None:
+def main() -> int:
     ap = argparse.ArgumentParser(prog="benchmarks.report.figures", description=__doc__.split("\n\n")[0])
     ap.add_argument("--results", type=Path, default=Path("results"))
     ap.add_argument("--out", type=Path, default=Path("results/figures"))
     args = ap.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
 
+    failed = []
+
     def attempt(name: str, make: Callable[[], None]) -> None:
         try:
             make()
         except FileNotFoundError as missing:
             print(f"{name} is left out: there is no {missing.filename}", file=sys.stderr)
+        except (BenchmarkError, *NOT_AS_EXPECTED) as error:  # one bad table must not stop the rest
+            why = str(error) if isinstance(error, BenchmarkError) else f"its table is not as expected ({error!r})"
+            print(f"{name} failed: {why}", file=sys.stderr)
+            failed.append(name)
 
     def draw(name: str) -> None:
         with plt.rc_context(RC):
@@ -238,7 +249,8 @@ def main() -> None:
     attempt("figures of all codecs", rates)
     for name in tables.TABLES:
         attempt(f"table {name}", lambda name=name: write(name))
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,6 +7,7 @@ import pandas as pd
 
 from benchmarks.analysis.bdrate import MARK, MARK_NOTE, marked
 from benchmarks.analysis.models import find
+from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.frames import read_frame
 from benchmarks.metrics import pictures, sets
 
@@ -39,7 +40,8 @@ def number(value: float, digits: int, sign: str = "") -> str:
 
 
 def cells(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Text of the columns; one that has *_low and *_high gets its interval in brackets."""
+    """Text of the columns; one that has *_low and *_high gets its interval in brackets. Raises BenchmarkError
+    where none of them is there."""
     shown = {}
     for name in columns:
         if name not in table:
@@ -58,6 +60,8 @@ def cells(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
             text = [marked(t, percent) for t, percent in zip(text, table[share], strict=True)]
         head = name.removesuffix("_minus_vq")
         shown[LIST_NAMES.get(head, head) + (" - vq" if head != name else "")] = text
+    if not shown:
+        raise BenchmarkError(f"its table has none of the columns {', '.join(columns)}")
     return pd.DataFrame(shown)
 
 
