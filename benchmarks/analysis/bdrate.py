@@ -23,6 +23,7 @@ from benchmarks.harness.errors import BenchmarkError
 
 RESAMPLES = 2000
 MIN_OVERLAP = 50.0  # percent of the anchor's range
+MIN_POINTS = 4  # of a curve: fewer say little of its course, 2 were wrong by more than 100 %
 MARK = "\u2020"  # behind a difference whose overlap is less
 MARK_NOTE = f"{MARK} The curves share less than {MIN_OVERLAP:g} % of the anchor's range."
 
@@ -135,11 +136,12 @@ def rate_overlap(anchor: Curve, test: Curve) -> float:
 
 
 def bootstrap(values: ArrayLike, seed: int = 0) -> tuple[float, float, float]:
-    """Mean and its 95 % percentile bootstrap interval over images (NaN values are left out)."""
+    """Mean and its 95 % percentile bootstrap interval over images (NaN values are left out). One value has no
+    interval: NaN, not a width of zero."""
     kept = np.asarray(values, float)
     kept = kept[np.isfinite(kept)]
-    if not len(kept):
-        return float("nan"), float("nan"), float("nan")
+    if len(kept) < 2:
+        return float(kept.mean()) if len(kept) else float("nan"), float("nan"), float("nan")
     picks = np.random.default_rng(seed).integers(0, len(kept), (RESAMPLES, len(kept)))
     low, high = np.percentile(kept[picks].mean(1), (2.5, 97.5))
     return float(kept.mean()), float(low), float(high)
@@ -208,6 +210,18 @@ def warnings(table: pd.DataFrame) -> list[str]:
         f"{row.codec}: {row.beaten} point(s) with no less error than a smaller file are left out of the BD numbers"
         for row in left_out.itertuples()
     ]
+
+
+def few_points(rows: pd.DataFrame) -> list[str]:
+    """One sentence for each codec of a per-image table with a curve of too few points."""
+    sentences = []
+    for codec, group in rows.groupby("codec", sort=False):
+        fewest = min((len(front(curve).rate) for curve in image_curves(group).values()), default=0)
+        if fewest < MIN_POINTS:
+            sentences.append(
+                f"{codec}: a curve has {fewest} point(s); its BD numbers say little with fewer than {MIN_POINTS}"
+            )
+    return sentences
 
 
 def bd_table(table: pd.DataFrame, anchor: str) -> pd.DataFrame:

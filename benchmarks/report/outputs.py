@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.analysis.bdrate import warnings
+from benchmarks.analysis.bdrate import few_points, warnings
 from benchmarks.analysis.published import FOLDER
 from benchmarks.analysis.summary import (
     bd_tables,
@@ -92,7 +92,7 @@ def write_outputs(
         anchors = options.anchor or [name for name in _ANCHORS if name in set(complete.codec)]
         bd = bd_tables(complete, anchors)
         _write(out / "bd.csv", bd)
-        for sentence in warnings(bd):
+        for sentence in (*warnings(bd), *few_points(complete)):
             say(sentence)
         if not options.no_report:
             start = time.perf_counter()
