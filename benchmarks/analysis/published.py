@@ -36,7 +36,16 @@ GENERATIVE = {
     "StableCodec": ("", "StableCodec"),
     "CoD-Lite (512 crops)": ("{}-512crop", "CoD-Lite"),
 }
+#: Data set that is known by the name of its folder -> its pictures and their pixels.
+WHOLE = {"kodak": (24, 768 * 512)}
 PERCEPTUAL = ("lpips", "dists", "fid")
+
+
+def is_whole(dataset: str, rows: pd.DataFrame) -> bool:
+    """Whether the pictures of a per-image table are all of a data set: curves of others are no comparison."""
+    pictures = rows.drop_duplicates("image_hash")
+    count, pixels = WHOLE.get(dataset, (0, 0))
+    return len(pictures) == count and bool((pictures.width * pictures.height == pixels).all())
 
 
 @cache
