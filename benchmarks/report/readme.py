@@ -18,6 +18,7 @@ from benchmarks.harness.frames import read_frame
 from benchmarks.harness.told import told
 from benchmarks.report.tables import DIGITS, LIST_NAMES, markdown, number
 from benchmarks.scale.throughput import FEW
+from benchmarks.speed.worker import NEURAL
 from benchmarks.studies import rivals
 from codec import manifest, zoo
 
@@ -180,13 +181,19 @@ def quantisers(results: Path) -> pd.DataFrame:
 def speed(results: Path) -> pd.DataFrame:
     s = read_frame(results / "speed.csv")
     ours = s[s.codec == "ours"]
+    sizes = s.pivot_table("bytes", ["direction", "threads"], "codec")
+    files = [
+        ", ".join(number(size / 1000, 1) for size in (r.bytes, *sizes.loc[(r.direction, r.threads), ["webp", "avif"]]))
+        for r in ours.itertuples()
+    ]
     kind = ours.direction + np.where(ours.decoder.isna(), "", " " + ours.decoder.fillna(""))
-    return pd.DataFrame({"": kind, "threads": ours.threads, "seconds": ours.seconds.round(2), "over hyperprior": ours.ratio_hyperprior.round(2), "over WebP": ours.ratio_webp.round(1),
+    return pd.DataFrame({"": kind, "threads": ours.threads, "kB: ours, WebP, AVIF": files, "seconds": ours.seconds.round(2), "over hyperprior": ours.ratio_hyperprior.round(2), "over WebP": ours.ratio_webp.round(1),
                          "over AVIF": ours.ratio_avif.round(1), "peak MB": ours.peak_mb, "kMAC/pixel": ours.kmac_per_pixel})  # fmt: skip
 
 
 def speed_of_rivals(results: Path) -> pd.DataFrame:
-    """One photograph of 768x512: seconds, over those of the hyperprior and of our codec before it was made faster."""
+    """One photograph of 768x512: size of the file, seconds, over those of the hyperprior and of our codec before it
+    was made faster. Files of networks with random weights are no files of that picture: their size is left out."""
     s = read_frame(results / "speed_full.csv", keep_default_na=False)
     s = s[(s.width == 768) & ~s.variant.isin(("before", "before-avx2")) & (s.codec != "hyperprior")]
     s = s[s.variant != "numpy"].reset_index(drop=True)
@@ -197,7 +204,8 @@ def speed_of_rivals(results: Path) -> pd.DataFrame:
     )
     named = s.codec.where(s.variant == "", s.codec + ", " + s.variant)
     values = {"over hyperprior": s.over_hyperprior, "over ours before": s.over_before}
-    return pd.DataFrame({"codec": named, "": kind, "threads": s.threads, "seconds": [number(float(v), 2) if float(v) >= 0.1 else number(float(v), 4) for v in s.seconds],
+    files = ["" if codec in NEURAL else number(size / 1000, 1) for codec, size in zip(s.codec, s.bytes, strict=True)]
+    return pd.DataFrame({"codec": named, "": kind, "threads": s.threads, "kB": files, "seconds": [number(float(v), 2) if float(v) >= 0.1 else number(float(v), 4) for v in s.seconds],
                          **{name: ["" if v == "" else number(float(v), 2) for v in column] for name, column in values.items()}})  # fmt: skip
 
 
