@@ -229,7 +229,7 @@ def main() -> None:
         help="training crops of 256x256 that tables are fitted to, each at every quality",
     )
     ap.add_argument("--validation", type=count, default=16, help="validation crops of 256x256")
-    ap.add_argument("--rounds", type=count, default=2, help="closed-loop rounds of fitting")
+    ap.add_argument("--rounds", type=int, default=2, help="closed-loop rounds of fitting")
     ap.add_argument("--threads", type=count, default=1)
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
