@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
+from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.frames import write_frame
 from benchmarks.harness.images import packaged_images
 from benchmarks.harness.told import count, told
@@ -63,7 +64,8 @@ def spend(folder: Path, out: Path, engine: list[str]) -> Spent:
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [sys.executable, "-m", "codec", "encode", str(folder), "-o", str(out), "--quiet", *engine]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": "120"}
-    subprocess.run(command, cwd=ROOT, env=env, check=True)
+    if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode:
+        raise BenchmarkError(f"encoding failed with {' '.join(engine)}")
     wall = time.perf_counter() - start
     while True:
         try:

@@ -24,6 +24,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.analysis.bdrate import Curve, bd_rate
+from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.frames import write_frame
 from benchmarks.harness.told import count, told
 from codec import zoo
@@ -64,13 +65,15 @@ def compared(base: Base, run: Path) -> dict[str, Compared]:
     """The model's own prior, converted, and as a run left it."""
     net, (kept, _) = base.vqvae, load_kept(run / "narrow.pt")
     with open(run / "log.csv", newline="") as f:
-        last = list(csv.DictReader(f))[-1]
+        logged = list(csv.DictReader(f))
+    if not logged:
+        raise BenchmarkError(f"the run in {run} has logged no step")
 
     def integers(prior: Prior) -> dict[str, np.ndarray]:
         return integer_export.export(prior, net.tokens, net.sd, net.log2_gain)
 
     converted = narrowed(net.prior, Known(net, Codes.load(run / "codes-train.safetensors")))
-    trained = int(last["step"]), float(last["seconds"]) / 60
+    trained = int(logged[-1]["step"]), float(logged[-1]["seconds"]) / 60
     return {
         "wide": Compared(base.config, integers(net.prior)),
         "converted": Compared(converted.config, integers(converted)),

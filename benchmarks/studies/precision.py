@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 import codec
+from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.frames import read_frame, write_frame
 from benchmarks.harness.images import folder_images, read_image
 from benchmarks.harness.told import count, told
@@ -35,7 +36,10 @@ def pictures(folder: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
     """``count`` pictures spread over a folder, then the flat colours."""
     paths = folder_images(folder)
     for path in paths[:: max(1, len(paths) // count)][:count]:
-        yield path.name, read_image(path)
+        x = read_image(path)
+        if min(x.shape[:2]) < SMALLEST:
+            raise BenchmarkError(f"{path}: both sides need {SMALLEST} pixels, for MS-SSIM")
+        yield path.name, x
     for name, colour in COLOURS.items():
         yield f"flat {name}", np.full((*SIZE, 3), colour, np.uint8)
 
@@ -49,6 +53,8 @@ def measure(folder: Path, count: int, decoders: list[str]) -> pd.DataFrame:
     wide, narrow, two = (
         codec.load(threads=t, precision=p) for t, p in ((1, "float32"), (1, "bfloat16"), (2, "bfloat16"))
     )
+    if unknown := [name for name in decoders if name not in wide.decoders()]:
+        raise BenchmarkError(f"there is no decoder {unknown[0]!r} (there are: {', '.join(wide.decoders())})")
     rows = []
     for name, x in pictures(folder, count):
         for quality in QUALITIES:

@@ -26,6 +26,8 @@ REFUSALS = [
     ("emphasis", "--images missing --weights-cache empty", "missing: there is no such folder"),
     ("precision", "--images missing", "missing: there is no such folder"),
     ("precision", "--images empty", "empty: no images in this folder"),
+    ("precision", "--images pictures --decoders vq,wizard --out new", "there is no decoder 'wizard' (there are: vq"),
+    ("precision", "--images pictures --decoders vq --out new", "a.png: both sides need 161 pixels, for MS-SSIM"),
     ("rivals", "--results missing", "cannot open missing/kodak/mean.csv"),
     ("narrow_prior", "--data empty --cache empty --run missing", "cannot open missing/narrow.pt"),
     ("search_share.report", "--results .", "search_share.csv cannot be read as a table"),

@@ -84,6 +84,7 @@ def main() -> None:
     ap.add_argument("--only", help="names of networks, with a semicolon between them")
     args = ap.parse_args()
     model, store, rows = zoo.load("default"), Store(args.decoded), []
+    args.out.mkdir(parents=True, exist_ok=True)
     every, anchors = max(1, args.steps // 5), model.config.anchors
     wanted = [v for v in VARIANTS if not args.only or v.name in args.only.split(";")]
     with place(1, alone="benchmarks.studies.filters.measure") as device:
