@@ -107,7 +107,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="anchor of a Bjontegaard table; may be repeated (default: bpg-444, jpeg, webp and jpeg2000)",
     )
     parser.add_argument(
-        "--published", help="data set whose published curves are drawn (default: the folder's name, if known)"
+        "--published",
+        help="data set whose published curves are drawn (default: kodak, if the folder has its name and its 24 pictures)",
     )
     parser.add_argument("--rate-axis", choices=("linear", "log", "both"), default="both")
     parser.add_argument(

@@ -89,8 +89,8 @@ def write_tokens(source: Path, out: Path, net: TokenNet) -> None:
             {k: f.get_tensor(k) for k in f.keys() if not k.startswith(INTEGER + token_net.PREFIX)},
         )
     arrays |= {INTEGER + name: smallest(values) for name, values in token_net.export(net).items()}
-    save_file(arrays, out.with_suffix(".new"), meta)
-    os.replace(out.with_suffix(".new"), out)
+    with written(out) as part:
+        save_file(arrays, part, meta)
 
 
 def write_filter(source: Path, out: Path, net: Filter) -> None:

@@ -11,7 +11,7 @@ range; below `MIN_OVERLAP` it is marked wherever it is shown. Points that anothe
 more bytes and no more error) are left out, so that all curves are monotone; how many, is counted.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from benchmarks.harness.errors import BenchmarkError
 
 RESAMPLES = 2000
 MIN_OVERLAP = 50.0  # percent of the anchor's range
+MIN_POINTS = 4  # of a curve: fewer say little of its course, 2 were wrong by more than 100 %
 MARK = "\u2020"  # behind a difference whose overlap is less
 MARK_NOTE = f"{MARK} The curves share less than {MIN_OVERLAP:g} % of the anchor's range."
 
@@ -96,8 +97,14 @@ def marked(text: str, overlap_percent: float) -> str:
     return f"{text} {MARK}" if text and overlap_percent < MIN_OVERLAP else text
 
 
-def mean_gap(x_anchor: ArrayLike, y_anchor: ArrayLike, x_test: ArrayLike, y_test: ArrayLike) -> float:
-    """Mean of test minus anchor over the common range of x; NaN when the curves do not overlap."""
+def mean_gap(
+    x_anchor: ArrayLike,
+    y_anchor: ArrayLike,
+    x_test: ArrayLike,
+    y_test: ArrayLike,
+    within: tuple[float, float] = (-np.inf, np.inf),
+) -> float:
+    """Mean of test minus anchor over the part of their common range of x that is within; NaN when there is none."""
     curves = []
     for x, y in ((x_anchor, y_anchor), (x_test, y_test)):
         order = np.argsort(x)
@@ -105,17 +112,28 @@ def mean_gap(x_anchor: ArrayLike, y_anchor: ArrayLike, x_test: ArrayLike, y_test
         if len(xs) < 2:
             return float("nan")
         curves.append((xs, np.asarray(y, float)[order][first]))
-    low, high = max(xs[0] for xs, _ in curves), min(xs[-1] for xs, _ in curves)
+    low = max(within[0], *(xs[0] for xs, _ in curves))
+    high = min(within[1], *(xs[-1] for xs, _ in curves))
     if low >= high:
         return float("nan")
     anchor, test = (PchipInterpolator(*curve).integrate(low, high) / (high - low) for curve in curves)
     return float(test - anchor)
 
 
-def bd_rate(anchor: Curve, test: Curve) -> float:
-    """Percent of rate that `test` needs more than `anchor` at equal RMSE, averaged over the common PSNR range."""
+def bd_rate(anchor: Curve, test: Curve, within: tuple[float, float] = (-np.inf, np.inf)) -> float:
+    """Percent of rate that `test` needs more than `anchor` at equal RMSE, averaged over the common PSNR range, or over
+    its part within another."""
     anchor, test = front(anchor), front(test)
-    return 100 * np.expm1(mean_gap(anchor.quality, np.log(anchor.rate), test.quality, np.log(test.rate)))
+    return 100 * np.expm1(mean_gap(anchor.quality, np.log(anchor.rate), test.quality, np.log(test.rate), within))
+
+
+def shared_range(curves: Iterable[Curve]) -> tuple[float, float]:
+    """Lowest and highest PSNR that all curves have: differences over it can be compared with one another."""
+    ranges = [front(curve).quality for curve in curves]
+    low, high = max(quality.min() for quality in ranges), min(quality.max() for quality in ranges)
+    if low >= high:
+        raise BenchmarkError("the curves do not all share a range of PSNR")
+    return float(low), float(high)
 
 
 def bd_rmse(anchor: Curve, test: Curve) -> float:
@@ -135,11 +153,12 @@ def rate_overlap(anchor: Curve, test: Curve) -> float:
 
 
 def bootstrap(values: ArrayLike, seed: int = 0) -> tuple[float, float, float]:
-    """Mean and its 95 % percentile bootstrap interval over images (NaN values are left out)."""
+    """Mean and its 95 % percentile bootstrap interval over images (NaN values are left out). One value has no
+    interval: NaN, not a width of zero."""
     kept = np.asarray(values, float)
     kept = kept[np.isfinite(kept)]
-    if not len(kept):
-        return float("nan"), float("nan"), float("nan")
+    if len(kept) < 2:
+        return float(kept.mean()) if len(kept) else float("nan"), float("nan"), float("nan")
     picks = np.random.default_rng(seed).integers(0, len(kept), (RESAMPLES, len(kept)))
     low, high = np.percentile(kept[picks].mean(1), (2.5, 97.5))
     return float(kept.mean()), float(low), float(high)
@@ -208,6 +227,18 @@ def warnings(table: pd.DataFrame) -> list[str]:
         f"{row.codec}: {row.beaten} point(s) with no less error than a smaller file are left out of the BD numbers"
         for row in left_out.itertuples()
     ]
+
+
+def few_points(rows: pd.DataFrame) -> list[str]:
+    """One sentence for each codec of a per-image table with a curve of too few points."""
+    sentences = []
+    for codec, group in rows.groupby("codec", sort=False):
+        fewest = min((len(front(curve).rate) for curve in image_curves(group).values()), default=0)
+        if fewest < MIN_POINTS:
+            sentences.append(
+                f"{codec}: a curve has {fewest} point(s); its BD numbers say little with fewer than {MIN_POINTS}"
+            )
+    return sentences
 
 
 def bd_table(table: pd.DataFrame, anchor: str) -> pd.DataFrame:

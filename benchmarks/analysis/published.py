@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.harness.frames import read_frame
+
 FOLDER = Path(__file__).parents[1] / "published"
 
 # label in the figures -> system in the table
@@ -34,7 +36,16 @@ GENERATIVE = {
     "StableCodec": ("", "StableCodec"),
     "CoD-Lite (512 crops)": ("{}-512crop", "CoD-Lite"),
 }
+#: Data set that is known by the name of its folder -> its pictures and their pixels.
+WHOLE = {"kodak": (24, 768 * 512)}
 PERCEPTUAL = ("lpips", "dists", "fid")
+
+
+def is_whole(dataset: str, rows: pd.DataFrame) -> bool:
+    """Whether the pictures of a per-image table are all of a data set: curves of others are no comparison."""
+    pictures = rows.drop_duplicates("image_hash")
+    count, pixels = WHOLE.get(dataset, (0, 0))
+    return len(pictures) == count and bool((pictures.width * pictures.height == pixels).all())
 
 
 @cache
@@ -43,7 +54,7 @@ def published_points(dataset: str) -> pd.DataFrame:
     path = FOLDER / f"{dataset}.csv"
     if not path.is_file():
         return pd.DataFrame(columns=["system", "bpp", "psnr", "ms_ssim", "source", "bits_per_dim", "rmse"])
-    points = pd.read_csv(path)
+    points = read_frame(path)
     points["bits_per_dim"] = points.bpp / 3
     points["rmse"] = 255 / np.power(10, points.psnr / 20)
     return points

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.analysis.bdrate import BdResult, bd_table, bootstrap
+from benchmarks.harness.frames import read_frame
 from benchmarks.harness.table import KEY, TIMES
 from benchmarks.metrics.pictures import NETWORK_METRICS
 from benchmarks.metrics.sets import SET_METRICS, FeatureStore, set_values
@@ -24,7 +25,7 @@ _NOT_METRICS = {*KEY, *TIMES, "image", "width", "height", "bytes", "bits_per_dim
 
 def read_table(path: Path) -> pd.DataFrame:
     """The per-image table; `setting` stays text, it is part of the key."""
-    return pd.read_csv(path, dtype={"setting": str, "image": str, "image_hash": str}, keep_default_na=True)
+    return read_frame(path, dtype={"setting": str, "image": str, "image_hash": str}, keep_default_na=True)
 
 
 def metric_columns(table: pd.DataFrame) -> list[str]:
@@ -146,7 +147,7 @@ def merge_sets(fresh: pd.DataFrame, path: Path, table: pd.DataFrame) -> pd.DataF
     key = ["codec", "version", "setting"]
     if not path.is_file():
         return fresh
-    old = pd.read_csv(path, dtype={"setting": str})
+    old = read_frame(path, dtype={"setting": str})
     counts = table.groupby(key, as_index=False).image_hash.nunique().rename(columns={"image_hash": "images"})
     old = old.merge(counts, on=[*key, "images"])
     merged = pd.concat([fresh, old], ignore_index=True).drop_duplicates(key)

@@ -6,12 +6,15 @@ BenchCodec. A file has the same in a dictionary CODECS, name -> maker.
 
 import hashlib
 import importlib.util
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import entry_points
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
-from benchmarks.codecs.base import BenchCodec, CodecOptions
+from benchmarks.codecs.base import Allowed, BenchCodec, CodecAbsent, CodecBroken, CodecOptions, Search
 from benchmarks.harness.errors import BenchmarkError
 
 GROUP = "ldc.codecs"
@@ -50,3 +53,37 @@ def _read(path: Path) -> dict[str, Maker]:
     if not isinstance(codecs, dict) or not all(callable(maker) for maker in codecs.values()):
         raise BenchmarkError(f"the plugin {path} has no dictionary CODECS of names and makers")
     return codecs
+
+
+def checked(name: str, maker: Maker, options: CodecOptions) -> BenchCodec:
+    """A codec from outside. Raises CodecBroken where its maker fails or makes something that is no codec, CodecAbsent
+    where the maker says so."""
+    try:
+        made = maker(options)
+    except CodecAbsent:
+        raise
+    except Exception as error:  # whatever a stranger's maker raises
+        raise CodecBroken(f"it cannot be made ({type(error).__name__}: {error})") from error
+    if wrong := [part for part, fits in _PARTS.items() if not fits(getattr(made, part, None))]:
+        raise CodecBroken(
+            f"what its maker gives ({made!r}) is no codec: {wrong[0]} is not as docs/add-a-codec.md has it"
+        )
+    return made
+
+
+def _are_settings(found: Any) -> bool:
+    return isinstance(found, Sequence) and len(found) > 0 and all(_is_number(setting) for setting in found)
+
+
+def _is_number(found: Any) -> bool:
+    return isinstance(found, Real) and not isinstance(found, bool) and math.isfinite(found)
+
+
+_PARTS: dict[str, Callable[[Any], bool]] = {
+    "version": lambda found: isinstance(found, str),
+    "settings": _are_settings,
+    "search": lambda found: isinstance(found, Search),
+    "allowed": lambda found: found is None or isinstance(found, Allowed),
+    "encode": callable,
+    "decode": callable,
+}

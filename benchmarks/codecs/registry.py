@@ -9,7 +9,7 @@ from benchmarks.codecs.heic import Heic
 from benchmarks.codecs.jxl import JpegXl
 from benchmarks.codecs.ours import DECODERS, Ours
 from benchmarks.codecs.pillow_codecs import Avif, Jpeg, Jpeg444, Jpeg2000, JpegProgressive, WebP
-from benchmarks.codecs.plugins import outside
+from benchmarks.codecs.plugins import checked, outside
 from benchmarks.codecs.vvc import Vvc
 from benchmarks.harness.errors import BenchmarkError
 
@@ -64,4 +64,5 @@ def expand_names(wanted: Sequence[str], plugins: tuple[str, ...] = ()) -> tuple[
 
 def make_codec(name: str, options: CodecOptions) -> BenchCodec:
     """The codec of that name, or `CodecAbsent` with the reason."""
-    return makers(options.plugins)[name](options)
+    maker = makers(options.plugins)[name]
+    return maker(options) if name in _MAKERS else checked(name, maker, options)

@@ -14,7 +14,9 @@ Draws = NDArray[np.int64]
 
 
 def resamples(images: int, count: int = 1000) -> Draws:
-    """Draws of a bootstrap over images, always the same ones: (count, images), how often each image is drawn."""
+    """Draws of a bootstrap over images, always the same ones: (count, images), how often each image is drawn. None of
+    a single image: they would all be the same, and their interval zero."""
+    count = count if images > 1 else 0
     return np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), count)
 
 

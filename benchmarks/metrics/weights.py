@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.told import told
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,7 @@ def make(out: Path, packages: Path) -> Any:
     return script
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.metrics.weights", description=__doc__.split("\n\n")[0])
     ap.add_argument("--out", type=Path, required=True, metavar="HUB", help="folder to write (a torch hub folder)")
@@ -240,12 +242,9 @@ def main() -> None:
     args = ap.parse_args()
     from benchmarks.metrics.examples import check
 
-    try:
-        script = make(args.out, args.packages or args.out / "packages")
-        for line in check(args.out, script, args.examples):
-            print(line, flush=True)
-    except BenchmarkError as error:
-        sys.exit(f"benchmarks.metrics.weights: {error}")
+    script = make(args.out, args.packages or args.out / "packages")
+    for line in check(args.out, script, args.examples):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

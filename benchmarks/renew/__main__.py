@@ -22,6 +22,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks.analysis.models import REGISTER, wrong_models
+from benchmarks.harness.told import count, told
 from benchmarks.renew.runner import Commands, renew
 from benchmarks.renew.state import DONE, Marks, digests
 from benchmarks.renew.steps import HELD_OUT, LAST, RESULTS, STEPS, Step
@@ -50,13 +51,6 @@ def wanted(steps: Iterable[Step], inputs: dict[str, str], done: Marks, now: dict
         else:
             found.append(step)
     return found
-
-
-def count(text: str) -> int:
-    """A whole number from 1."""
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
 
 
 def parse() -> argparse.Namespace:
@@ -108,6 +102,7 @@ def measure(args: argparse.Namespace, manifest: dict, commands: Commands) -> int
     return 1 if sentences else 0
 
 
+@told
 def main() -> int:
     args, commands = parse(), Commands()
     manifest = json.loads((package_folder() / NAME).read_text())

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.analysis.models import REGISTER
+from benchmarks.harness.errors import BenchmarkError
 from benchmarks.renew.steps import RESULTS, Step
 
 DONE = "renewed.json"  # in RESULTS: step -> hashes of the weights
@@ -28,12 +29,23 @@ def mark(step: Step, now: dict[str, str]) -> str:
     return " ".join(now[name] for name in step.of)
 
 
+def read_marks(path: Path) -> dict[str, str]:
+    """Raises BenchmarkError for a file that holds no marks."""
+    try:
+        marks = json.loads(path.read_text())
+    except ValueError:  # no JSON, or no text
+        marks = None
+    if not isinstance(marks, dict) or not all(isinstance(value, str) for value in marks.values()):
+        raise BenchmarkError(f"{path} does not hold what was measured: without it, all is due")
+    return marks
+
+
 class Marks:
     """Step -> mark, in a JSON file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.marks: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+        self.marks: dict[str, str] = read_marks(path) if path.is_file() else {}
 
     def has(self, step: Step, now: dict[str, str]) -> bool:
         return self.marks.get(step.name) == mark(step, now)

@@ -25,6 +25,7 @@ from benchmarks.codecs import CodecOptions
 from benchmarks.codecs.registry import makers
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import read_image
+from benchmarks.harness.told import told
 from benchmarks.metrics.pictures import rmse
 from benchmarks.studies.upscaling import enlarged, shrunk
 
@@ -173,6 +174,7 @@ SHEETS: dict[str, Callable[[codec.Codec], plt.Figure]] = {
 }
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.report.contact", description=__doc__.split("\n\n")[0])
     ap.add_argument("--out", type=Path, default=Path("results/semantic"))
@@ -185,13 +187,10 @@ def main() -> None:
     if missing := set(DECODERS) - set(c.decoders()):
         sys.exit(f"contact: there are no weights of the {sorted(missing)[0]} decoder")
     args.out.mkdir(parents=True, exist_ok=True)
-    try:
-        for name in names:
-            figure = SHEETS[name](c)
-            figure.savefig(args.out / f"contact_{name}.png", dpi=DPI)
-            plt.close(figure)
-    except BenchmarkError as error:
-        sys.exit(f"contact: {error}")
+    for name in names:
+        figure = SHEETS[name](c)
+        figure.savefig(args.out / f"contact_{name}.png", dpi=DPI)
+        plt.close(figure)
 
 
 if __name__ == "__main__":

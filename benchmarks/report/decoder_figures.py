@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from benchmarks.analysis.published import GENERATIVE, PERCEPTUAL, generative_curves
+from benchmarks.harness.frames import read_frame
 from benchmarks.report.curve_labels import draw_letters, draw_list, label_ends
 from benchmarks.report.style import COLUMN, DECODERS, PAGE, SERIES, SERIES_MARKERS
 
@@ -56,7 +57,7 @@ def perceptual_curves(results: Path) -> plt.Figure:
 
     Below: the differences to vq with their 95 % intervals, paired by picture. Grey: published curves of other codecs.
     """
-    table = pd.read_csv(results / "kodak" / "decoders.csv")
+    table = read_frame(results / "kodak" / "decoders.csv")
     metrics = shown(table)
     figure, grid = plt.subplots(2, len(metrics), figsize=(PAGE, 4.6), layout="constrained", sharex=True)
     names = [name for name in DECODERS if (table.decoder == name).any()]
@@ -115,9 +116,9 @@ def plane(results: Path) -> plt.Figure:
 
     Realism is the path from vq to ldm. Grey: published curves of other codecs, whose RMSE follows from their mean PSNR.
     """
-    table = pd.read_csv(results / "kodak" / "decoders.csv")
+    table = read_frame(results / "kodak" / "decoders.csv")
     path = results / "semantic" / "sweep_mean.csv"
-    sweep = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["knob", "quality"])
+    sweep = read_frame(path) if path.is_file() else pd.DataFrame(columns=["knob", "quality"])
     figure, panels = plt.subplots(1, 2, figsize=(PAGE, 3.0), layout="constrained")
     marked: dict[str, str] = {}
     for axes, metric in zip(panels, shown(table)[1:3], strict=True):
@@ -185,7 +186,7 @@ def plane(results: Path) -> plt.Figure:
 def progressive(results: Path) -> plt.Figure:
     """Cumulative rate against RMSE of what can be shown (Ho et al. 2020, figure 5): sections of the stream, then
     levels of the chain."""
-    table = pd.read_csv(results / "semantic" / "progressive.csv")
+    table = read_frame(results / "semantic" / "progressive.csv")
     mean = table.groupby(["quality", "part", "step"], as_index=False)[["sigma", "bits_per_dim", "rmse"]].mean()
     figure, axes = plt.subplots(figsize=(COLUMN, 2.9), layout="constrained")
     for k, (quality, rows) in enumerate(mean.groupby("quality")):
@@ -219,7 +220,7 @@ def progressive(results: Path) -> plt.Figure:
 
 def sweeps(results: Path) -> plt.Figure:
     """Steps, guidance and realism against RMSE and perceptual distances, one curve for each rate."""
-    table = pd.read_csv(results / "semantic" / "sweep_mean.csv")
+    table = read_frame(results / "semantic" / "sweep_mean.csv")
     knobs = [k for k in ("steps", "guidance", "realism") if (table.knob == k).any()]
     metrics = shown(table)
     figure, grid = plt.subplots(

@@ -22,6 +22,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullForm
 
 from benchmarks.analysis.bdrate import MIN_OVERLAP, marked
 from benchmarks.analysis.models import find
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.frames import read_frame
+from benchmarks.harness.told import told
 from benchmarks.report import tables
 from benchmarks.report.decoder_figures import perceptual_curves, plane, progressive, sweeps
 from benchmarks.report.plots import draw_figures
@@ -37,7 +40,7 @@ def rate_metrics(means: pd.DataFrame) -> list[str]:
 
 def speed(results: Path) -> plt.Figure:
     """Seconds of this codec over those of others, measured in turn in one run."""
-    table = pd.read_csv(results / "speed.csv")
+    table = read_frame(results / "speed.csv")
     table = table[table.codec == "ours"].copy()
     several = table.threads.nunique() > 1
     table["kind"] = table.direction + np.where(table.decoder.isna(), "", " " + table.decoder.fillna(""))
@@ -80,7 +83,7 @@ def speed(results: Path) -> plt.Figure:
 
 def effort(results: Path) -> plt.Figure:
     """Rate saved by the encoder's search against the seconds it takes."""
-    table = pd.read_csv(results / "effort_bd.csv")
+    table = read_frame(results / "effort_bd.csv")
     figure, axes = plt.subplots(figsize=(COLUMN, 2.5), layout="constrained")
     axes.plot(table.cpu_s, table.bd_rate_percent, marker="o", color=SERIES[0], label="effort")
     axes.errorbar(
@@ -110,7 +113,7 @@ def effort(results: Path) -> plt.Figure:
 def ablations(results: Path) -> plt.Figure:
     """BD-rate of variants, a group of rows for each factor."""
     path, model = find(results, "ablations.csv")
-    table = pd.read_csv(path).iloc[::-1].reset_index(drop=True)
+    table = read_frame(path).iloc[::-1].reset_index(drop=True)
     place = np.arange(len(table)) + 0.6 * (table.factor != table.factor.shift()).cumsum().to_numpy()
     figure, axes = plt.subplots(figsize=(COLUMN, 0.2 * (place[-1] - place[0]) + 0.8), layout="constrained")
     colours = {factor: SERIES[k % len(SERIES)] for k, factor in enumerate(dict.fromkeys(table.factor[::-1]))}
@@ -147,7 +150,7 @@ def ablations(results: Path) -> plt.Figure:
 def compute(results: Path) -> plt.Figure:
     """What training bought, run after run: BD-rate on held-out photographs against the first validation of all, and
     on Kodak against BPG, by what the networks have seen."""
-    table = pd.read_csv(results / "training.csv")
+    table = read_frame(results / "training.csv")
     figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.5), layout="constrained")
     for k, (name, rows) in enumerate(table.groupby("run", sort=False)):
         look = {"marker": SERIES_MARKERS[k], "color": SERIES[k]}
@@ -199,18 +202,29 @@ FIGURES: dict[str, Callable[[Path], plt.Figure]] = {
 }  # fmt: skip
 
 
-def main() -> None:
+#: What reading a table that has other columns or values raises.
+NOT_AS_EXPECTED = (LookupError, AttributeError, TypeError, ValueError)
+
+
+@told
+def main() -> int:
     ap = argparse.ArgumentParser(prog="benchmarks.report.figures", description=__doc__.split("\n\n")[0])
     ap.add_argument("--results", type=Path, default=Path("results"))
     ap.add_argument("--out", type=Path, default=Path("results/figures"))
     args = ap.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
 
+    failed = []
+
     def attempt(name: str, make: Callable[[], None]) -> None:
         try:
             make()
         except FileNotFoundError as missing:
             print(f"{name} is left out: there is no {missing.filename}", file=sys.stderr)
+        except (BenchmarkError, *NOT_AS_EXPECTED) as error:  # one bad table must not stop the rest
+            why = str(error) if isinstance(error, BenchmarkError) else f"its table is not as expected ({error!r})"
+            print(f"{name} failed: {why}", file=sys.stderr)
+            failed.append(name)
 
     def draw(name: str) -> None:
         with plt.rc_context(RC):
@@ -220,7 +234,7 @@ def main() -> None:
             plt.close(figure)
 
     def rates() -> None:
-        means = pd.read_csv(args.results / "kodak" / "mean.csv", dtype={"setting": str})
+        means = read_frame(args.results / "kodak" / "mean.csv", dtype={"setting": str})
         with plt.rc_context({"pdf.fonttype": RC["pdf.fonttype"]}):
             draw_figures(means[["codec", "bits_per_dim", *rate_metrics(means)]], args.out, "kodak", ("log",))
 
@@ -235,7 +249,8 @@ def main() -> None:
     attempt("figures of all codecs", rates)
     for name in tables.TABLES:
         attempt(f"table {name}", lambda name=name: write(name))
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.analysis.bdrate import warnings
-from benchmarks.analysis.published import FOLDER
+from benchmarks.analysis.bdrate import few_points, warnings
+from benchmarks.analysis.published import FOLDER, is_whole
 from benchmarks.analysis.summary import (
     bd_tables,
     complete_settings,
@@ -78,10 +78,7 @@ def write_outputs(
     _write(out / "mean.csv", means)
     for sentence in counted_sentences(means):
         say(sentence)
-    dataset = options.published or (options.images.resolve().name.lower() if options.images else "packaged photographs")
-    if options.published and not (FOLDER / f"{dataset}.csv").is_file():
-        known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.csv")))
-        raise BenchmarkError(f"no published curves for {dataset!r}; known: {known}")
+    dataset = _dataset(options, complete, say)
     axes = ("linear", "log") if options.rate_axis == "both" else (options.rate_axis,)
     shown_s = 0.0
     if set_metrics:
@@ -92,7 +89,7 @@ def write_outputs(
         anchors = options.anchor or [name for name in _ANCHORS if name in set(complete.codec)]
         bd = bd_tables(complete, anchors)
         _write(out / "bd.csv", bd)
-        for sentence in warnings(bd):
+        for sentence in (*warnings(bd), *few_points(complete)):
             say(sentence)
         if not options.no_report:
             start = time.perf_counter()
@@ -114,6 +111,21 @@ def write_outputs(
     this_run = _with_shares(facts["this_run"], shown_s, time.perf_counter() - began - shown_s)
     _record(out / "run.json", {**facts, "this_run": this_run}, before)
     return bd
+
+
+def _dataset(options: argparse.Namespace, rows: pd.DataFrame, say: Callable[[str], None]) -> str:
+    """The name of the pictures in figures: that of a published set only for all of its pictures, or when asked for."""
+    known = sorted(path.stem for path in FOLDER.glob("*.csv"))
+    if options.published:
+        if options.published not in known:
+            raise BenchmarkError(f"no published curves for {options.published!r}; known: {', '.join(known)}")
+        return options.published
+    name = options.images.resolve().name.lower() if options.images else "packaged photographs"
+    if name not in known or is_whole(name, rows):
+        return name
+    count = rows.image_hash.nunique()
+    say(f"no published curves: these {count} picture(s) may not be all of {name} (if they are, --published {name})")
+    return f"{name}, {count} picture(s)"
 
 
 def _record(path: Path, facts: Mapping[str, Any], before: Mapping[str, Any]) -> None:

@@ -14,8 +14,11 @@ from numpy.typing import ArrayLike
 
 from benchmarks.analysis.bdrate import compare, marked
 from benchmarks.analysis.summary import read_table
+from benchmarks.harness.frames import read_frame
+from benchmarks.harness.told import told
 from benchmarks.report.tables import DIGITS, LIST_NAMES, markdown, number
 from benchmarks.scale.throughput import FEW
+from benchmarks.speed.worker import NEURAL
 from benchmarks.studies import rivals
 from codec import manifest, zoo
 
@@ -32,7 +35,7 @@ def of_these_weights(path: Path) -> pd.DataFrame | None:
     than the shipped ones."""
     if not path.is_file():
         return None
-    table = pd.read_csv(path)
+    table = read_frame(path)
     said, shipped = " ".join(table.version.dropna().unique()), manifest.read()
     used = set(re.findall(r"model (\d+), (\w+) ([0-9a-f]{8})", said))
     refiners = {zoo.file_hash(path) for path in shipped.refiners.values()}
@@ -48,7 +51,7 @@ def kodak(results: Path) -> pd.DataFrame:
     table = read_table(results / "kodak" / "rd.csv")
     rows = {name: table[table.codec == name] for name in SHOWN}
     ours = rows[SHOWN[0]]
-    mean = pd.read_csv(results / "kodak" / "mean.csv", dtype={"setting": str})
+    mean = read_frame(results / "kodak" / "mean.csv", dtype={"setting": str})
     lines = []
     for name in SHOWN:
         points = mean[mean.codec == name]
@@ -60,7 +63,7 @@ def kodak(results: Path) -> pd.DataFrame:
             for b in against
         ]
         lines.append([name, *texts, *_at_rates(points.bits_per_dim, points.rmse)])
-    for rival in pd.read_csv(results / "kodak" / "rivals.csv").itertuples():
+    for rival in read_frame(results / "kodak" / "rivals.csv").itertuples():
         system = rivals.RIVALS[rival.codec]
         if system is None:
             said = f"{rival.said_percent:+.1f} against {rival.said_anchor}"
@@ -90,7 +93,7 @@ def sets(results: Path) -> pd.DataFrame:
     """Photographs beside Kodak's: BD-rates of ours against BPG 4:4:4."""
     rows = []
     for folder in sorted(path.parent for path in (results / "sets").glob("*/bd.csv")):
-        found, table = pd.read_csv(folder / "bd.csv"), read_table(folder / "rd.csv")
+        found, table = read_frame(folder / "bd.csv"), read_table(folder / "rd.csv")
         for r in found[(found.anchor == BPG) & found.codec.str.startswith("ours")].itertuples():
             ssim = f"{r.ms_ssim_rate_percent:+.1f} ({r.ms_ssim_rate_low:+.1f} to {r.ms_ssim_rate_high:+.1f})"
             by_rmse = _with_ends(r.bd_rate_percent, r.bd_rate_low, r.bd_rate_high, r.overlap_percent)
@@ -104,7 +107,7 @@ def sets(results: Path) -> pd.DataFrame:
 
 def rival_codecs(results: Path) -> pd.DataFrame:
     """VTM and learned codecs by their published curves."""
-    found = pd.read_csv(results / "kodak" / "rivals.csv")
+    found = read_frame(results / "kodak" / "rivals.csv")
     return pd.DataFrame(
         {
             "codec": found.codec,
@@ -146,7 +149,7 @@ def qualities(results: Path) -> pd.DataFrame | None:
     """LPIPS and DISTS of every decoder over the whole range of qualities, on held-out photographs."""
     if of_these_weights(results / "held-out" / "decoder_rows.csv") is None:
         return None
-    table = pd.read_csv(results / "held-out" / "decoders.csv")
+    table = read_frame(results / "held-out" / "decoders.csv")
     rows = []
     for quality, own in table.sort_values("setting").groupby("setting"):
         at = own.set_index("decoder")
@@ -158,7 +161,7 @@ def qualities(results: Path) -> pd.DataFrame | None:
 
 
 def quantisers(results: Path) -> pd.DataFrame:
-    q = pd.read_csv(results / "quantizers_bd.csv")
+    q = read_frame(results / "quantizers_bd.csv")
     q = q[q.anchor == "scalar"].assign(
         change=lambda q: [
             _with_ends(r.bd_rate_percent, r.bd_rate_low, r.bd_rate_high, r.overlap_percent) for r in q.itertuples()
@@ -176,16 +179,22 @@ def quantisers(results: Path) -> pd.DataFrame:
 
 
 def speed(results: Path) -> pd.DataFrame:
-    s = pd.read_csv(results / "speed.csv")
+    s = read_frame(results / "speed.csv")
     ours = s[s.codec == "ours"]
+    sizes = s.pivot_table("bytes", ["direction", "threads"], "codec")
+    files = [
+        ", ".join(number(size / 1000, 1) for size in (r.bytes, *sizes.loc[(r.direction, r.threads), ["webp", "avif"]]))
+        for r in ours.itertuples()
+    ]
     kind = ours.direction + np.where(ours.decoder.isna(), "", " " + ours.decoder.fillna(""))
-    return pd.DataFrame({"": kind, "threads": ours.threads, "seconds": ours.seconds.round(2), "over hyperprior": ours.ratio_hyperprior.round(2), "over WebP": ours.ratio_webp.round(1),
+    return pd.DataFrame({"": kind, "threads": ours.threads, "kB: ours, WebP, AVIF": files, "seconds": ours.seconds.round(2), "over hyperprior": ours.ratio_hyperprior.round(2), "over WebP": ours.ratio_webp.round(1),
                          "over AVIF": ours.ratio_avif.round(1), "peak MB": ours.peak_mb, "kMAC/pixel": ours.kmac_per_pixel})  # fmt: skip
 
 
 def speed_of_rivals(results: Path) -> pd.DataFrame:
-    """One photograph of 768x512: seconds, over those of the hyperprior and of our codec before it was made faster."""
-    s = pd.read_csv(results / "speed_full.csv", keep_default_na=False)
+    """One photograph of 768x512: size of the file, seconds, over those of the hyperprior and of our codec before it
+    was made faster. Files of networks with random weights are no files of that picture: their size is left out."""
+    s = read_frame(results / "speed_full.csv", keep_default_na=False)
     s = s[(s.width == 768) & ~s.variant.isin(("before", "before-avx2")) & (s.codec != "hyperprior")]
     s = s[s.variant != "numpy"].reset_index(drop=True)
     kind = (
@@ -195,19 +204,20 @@ def speed_of_rivals(results: Path) -> pd.DataFrame:
     )
     named = s.codec.where(s.variant == "", s.codec + ", " + s.variant)
     values = {"over hyperprior": s.over_hyperprior, "over ours before": s.over_before}
-    return pd.DataFrame({"codec": named, "": kind, "threads": s.threads, "seconds": [number(float(v), 2) if float(v) >= 0.1 else number(float(v), 4) for v in s.seconds],
+    files = ["" if codec in NEURAL else number(size / 1000, 1) for codec, size in zip(s.codec, s.bytes, strict=True)]
+    return pd.DataFrame({"codec": named, "": kind, "threads": s.threads, "kB": files, "seconds": [number(float(v), 2) if float(v) >= 0.1 else number(float(v), 4) for v in s.seconds],
                          **{name: ["" if v == "" else number(float(v), 2) for v in column] for name, column in values.items()}})  # fmt: skip
 
 
 def cold(results: Path) -> pd.DataFrame:
-    c = pd.read_csv(results / "speed_cold.csv")
+    c = read_frame(results / "speed_cold.csv")
     return pd.DataFrame({"backend": c.backend, "threads": c.threads, "times as fast as torch": c.wall_ratio, "by processor time": c.processor_ratio,
                          "processor seconds": c.processor_s.round(2), "peak MB": c.peak_mb, "largest difference": c.largest_difference})  # fmt: skip
 
 
 def dependencies(results: Path) -> pd.DataFrame:
     """What the core installation is made of, and which commands load it."""
-    d = pd.read_csv(results / "dependencies.csv")
+    d = read_frame(results / "dependencies.csv")
     commands = list(d.columns[d.columns.get_loc("import_s") + 1 :])
     used = [", ".join(c.replace("_", " ") for c in commands if row[c] == "yes") for _, row in d.iterrows()]
     table = pd.DataFrame({"package": d.package, "MB": [number(v, 1) for v in d.own_mb], "brings, MB": [number(v, 1) for v in d.brings_mb],
@@ -218,7 +228,7 @@ def dependencies(results: Path) -> pd.DataFrame:
 
 def browser(results: Path) -> pd.DataFrame:
     """Means over the files of one size."""
-    groups = pd.read_csv(results / "browser.csv").groupby(["width", "decoder"], as_index=False)
+    groups = read_frame(results / "browser.csv").groupby(["width", "decoder"], as_index=False)
     b, files = groups.mean(numeric_only=True), groups.size()["size"]
     size = [f"{w}x{h}" for w, h in zip(b.width, b.height.astype(int), strict=True)]
     ratio = ["" if np.isnan(r) else f"{r:.1f}" for r in b.ratio_torch]
@@ -227,7 +237,7 @@ def browser(results: Path) -> pd.DataFrame:
 
 
 def coarse(results: Path) -> pd.DataFrame:
-    c = pd.read_csv(results / "coarse.csv")
+    c = read_frame(results / "coarse.csv")
     return pd.DataFrame(
         {
             "size": [f"1/{factor}" for factor in c.factor],
@@ -244,7 +254,7 @@ def coarse(results: Path) -> pd.DataFrame:
 
 def memory(results: Path) -> pd.DataFrame:
     """Peaks at several sizes, beside those of the commit before memory was saved."""
-    now, old = (pd.read_csv(results / f"memory{name}.csv") for name in ("", "_before"))
+    now, old = (read_frame(results / f"memory{name}.csv") for name in ("", "_before"))
     both = now.merge(old, "left", ["megapixels", "direction", "effort", "decoder"], suffixes=("", "_before"))
 
     def change(before: float, after: float) -> str:
@@ -258,7 +268,7 @@ def memory(results: Path) -> pd.DataFrame:
 
 
 def effort(results: Path) -> pd.DataFrame:
-    e = pd.read_csv(results / "effort_bd.csv")
+    e = read_frame(results / "effort_bd.csv")
 
     def change(row: pd.Series, prefix: str) -> str:
         names = ("bd_rate_percent", "bd_rate_low", "bd_rate_high", "overlap_percent")
@@ -319,7 +329,7 @@ def drawings(results: Path) -> pd.DataFrame | None:
 
 def drawings_codecs(results: Path) -> pd.DataFrame | None:
     """RMSE of drawings within the bytes that the networks need: the best file of each codec that is no larger."""
-    d, others = of_these_weights(results / "drawings.csv"), pd.read_csv(results / "drawings_codecs.csv")
+    d, others = of_these_weights(results / "drawings.csv"), read_frame(results / "drawings_codecs.csv")
     if d is None:
         return None
     rows = []
@@ -346,7 +356,7 @@ def speckle(results: Path) -> pd.DataFrame | None:
 
 def throughput(results: Path) -> pd.DataFrame:
     """What a picture costs with each engine, medians over the turns."""
-    t = pd.read_csv(results / "scale" / "throughput.csv")
+    t = read_frame(results / "scale" / "throughput.csv")
     m = t.groupby("engine", sort=False).median(numeric_only=True)
     return pd.DataFrame(
         {
@@ -363,7 +373,7 @@ def throughput(results: Path) -> pd.DataFrame:
 
 def million(results: Path) -> pd.DataFrame:
     """The arithmetic for many pictures: those of the throughput, so many times."""
-    t = pd.read_csv(results / "scale" / "throughput.csv")
+    t = read_frame(results / "scale" / "throughput.csv")
     t = t[t.engine == "jobs 1"]
     hours = t.cpu_s_a_picture.median() / 3600
     count = t.pictures.iloc[0] + FEW
@@ -385,7 +395,7 @@ def million(results: Path) -> pd.DataFrame:
 
 def checks(results: Path) -> pd.DataFrame:
     """The long runs that are checked by hand."""
-    return pd.read_csv(results / "scale" / "checks.csv", dtype=str)
+    return read_frame(results / "scale" / "checks.csv", dtype=str)
 
 
 #: None stands for a table that was not measured with the shipped weights.
@@ -438,6 +448,7 @@ def pages(root: Path = ROOT) -> list[Path]:
     return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
 
 
+@told
 def main() -> None:
     for page in pages():
         text = page.read_text()

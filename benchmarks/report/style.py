@@ -60,9 +60,16 @@ _STYLES = {
     "heic": CurveStyle("#8C6D31", (3, 1.5), "o"),
     "vvc": CurveStyle("#555555", marker="P"),
 }
-_OTHERS = ("#44AA99", "#882255", "#999933", "#332288", "#AA4499", "#117733")
+OTHERS = (  # colours of what has no style of its own
+    "#44AA99",
+    "#882255",
+    "#999933",
+    "#332288",
+    "#AA4499",
+    "#117733",
+)
 
 
 def curve_style(codec: str, index: int = 0) -> CurveStyle:
     """Style of a codec; `index` picks a colour for those without a fixed one."""
-    return _STYLES.get(codec) or CurveStyle(_OTHERS[index % len(_OTHERS)], (4, 1, 1, 1), "x")
+    return _STYLES.get(codec) or CurveStyle(OTHERS[index % len(OTHERS)], (4, 1, 1, 1), "x")

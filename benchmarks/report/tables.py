@@ -7,6 +7,8 @@ import pandas as pd
 
 from benchmarks.analysis.bdrate import MARK, MARK_NOTE, marked
 from benchmarks.analysis.models import find
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.frames import read_frame
 from benchmarks.metrics import pictures, sets
 
 PERCEPTUAL = (*pictures.NETWORK_METRICS, "fid", "kid")  # in published networks
@@ -38,7 +40,8 @@ def number(value: float, digits: int, sign: str = "") -> str:
 
 
 def cells(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Text of the columns; one that has *_low and *_high gets its interval in brackets."""
+    """Text of the columns; one that has *_low and *_high gets its interval in brackets. Raises BenchmarkError
+    where none of them is there."""
     shown = {}
     for name in columns:
         if name not in table:
@@ -57,19 +60,21 @@ def cells(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
             text = [marked(t, percent) for t, percent in zip(text, table[share], strict=True)]
         head = name.removesuffix("_minus_vq")
         shown[LIST_NAMES.get(head, head) + (" - vq" if head != name else "")] = text
+    if not shown:
+        raise BenchmarkError(f"its table has none of the columns {', '.join(columns)}")
     return pd.DataFrame(shown)
 
 
 def _decoders(folder: str) -> Callable[[Path], pd.DataFrame]:
     return lambda results: cells(
-        pd.read_csv(results / folder / "decoders.csv"),
+        read_frame(results / folder / "decoders.csv"),
         ["decoder", "images", "bits_per_dim", "rmse", "ms_ssim", *PERCEPTUAL, "gmsd", "mdsi", "sqz_dist", "sqz_kid"],
     )
 
 
 def _cost(results: Path) -> pd.DataFrame:
     """What a decoder needs beside the networks of vq; decode_s is the mean over the settings."""
-    table = pd.read_csv(results / "kodak" / "decoders.csv")
+    table = read_frame(results / "kodak" / "decoders.csv")
     columns = ["parameters", "training_steps", "training_s", "decode_s"]
     return cells(
         table.groupby("decoder", sort=False, as_index=False)[columns]
@@ -80,7 +85,7 @@ def _cost(results: Path) -> pd.DataFrame:
 
 
 def _differences(results: Path) -> pd.DataFrame:
-    table = pd.read_csv(results / "kodak" / "decoders.csv")
+    table = read_frame(results / "kodak" / "decoders.csv")
     return cells(
         table[table.decoder != "vq"],
         [
@@ -92,14 +97,14 @@ def _differences(results: Path) -> pd.DataFrame:
 
 
 def _bd(results: Path) -> pd.DataFrame:
-    table = pd.read_csv(results / "kodak" / "bd.csv")
+    table = read_frame(results / "kodak" / "bd.csv")
     return cells(
         table[table.anchor == "bpg-444"], ["codec", "bd_rate_percent", "ms_ssim_rate_percent", "overlap_percent"]
     )
 
 
 def _sweep(results: Path) -> pd.DataFrame:
-    table = pd.read_csv(results / "semantic" / "sweep_mean.csv")
+    table = read_frame(results / "semantic" / "sweep_mean.csv")
     return cells(
         table,
         ["knob", "value", "bits_per_dim", "images", "rmse", "ms_ssim", *PERCEPTUAL, "sqz_dist", "sqz_kid", "decode_s"],
@@ -107,7 +112,7 @@ def _sweep(results: Path) -> pd.DataFrame:
 
 
 def _consistency(results: Path) -> pd.DataFrame:
-    table = pd.read_csv(results / "semantic" / "sweep_mean.csv")
+    table = read_frame(results / "semantic" / "sweep_mean.csv")
     return cells(
         table[table.knob == "consistency"],
         ["value", "bits_per_dim", "images", "rmse", "sqz_dist", "codes_back", "in_cell", "decode_s"],
@@ -116,7 +121,7 @@ def _consistency(results: Path) -> pd.DataFrame:
 
 def _upscaling(results: Path) -> pd.DataFrame:
     return cells(
-        pd.read_csv(results / "semantic" / "upscaling_mean.csv"),
+        read_frame(results / "semantic" / "upscaling_mean.csv"),
         [
             "scale",
             "method",
@@ -134,7 +139,7 @@ def _upscaling(results: Path) -> pd.DataFrame:
 
 
 def _bound(results: Path) -> pd.DataFrame:
-    table = pd.read_csv(results / "semantic" / "nll.csv")
+    table = read_frame(results / "semantic" / "nll.csv")
     return cells(
         table.groupby("quality", as_index=False)[["stream", "latents", "pixels", "total"]].mean(),
         ["quality", "stream", "latents", "pixels", "total"],
@@ -143,21 +148,21 @@ def _bound(results: Path) -> pd.DataFrame:
 
 def _speed(results: Path) -> pd.DataFrame:
     return cells(
-        pd.read_csv(results / "speed.csv").fillna({"decoder": ""}),
+        read_frame(results / "speed.csv").fillna({"decoder": ""}),
         ["codec", "direction", "decoder", "threads", "seconds", "ratio_hyperprior", "peak_mb", "kmac_per_pixel"],
     )
 
 
 def _effort(results: Path) -> pd.DataFrame:
     return cells(
-        pd.read_csv(results / "effort_bd.csv"),
+        read_frame(results / "effort_bd.csv"),
         ["effort", "images", "cpu_s", "bd_rate_percent", "bpg_bd_rate_percent", "overlap_percent"],
     )
 
 
 def _ablations(results: Path) -> pd.DataFrame:
     path, model = find(results, "ablations.csv")
-    table = pd.read_csv(path).rename(columns={"low": "bd_rate_low", "high": "bd_rate_high"})
+    table = read_frame(path).rename(columns={"low": "bd_rate_low", "high": "bd_rate_high"})
     if model is not None:
         table["model"] = model
     return cells(table, ["model", "factor", "variant", "bd_rate_percent", "overlap_percent"])

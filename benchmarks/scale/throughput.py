@@ -25,7 +25,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.frames import write_frame
 from benchmarks.harness.images import packaged_images
+from benchmarks.harness.told import count, told
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINES = {
@@ -45,12 +48,12 @@ class Spent:
     cpu: float
 
 
-def draw(folder: Path, count: int, size: tuple[int, int]) -> Path:
+def draw(folder: Path, pictures: int, size: tuple[int, int]) -> Path:
     """Photographs of installed packages, each cut out at another place."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     photos = [Image.open(path).convert("RGB") for path in packaged_images()]
-    for number in range(count):
+    for number in range(pictures):
         cut = ImageOps.fit(photos[number % len(photos)], size, bleed=0.2 * rng.random(), centering=tuple(rng.random(2)))
         cut.save(folder / f"{number:05d}.png")
     return folder
@@ -61,7 +64,8 @@ def spend(folder: Path, out: Path, engine: list[str]) -> Spent:
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [sys.executable, "-m", "codec", "encode", str(folder), "-o", str(out), "--quiet", *engine]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": "120"}
-    subprocess.run(command, cwd=ROOT, env=env, check=True)
+    if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode:
+        raise BenchmarkError(f"encoding failed with {' '.join(engine)}")
     wall = time.perf_counter() - start
     while True:
         try:
@@ -79,26 +83,40 @@ def write(rows: list[dict[str, object]], path: Path) -> None:
     for kind in ("cpu", "wall"):
         mine = table[f"{kind}_s_a_picture"]
         table[f"{kind}_ratio"] = (mine / table.turn.map(first[f"{kind}_s_a_picture"])).round(3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False)
+    write_frame(table, path)
 
 
+def size(text: str) -> tuple[int, int]:
+    """WxH -> width and height."""
+    width, _, height = text.partition("x")
+    return count(width), count(height)
+
+
+def engines(text: str) -> list[str]:
+    """Names of ENGINES with commas between."""
+    names = text.split(",")
+    if unknown := set(names) - set(ENGINES):
+        raise argparse.ArgumentTypeError(f"unknown engine {sorted(unknown)[0]!r}; known: {', '.join(ENGINES)}")
+    return names
+
+
+@told
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=24, help="beside the few of the start")
-    parser.add_argument("--size", default="768x512", metavar="WxH")
-    parser.add_argument("--turns", type=int, default=2)
-    parser.add_argument("--engines", default=",".join(ENGINES), help="with commas")
+    parser.add_argument("--pictures", type=count, default=24, help="beside the few of the start")
+    parser.add_argument("--size", type=size, default="768x512", metavar="WxH")
+    parser.add_argument("--turns", type=count, default=2)
+    parser.add_argument("--engines", type=engines, default=",".join(ENGINES), help="with commas")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    width, height = map(int, args.size.split("x"))
+    width, height = args.size
     ctypes.CDLL(None).prctl(_ADOPT, 1, 0, 0, 0)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        folders = {count: draw(work / str(count), count, (width, height)) for count in (FEW, FEW + args.pictures)}
+        folders = {n: draw(work / str(n), n, args.size) for n in (FEW, FEW + args.pictures)}
         for turn in range(args.turns):
-            for engine in args.engines.split(","):
+            for engine in args.engines:
                 runs = {
                     n: spend(folder, work / f"{turn} {engine} {n}", ENGINES[engine]) for n, folder in folders.items()
                 }

@@ -35,6 +35,7 @@ from benchmarks.harness.chromium import PROGRAM, Tab, browser, processor_seconds
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import packaged_images, read_image
 from benchmarks.harness.table import write_rows
+from benchmarks.harness.told import told
 from benchmarks.speed.measure import ROOT, Worker
 from benchmarks.speed.worker import Job
 from codec.bitstream.container import parse
@@ -260,6 +261,7 @@ def window(photo: Image.Image, size: tuple[int, int], k: int) -> Image.Image:
     return ImageOps.fit(photo, size, centering=(0.5, k / 5))
 
 
+@told
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; turns errors into a sentence and an exit code."""
     parser = argparse.ArgumentParser(
@@ -282,11 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("repeats and large are at least 0, and not both 0")
     if unknown := set(options.qualities) - set(QUALITIES):
         parser.error(f"there is no small picture of quality {min(unknown)}")
-    try:
-        run(options)
-    except BenchmarkError as error:
-        print(f"browser: {error}", file=sys.stderr)
-        return 1
+    run(options)
     return 0
 
 

@@ -26,9 +26,9 @@ from tqdm import tqdm
 
 import codec
 from benchmarks.analysis.summary import run_metadata
-from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import folder_images, packaged_images, read_image
 from benchmarks.harness.table import write_rows
+from benchmarks.harness.told import count, told
 from codec import coarse, light
 from codec.bitstream.container import read_header
 
@@ -107,6 +107,7 @@ def measure(paths: Sequence[Path], qualities: Sequence[int], repeats: int) -> li
     return sorted(rows, key=lambda row: (row["factor"], row["quality"]))
 
 
+@told
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; turns errors into a sentence and an exit code, prints the table."""
     parser = argparse.ArgumentParser(
@@ -120,20 +121,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="A,B",
         help=f"default {','.join(map(str, QUALITIES))}",
     )
-    parser.add_argument("--repeats", type=int, default=5, help="turns of the times (default 5)")
+    parser.add_argument("--repeats", type=count, default=5, help="turns of the times (default 5)")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "coarse", help="without suffix (default results/coarse)"
     )
     options = parser.parse_args(arguments)
-    if options.repeats < 1 or not all(0 <= quality <= 100 for quality in options.qualities):
-        parser.error("repeats is at least 1, and qualities are 0..100")
+    if not all(0 <= quality <= 100 for quality in options.qualities):
+        parser.error("qualities are 0..100")
     load = os.getloadavg()[0]
-    try:
-        paths = folder_images(options.images) if options.images else packaged_images()
-        rows = measure(paths, options.qualities, options.repeats)
-    except BenchmarkError as error:
-        print(f"coarse: {error}", file=sys.stderr)
-        return 1
+    paths = folder_images(options.images) if options.images else packaged_images()
+    rows = measure(paths, options.qualities, options.repeats)
     for row in rows:
         print(" ".join(f"{name} {row[name]}" for name in COLUMNS))
     write_rows(options.out.with_suffix(".csv"), COLUMNS, rows)

@@ -30,6 +30,7 @@ from benchmarks.analysis.summary import run_metadata
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import packaged_images, read_image
 from benchmarks.harness.table import write_rows
+from benchmarks.harness.told import count, told
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (768, 512)
@@ -125,32 +126,26 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--image", type=Path, help="picture, cut and scaled to 768x512 (default: a photograph in an installed package)"
     )
     parser.add_argument("--quality", type=float, default=50, help="of the file (default 50)")
-    parser.add_argument("--threads", type=int, default=1, help="of each process (default 1)")
-    parser.add_argument("--repeats", type=int, default=9, help="turns (default 9)")
+    parser.add_argument("--threads", type=count, default=1, help="of each process (default 1)")
+    parser.add_argument("--repeats", type=count, default=9, help="turns (default 9)")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "speed_cold", help="without suffix (default results/speed_cold)"
     )
-    options = parser.parse_args(arguments)
-    if min(options.threads, options.repeats) < 1:
-        parser.error("threads and repeats are at least 1")
-    return options
+    return parser.parse_args(arguments)
 
 
+@told
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; turns errors into a sentence and an exit code, prints the table."""
     options, load = parse(arguments), os.getloadavg()[0]
     source = options.image or packaged_images()[0]
-    try:
-        picture = ImageOps.fit(Image.fromarray(read_image(source)), SIZE)
-        data = codec.encode(picture, quality=options.quality)
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            (folder / "picture.ldc").write_bytes(data)
-            runs = measure(folder / "picture.ldc", folder, options.threads, options.repeats)
-            pictures = {backend: np.asarray(Image.open(folder / f"{backend}.png"), int) for backend in BACKENDS}
-    except BenchmarkError as error:
-        print(f"cold: {error}", file=sys.stderr)
-        return 1
+    picture = ImageOps.fit(Image.fromarray(read_image(source)), SIZE)
+    data = codec.encode(picture, quality=options.quality)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "picture.ldc").write_bytes(data)
+        runs = measure(folder / "picture.ldc", folder, options.threads, options.repeats)
+        pictures = {backend: np.asarray(Image.open(folder / f"{backend}.png"), int) for backend in BACKENDS}
     facts = {"threads": options.threads, "quality": options.quality, "width": SIZE[0], "height": SIZE[1]}
     table = rows(runs, **facts, bytes=len(data))
     for line in table:

@@ -28,6 +28,7 @@ from benchmarks.analysis.summary import run_metadata
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import packaged_images, read_image
 from benchmarks.harness.table import write_rows
+from benchmarks.harness.told import count, told
 from benchmarks.speed.worker import Job
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,16 +196,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--efforts", type=numbers, default=[1], metavar="A,B", help="our encoder's efforts (default 1)")
     parser.add_argument("--decoders", default="vq,ldm", metavar="A,B", help="our decoders, vq first (default vq,ldm)")
     parser.add_argument("--quality", type=float, default=50, help="ours (default 50)")
-    parser.add_argument("--repeats", type=int, default=15, help="turns (default 15)")
+    parser.add_argument("--repeats", type=count, default=15, help="turns (default 15)")
     parser.add_argument(
-        "--slow-repeats", type=int, default=3, help="turns of efforts above 1 and of semantic decoders (default 3)"
+        "--slow-repeats", type=count, default=3, help="turns of efforts above 1 and of semantic decoders (default 3)"
     )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / "speed", help="without suffix (default results/speed)"
     )
     options = parser.parse_args(arguments)
-    if min(*options.threads, *options.efforts, options.repeats, options.slow_repeats) < 1:
-        parser.error("threads, efforts and repeats are at least 1")
+    if min(*options.threads, *options.efforts) < 1:
+        parser.error("threads and efforts are at least 1")
     return options
 
 
@@ -244,14 +245,11 @@ def run(options: argparse.Namespace) -> list[dict[str, object]]:
     return rows
 
 
+@told
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; turns errors into a sentence and an exit code, prints the table."""
     options = parse(arguments)
-    try:
-        rows = run(options)
-    except BenchmarkError as error:
-        print(f"speed: {error}", file=sys.stderr)
-        return 1
+    rows = run(options)
     for line in rows:
         ratios = " ".join(f"x{line[f'ratio_{peer}']} {peer}" for peer in PEERS if f"ratio_{peer}" in line)
         macs = "" if line["kmac_per_pixel"] is None else f"{line['kmac_per_pixel']} kMAC/pixel"

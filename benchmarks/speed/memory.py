@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from benchmarks.analysis.summary import run_metadata
 from benchmarks.codecs import Image8
-from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import packaged_images, read_image
 from benchmarks.harness.table import write_rows
+from benchmarks.harness.told import told
 from benchmarks.speed.measure import ROOT, Worker, numbers
 from benchmarks.speed.worker import Job
 
@@ -121,14 +121,11 @@ def run(options: argparse.Namespace) -> list[dict[str, object]]:
     return rows
 
 
+@told
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; turns errors into a sentence and an exit code, prints the table."""
     options = parse(arguments)
-    try:
-        rows = run(options)
-    except BenchmarkError as error:
-        print(f"memory: {error}", file=sys.stderr)
-        return 1
+    rows = run(options)
     for row in rows:
         what = f"{row['direction']} {row['decoder'] or 'effort ' + str(row['effort'])}"
         print(f"{row['megapixels']:6} MP {what:<16} {row['peak_mb']:6} MB, {row['mb_per_megapixel']} MB/MP")

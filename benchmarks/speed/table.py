@@ -29,6 +29,7 @@ from benchmarks.analysis.summary import run_metadata
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import packaged_images, read_image
 from benchmarks.harness.table import write_rows
+from benchmarks.harness.told import told
 from benchmarks.speed.measure import ROOT, SIZE, Worker
 from benchmarks.speed.memory import wall
 from benchmarks.speed.worker import Job
@@ -292,14 +293,11 @@ SHOWN = (
 )  # fmt: skip
 
 
+@told
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; turns errors into a sentence and an exit code."""
     options = parse(arguments)
-    try:
-        return 0 if run(options) else 1
-    except BenchmarkError as error:
-        print(f"speed: {error}", file=sys.stderr)
-        return 1
+    return 0 if run(options) else 1
 
 
 if __name__ == "__main__":

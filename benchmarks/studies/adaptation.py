@@ -14,6 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.analysis.bdrate import Curve, bd_rate, quality_overlap
+from benchmarks.harness.frames import read_frame, write_frame
+from benchmarks.harness.told import told
 
 
 def curve(rows: pd.DataFrame) -> Curve:
@@ -27,7 +29,7 @@ def compare(runs: dict[str, Path]) -> pd.DataFrame:
         raise SystemExit("adaptation: the runs do not have the same settings")
     table = pd.concat(
         [
-            pd.read_csv(folder / "validation.csv").drop(columns="seconds").assign(quantizer=name)
+            read_frame(folder / "validation.csv").drop(columns="seconds").assign(quantizer=name)
             for name, folder in runs.items()
         ]
     )
@@ -46,6 +48,7 @@ def against(table: pd.DataFrame, anchor: str) -> pd.DataFrame:
     return table[["quantizer", "step", "level", "bits_per_dim", "rmse", *columns]]
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.adaptation", description=__doc__.split("\n\n")[0])
     ap.add_argument("runs", nargs="+", metavar="NAME=DIR")
@@ -55,7 +58,7 @@ def main() -> None:
     if missing := [folder for folder in runs.values() if not (folder / "validation.csv").is_file()]:
         sys.exit(f"adaptation: there is no {missing[0] / 'validation.csv'}")
     table = compare(runs)
-    table.to_csv(args.results / "adaptation.csv", index=False, float_format="%.5g", lineterminator="\n")
+    write_frame(table, args.results / "adaptation.csv", float_format="%.5g")
     print(table.drop_duplicates(["quantizer", "step"])[["quantizer", "step", "bd_rate_percent"]].to_string(index=False))
 
 

@@ -23,7 +23,9 @@ from benchmarks.analysis.decoders import ORDER, short, table
 from benchmarks.analysis.summary import read_table
 from benchmarks.harness.decoders import ROWS, measure_decoders, versions
 from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.frames import write_frame
 from benchmarks.harness.images import folder_images, source_image
+from benchmarks.harness.told import count, qualities, told
 from benchmarks.metrics.pictures import IMAGE_METRICS, NETWORK_METRICS, MetricOptions
 from benchmarks.metrics.sets import SET_METRICS, FeatureStore
 
@@ -38,25 +40,24 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     ap.add_argument("--images", type=Path, help="folder of pictures to measure (default: take the rows of OUT/rd.csv)")
     ap.add_argument(
-        "--qualities", default=",".join(f"{q:g}" for q in QUALITIES), help="with commas (default: %(default)s)"
+        "--qualities",
+        type=qualities,
+        default=",".join(f"{q:g}" for q in QUALITIES),
+        help="with commas (default: %(default)s)",
     )
     ap.add_argument("--decoders", help="names, with commas; vq is always among them (default: all that have weights)")
     ap.add_argument("--metrics", default=",".join(DEFAULT_METRICS), help="beside rmse and psnr (default: %(default)s)")
     ap.add_argument("--weights-cache", type=Path, metavar="HUB", help="torch hub folder of benchmarks.metrics.weights")
     ap.add_argument("--feature-weights", type=Path, help="SqueezeNet 1.1 weights for sqz_dist and sqz_kid")
     ap.add_argument("--out", "--table", type=Path, default=Path("results/kodak"))
-    ap.add_argument("--every", type=int, default=1, help="only every so many pictures")
-    ap.add_argument("--limit", type=int, help="at most so many pictures")
+    ap.add_argument("--every", type=count, default=1, help="only every so many pictures")
+    ap.add_argument("--limit", type=count, help="at most so many pictures")
     ap.add_argument("--device", default="cpu", help="torch device of the codec")
-    ap.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes, one thread each")
+    ap.add_argument("--jobs", type=count, default=os.cpu_count() or 1, help="processes, one thread each")
     args = ap.parse_args(arguments)
     args.metrics = [name for name in args.metrics.split(",") if name]
     if unknown := [name for name in args.metrics if name not in (*IMAGE_METRICS, *SET_METRICS)]:
         ap.error(f"unknown metric {unknown[0]!r}; known: {', '.join((*IMAGE_METRICS, *SET_METRICS))}")
-    try:
-        args.qualities = [float(value) for value in args.qualities.split(",")]
-    except ValueError:
-        ap.error(f"--qualities {args.qualities}: expected numbers with commas")
     return args
 
 
@@ -87,17 +88,15 @@ def run(args: argparse.Namespace) -> int:
             f"there is no second decoder to compare with vq in {args.out}: name pictures with --images"
         )
     found = table(rows, FeatureStore(args.out / ".features"))
-    found.to_csv(args.out / "decoders.csv", index=False, float_format="%.6g", lineterminator="\n")
+    write_frame(found, args.out / "decoders.csv", float_format="%.6g")
     print(short(found))
     return 1 if failed else 0
 
 
+@told
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; turns errors into a sentence."""
-    try:
-        return run(parse(arguments))
-    except BenchmarkError as error:
-        sys.exit(f"benchmarks.studies.decoders: {error}")
+    return run(parse(arguments))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from benchmarks.analysis.summary import run_metadata
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import packaged_images, read_image
 from benchmarks.harness.table import write_rows
+from benchmarks.harness.told import count, told
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "ldc-codec"
@@ -197,6 +198,7 @@ def measure(folder: Path, repeats: int) -> list[dict[str, object]]:
     return [*rows, row]
 
 
+@told
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; turns errors into a sentence and an exit code, prints the table."""
     parser = argparse.ArgumentParser(
@@ -204,18 +206,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--repeats", type=int, default=5, help="turns of the imports (default 5)")
+    parser.add_argument("--repeats", type=count, default=5, help="turns of the imports (default 5)")
     out = ROOT / "results" / "dependencies"
     parser.add_argument("--out", type=Path, default=out, help="without suffix (default results/dependencies)")
     options = parser.parse_args(arguments)
-    if options.repeats < 1:
-        parser.error("repeats is at least 1")
     try:
         with tempfile.TemporaryDirectory() as folder:
             rows = measure(Path(folder), options.repeats)
-    except (BenchmarkError, metadata.PackageNotFoundError) as error:
-        print(f"dependencies: {error}", file=sys.stderr)
-        return 1
+    except metadata.PackageNotFoundError as error:
+        raise BenchmarkError(str(error)) from None
     write_rows(options.out.with_suffix(".csv"), COLUMNS, rows)
     method = re.sub(r"\s+", " ", (__doc__ or "").split("\n\n")[2])
     facts = {"commands": {name: "python -m codec " + " ".join(words) for name, words in COMMANDS.items()}}

@@ -19,8 +19,11 @@ from tqdm import tqdm
 import codec
 from benchmarks.analysis.bdrate import bd_table
 from benchmarks.analysis.summary import run_metadata
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.frames import read_frame, write_frame
 from benchmarks.harness.images import folder_images, read_image, source_image
 from benchmarks.harness.table import write_rows
+from benchmarks.harness.told import count, efforts, told
 from benchmarks.metrics.pictures import rmse
 
 QUALITIES = (20.0, 45.0, 70.0, 92.0)
@@ -55,26 +58,30 @@ def summary(rows: pd.DataFrame, others: pd.DataFrame | None) -> pd.DataFrame:
     return pd.DataFrame(found).round(3)
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.effort", description=__doc__.split("\n\n")[0])
     ap.add_argument("--images", type=Path, required=True)
-    ap.add_argument("--every", type=int, default=1, help="only every so many pictures")
-    ap.add_argument("--efforts", default="1,9")
+    ap.add_argument("--every", type=count, default=1, help="only every so many pictures")
+    ap.add_argument("--efforts", type=efforts, default="1,9", help="with commas")
     ap.add_argument("--again", action="store_true", help="measure these efforts anew")
     ap.add_argument("--out", type=Path, default=Path("results"))
     args = ap.parse_args()
-    efforts = [int(e) for e in args.efforts.split(",")]
     torch.set_num_threads(1)
     c = codec.load(threads=1)
-    args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "effort.csv"
     known = f"codec {codec.__version__}", c.decoder_id("vq")
     versions = {e: ", ".join(filter(None, (*known, c.search_id(e)))) for e in range(1, 10)}
-    rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
-    rows = [r for r in rows if r["version"] == versions[r["effort"]] and not (args.again and r["effort"] in efforts)]
+    rows = read_frame(path).to_dict("records") if path.is_file() else []
+    rows = [
+        r for r in rows if r["version"] == versions[r["effort"]] and not (args.again and r["effort"] in args.efforts)
+    ]
     have = {(r["image_hash"], r["effort"], r["quality"]) for r in rows}
     images = [source_image(p, p.name) for p in folder_images(args.images)[:: args.every]]
-    todo = [(i, e, q) for i in images for e in efforts for q in QUALITIES if (i.digest, e, q) not in have]
+    if 1 not in args.efforts and all(r["effort"] != 1 for r in rows):
+        raise BenchmarkError(f"effort 1, which the others are compared with, is neither in --efforts nor in {path}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    todo = [(i, e, q) for i in images for e in args.efforts for q in QUALITIES if (i.digest, e, q) not in have]
     for image, effort, quality in tqdm(todo, disable=None):
         x = read_image(image.path)
         start = time.process_time()
@@ -84,8 +91,8 @@ def main() -> None:
                      "rmse": round(rmse(x, c.decode_array(data)), 5), "cpu_s": round(seconds, 2)})  # fmt: skip
         write_rows(path, list(rows[0]), rows)
     rd = args.out / "kodak" / "rd.csv"
-    found = summary(pd.DataFrame(rows), pd.read_csv(rd, dtype={"setting": str}) if rd.is_file() else None)
-    found.to_csv(args.out / "effort_bd.csv", index=False, lineterminator="\n")
+    found = summary(pd.DataFrame(rows), read_frame(rd, dtype={"setting": str}) if rd.is_file() else None)
+    write_frame(found, args.out / "effort_bd.csv")
     pictures = sorted({r["image"] for r in rows})
     note = f"{len(pictures)} pictures; processor seconds of one thread beside other work"
     facts = {

@@ -17,8 +17,10 @@ from tqdm import tqdm
 
 import codec
 from benchmarks.analysis.bdrate import bd_table
+from benchmarks.harness.frames import read_frame, write_frame
 from benchmarks.harness.images import SourceImage, folder_images, read_image, source_image
 from benchmarks.harness.table import write_rows
+from benchmarks.harness.told import told
 from benchmarks.metrics.pictures import rmse
 from benchmarks.speed.measure import Worker
 from benchmarks.speed.worker import Job
@@ -53,6 +55,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found).astype({"images": int}).round(3)
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.effort_before", description=__doc__.split(":")[0])
     ap.add_argument("--images", type=Path, required=True)
@@ -65,7 +68,7 @@ def main() -> None:
     c = codec.load(threads=1)
     args.out.mkdir(parents=True, exist_ok=True)
     path, version = args.out / "effort_before.csv", f"codec {codec.__version__}, {c.decoder_id('vq')}"
-    rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
+    rows = read_frame(path).to_dict("records") if path.is_file() else []
     have = {(r["image_hash"], r["effort"], r["quality"], r["codec"]) for r in rows if r["version"] == version}
     images = [source_image(p, p.name) for p in folder_images(args.images)]
     cases: list[tuple[SourceImage, float, str]] = [(i, q, name) for i in images for q in QUALITIES for name in (BEFORE, NOW)]  # fmt: skip
@@ -79,7 +82,7 @@ def main() -> None:
                      "bits_per_dim": round(8 * len(data) / x.size, 7), "rmse": round(rmse(x, c.decode_array(data)), 5), "cpu_s": round(seconds, 2)})  # fmt: skip
         write_rows(path, list(rows[0]), rows)
     found = summary(pd.DataFrame(rows))
-    found.to_csv(args.out / "effort_before_bd.csv", index=False, lineterminator="\n")
+    write_frame(found, args.out / "effort_before_bd.csv")
     print(found.to_string(index=False))
 
 

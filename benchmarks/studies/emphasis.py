@@ -19,8 +19,10 @@ import pandas as pd
 from tqdm import tqdm
 
 import codec
+from benchmarks.harness.frames import write_frame
 from benchmarks.harness.images import folder_images, read_image
 from benchmarks.harness.runner import prepare_torch
+from benchmarks.harness.told import count, qualities, told
 from benchmarks.metrics.pictures import MetricOptions, Scorer
 from benchmarks.studies.semantic import cropped
 from benchmarks.studies.upscaling import SCALES, shrunk
@@ -74,26 +76,26 @@ def means(rows: list[dict[str, Any]], pictures: int) -> pd.DataFrame:
     return frame
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.emphasis", description=__doc__.split("\n\n")[0])
     ap.add_argument("--images", type=Path, required=True, help="folder of held-out pictures")
     ap.add_argument(
         "--weights-cache", type=Path, required=True, metavar="HUB", help="folder of benchmarks.metrics.weights"
     )
-    ap.add_argument("--qualities", default="5,15,25,42,70")
-    ap.add_argument("--every", type=int, default=1, help="only every so many pictures")
+    ap.add_argument("--qualities", type=qualities, default="5,15,25,42,70")
+    ap.add_argument("--every", type=count, default=1, help="only every so many pictures")
     ap.add_argument("--out", type=Path, default=Path("results"))
     args = ap.parse_args()
-    qualities = [float(q) for q in args.qualities.split(",")]
     tables = measure(
         codec.load(threads=1),
         folder_images(args.images)[:: args.every],
-        qualities,
+        args.qualities,
         MetricOptions(None, args.weights_cache),
     )
     args.out.mkdir(parents=True, exist_ok=True)
     for name, found in zip(("emphasis", "emphasis_enlarged"), tables, strict=True):
-        found.to_csv(args.out / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+        write_frame(found, args.out / f"{name}.csv", float_format="%.6g")
         print(found.to_string(index=False))
 
 

@@ -13,6 +13,8 @@ import pandas as pd
 import torch
 
 import codec
+from benchmarks.harness.frames import read_frame, write_frame
+from benchmarks.harness.told import told
 from benchmarks.metrics.pictures import rmse
 
 COLOURS = {
@@ -50,6 +52,7 @@ def measure(c: codec.Codec) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.flat", description=__doc__.split(":")[0])
     ap.add_argument("--out", type=Path, default=Path("results"))
@@ -57,10 +60,10 @@ def main() -> None:
     torch.set_num_threads(1)
     found, path = measure(codec.load(threads=1)), args.out / "flat.csv"
     if path.is_file():
-        old = pd.read_csv(path)
+        old = read_frame(path)
         found = pd.concat([old[~old.version.isin(found.version)], found])
     args.out.mkdir(parents=True, exist_ok=True)
-    found.to_csv(path, index=False, lineterminator="\n")
+    write_frame(found, path)
     print(
         found.pivot(index=["colour", "quality"], columns="version", values=["bytes", "max_error", "rmse"]).to_string()
     )

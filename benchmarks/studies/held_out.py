@@ -11,21 +11,23 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.harness.told import count, told
 from codec.training.data.cache import check_outside
 from codec.training.data.held_out import held_out, listed
 from codec.training.data.photos import members
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(
         prog="benchmarks.studies.held_out", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     ap.add_argument("--data", type=Path, required=True, help="folder of tar shards or of photographs; it is only read")
     ap.add_argument("--out", type=Path, required=True)
-    ap.add_argument("--count", type=int, default=14, help="photographs at most")
-    ap.add_argument("--width", type=int, default=704, help="pixels at most")
-    ap.add_argument("--height", type=int, default=512, help="pixels at most")
-    ap.add_argument("--minimum", type=int, default=448, help="smaller photographs are left out")
+    ap.add_argument("--count", type=count, default=14, help="photographs at most")
+    ap.add_argument("--width", type=count, default=704, help="pixels at most")
+    ap.add_argument("--height", type=count, default=512, help="pixels at most")
+    ap.add_argument("--minimum", type=count, default=448, help="smaller photographs are left out")
     args = ap.parse_args()
     check_outside(args.out, args.data)
     kept = held_out([name for name, _ in members(args.data)], listed())

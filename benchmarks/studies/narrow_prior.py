@@ -24,6 +24,9 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.analysis.bdrate import Curve, bd_rate
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.frames import write_frame
+from benchmarks.harness.told import count, told
 from codec import zoo
 from codec.bitstream.container import MAX_LEVEL
 from codec.coding.latents import LatentCoder
@@ -62,13 +65,15 @@ def compared(base: Base, run: Path) -> dict[str, Compared]:
     """The model's own prior, converted, and as a run left it."""
     net, (kept, _) = base.vqvae, load_kept(run / "narrow.pt")
     with open(run / "log.csv", newline="") as f:
-        last = list(csv.DictReader(f))[-1]
+        logged = list(csv.DictReader(f))
+    if not logged:
+        raise BenchmarkError(f"the run in {run} has logged no step")
 
     def integers(prior: Prior) -> dict[str, np.ndarray]:
         return integer_export.export(prior, net.tokens, net.sd, net.log2_gain)
 
     converted = narrowed(net.prior, Known(net, Codes.load(run / "codes-train.safetensors")))
-    trained = int(last["step"]), float(last["seconds"]) / 60
+    trained = int(logged[-1]["step"]), float(logged[-1]["seconds"]) / 60
     return {
         "wide": Compared(base.config, integers(net.prior)),
         "converted": Compared(converted.config, integers(converted)),
@@ -132,13 +137,14 @@ def speed(priors: dict[str, Compared], rounds: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["prior", "library", "numbers", "time_of_wide"])
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.narrow_prior", description=__doc__.split("\n\n")[0])
     data_options(ap, None)
     ap.add_argument("--run", type=Path, required=True, help="folder of a run of codec.training.base.narrow")
     ap.add_argument("--model", default="default", help="the model that the run was begun with")
-    ap.add_argument("--crops", type=int, default=8, help="held-out photographs")
-    ap.add_argument("--rounds", type=int, default=15, help="of the measurement of time")
+    ap.add_argument("--crops", type=count, default=8, help="held-out photographs")
+    ap.add_argument("--rounds", type=count, default=15, help="of the measurement of time")
     ap.add_argument("--results", type=Path, default=Path("results"))
     args = ap.parse_args()
     torch.set_num_threads(1)
@@ -149,7 +155,7 @@ def main() -> None:
     times = speed(priors, args.rounds)
     args.results.mkdir(parents=True, exist_ok=True)
     for name, rows in (("narrow_prior", table), ("narrow_prior_speed", times)):
-        rows.to_csv(args.results / f"{name}.csv", index=False, float_format="%.4g", lineterminator="\n")
+        write_frame(rows, args.results / f"{name}.csv", float_format="%.4g")
         print(rows.to_string(index=False))
 
 

@@ -13,9 +13,12 @@ import numpy as np
 import pandas as pd
 
 import codec
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.frames import read_frame, write_frame
+from benchmarks.harness.images import folder_images, read_image
+from benchmarks.harness.told import count, told
 from benchmarks.metrics.pictures import rmse
 from benchmarks.studies.flat import COLOURS, SIZE
-from codec.image import read
 
 QUALITIES = (5, 20, 35, 50, 65, 80, 92, 100)
 SMALLEST = 161  # side of a picture that MS-SSIM is defined for
@@ -31,9 +34,12 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
 
 def pictures(folder: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
     """``count`` pictures spread over a folder, then the flat colours."""
-    paths = sorted(p for p in folder.iterdir() if read.has_picture_suffix(p))
+    paths = folder_images(folder)
     for path in paths[:: max(1, len(paths) // count)][:count]:
-        yield path.name, read.load(path).rgb
+        x = read_image(path)
+        if min(x.shape[:2]) < SMALLEST:
+            raise BenchmarkError(f"{path}: both sides need {SMALLEST} pixels, for MS-SSIM")
+        yield path.name, x
     for name, colour in COLOURS.items():
         yield f"flat {name}", np.full((*SIZE, 3), colour, np.uint8)
 
@@ -47,6 +53,8 @@ def measure(folder: Path, count: int, decoders: list[str]) -> pd.DataFrame:
     wide, narrow, two = (
         codec.load(threads=t, precision=p) for t, p in ((1, "float32"), (1, "bfloat16"), (2, "bfloat16"))
     )
+    if unknown := [name for name in decoders if name not in wide.decoders()]:
+        raise BenchmarkError(f"there is no decoder {unknown[0]!r} (there are: {', '.join(wide.decoders())})")
     rows = []
     for name, x in pictures(folder, count):
         for quality in QUALITIES:
@@ -79,19 +87,20 @@ def measure(folder: Path, count: int, decoders: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows).round(6)
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.precision", description=__doc__.split(":")[0])
     ap.add_argument("--images", type=Path, required=True)
-    ap.add_argument("--count", type=int, default=3, help="pictures to take of the folder")
+    ap.add_argument("--count", type=count, default=3, help="pictures to take of the folder")
     ap.add_argument("--decoders", default="vq,perceptual,gan,ldm", help="names with commas between, vq first")
     ap.add_argument("--out", type=Path, default=Path("results"))
     args = ap.parse_args()
     found, path = measure(args.images, args.count, args.decoders.split(",")), args.out / "precision.csv"
     if path.is_file():
-        old = pd.read_csv(path)
+        old = read_frame(path)
         found = pd.concat([old, found]).drop_duplicates(["version", "image", "decoder", "quality"], keep="last")
     args.out.mkdir(parents=True, exist_ok=True)
-    found.to_csv(path, index=False, lineterminator="\n")
+    write_frame(found, path)
     worst = found.assign(rmse_difference=found.rmse_difference.abs(), ms_ssim_difference=found.ms_ssim_difference.abs())
     print(
         worst.groupby(["decoder", "quality"])[["rmse_difference", "ms_ssim_difference", "max_apart", "threads_apart"]]

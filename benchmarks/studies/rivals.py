@@ -18,7 +18,9 @@ import pandas as pd
 from benchmarks.analysis.bdrate import Curve, bd_rate, quality_overlap
 from benchmarks.analysis.published import DRAWN, FOLDER, published_points
 from benchmarks.analysis.summary import read_table
+from benchmarks.harness.frames import read_frame
 from benchmarks.harness.table import write_rows
+from benchmarks.harness.told import told
 
 DATASET = "kodak"
 OURS = "ours-vq"
@@ -65,11 +67,12 @@ def table(means: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found).sort_values("ours_percent", kind="stable").round(3)
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.rivals", description=__doc__.split(":")[0])
     ap.add_argument("--results", type=Path, default=Path("results"))
     folder = ap.parse_args().results / DATASET
-    found = table(read_table(folder / "mean.csv"), pd.read_csv(FOLDER / "rates" / f"{DATASET}.csv"))
+    found = table(read_table(folder / "mean.csv"), read_frame(FOLDER / "rates" / f"{DATASET}.csv"))
     write_rows(folder / "rivals.csv", list(found), found.astype(object).where(found.notna(), "").to_dict("records"))
     print(found[["codec", "ours_percent", "ours_overlap_percent", "said_percent"]].to_string(index=False))
 

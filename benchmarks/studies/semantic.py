@@ -13,8 +13,10 @@ import torch
 import codec
 from benchmarks.codecs import Image8
 from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.frames import read_frame, write_frame
 from benchmarks.harness.images import SourceImage, folder_images, packaged_images, read_image, source_image
 from benchmarks.harness.table import Key
+from benchmarks.harness.told import count
 from benchmarks.metrics.networks import hub_folder
 from benchmarks.metrics.pictures import IMAGE_METRICS, NETWORK_METRICS, MetricOptions, Scorer, usable_metrics
 from benchmarks.metrics.sets import METRICS as SETS
@@ -39,9 +41,9 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
         help="folder of benchmarks.metrics.weights: LPIPS, DISTS, FID and others too",
     )
     ap.add_argument("--out", type=Path, default=Path("results/semantic"))
-    ap.add_argument("--every", type=int, default=1, help="only every so many pictures")
-    ap.add_argument("--limit", type=int, help="at most so many pictures")
-    ap.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
+    ap.add_argument("--every", type=count, default=1, help="only every so many pictures")
+    ap.add_argument("--limit", type=count, help="at most so many pictures")
+    ap.add_argument("--jobs", type=count, default=1, help="processes, one thread each")
     return ap
 
 
@@ -144,7 +146,7 @@ class Rows:
 
     def __init__(self, path: Path, key: Sequence[str], version: str, hub: Path | None = None) -> None:
         self._path, self._key = path, list(key)
-        found = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["version", *key])
+        found = read_frame(path) if path.is_file() else pd.DataFrame(columns=["version", *key])
         found = found[found.version == version]
         wanted = [name for name in metrics(hub) if name in NETWORK_METRICS]
         self._rows = (found.dropna(subset=wanted) if set(wanted) <= set(found) else found.head(0)).to_dict("records")
@@ -156,10 +158,7 @@ class Rows:
     def add(self, rows: list[Row]) -> None:
         """Writes the whole table, sorted by its key."""
         self._rows += rows
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".part")
-        self.frame.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
-        temporary.replace(self._path)
+        write_frame(self.frame, self._path, float_format="%.6g")
 
     @property
     def frame(self) -> pd.DataFrame:

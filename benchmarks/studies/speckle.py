@@ -15,6 +15,8 @@ import pandas as pd
 import torch
 
 import codec
+from benchmarks.harness.frames import write_frame
+from benchmarks.harness.told import told
 from benchmarks.metrics.pictures import rmse
 from codec.bitstream.container import MAX_LEVEL
 from codec.coding.model import pad
@@ -74,6 +76,7 @@ def measure(c: codec.Codec) -> pd.DataFrame:
     )
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.speckle", description=__doc__.split(":")[0])
     ap.add_argument("--out", type=Path, default=Path("results"))
@@ -81,7 +84,7 @@ def main() -> None:
     torch.set_num_threads(1)
     found = measure(codec.load(threads=1))
     args.out.mkdir(parents=True, exist_ok=True)
-    found.to_csv(args.out / "speckle.csv", index=False, lineterminator="\n")
+    write_frame(found, args.out / "speckle.csv")
     print(found.pivot(index=["picture", "way"], columns="version").to_string())
 
 

@@ -13,7 +13,6 @@ tokens. Rate-aware decisions and the adaptive prior tip over for small reasons: 
 in_cell: the analysis of the decoded picture is within `codec.restoration.consistency.CELL` steps of what was sent.
 """
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,10 @@ import torch
 from tqdm import tqdm
 
 import codec
-from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.frames import write_frame
 from benchmarks.harness.images import SourceImage
 from benchmarks.harness.table import Key
+from benchmarks.harness.told import qualities, told
 from benchmarks.metrics.sets import FeatureStore
 from benchmarks.studies.semantic import Row, Rows, Worker, means, measured, original_key, parser, pictures, version
 from codec.bitstream.container import parse
@@ -136,30 +136,27 @@ def run(
         )
 
     mean = means(frame, ["knob", "value", "quality"], store, keys)
-    mean.to_csv(out / "sweep_mean.csv", index=False, float_format="%.6g", lineterminator="\n")
+    write_frame(mean, out / "sweep_mean.csv", float_format="%.6g")
 
 
+@told
 def main() -> None:
     ap = parser("sweep", __doc__)
     ap.add_argument("--only", default=",".join(KNOBS), help="knobs, with commas")
-    ap.add_argument("--qualities", default=",".join(f"{q:g}" for q in QUALITIES))
+    ap.add_argument("--qualities", type=qualities, default=",".join(f"{q:g}" for q in QUALITIES))
     args = ap.parse_args()
     names = args.only.split(",")
     if unknown := set(names) - set(KNOBS):
         ap.error(f"unknown knob {sorted(unknown)[0]!r}; known: {', '.join(KNOBS)}")
-    qualities = [float(q) for q in args.qualities.split(",")]
-    try:
-        run(
-            pictures(args.images, args.limit, args.every),
-            args.out,
-            args.feature_weights,
-            names,
-            qualities,
-            args.jobs,
-            args.weights_cache,
-        )
-    except BenchmarkError as error:
-        sys.exit(f"sweep: {error}")
+    run(
+        pictures(args.images, args.limit, args.every),
+        args.out,
+        args.feature_weights,
+        names,
+        args.qualities,
+        args.jobs,
+        args.weights_cache,
+    )
 
 
 if __name__ == "__main__":

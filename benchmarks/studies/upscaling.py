@@ -10,7 +10,6 @@ again, it measures what is missing; other weights begin anew. small_rmse: of the
 against the picture that was enlarged.
 """
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,10 @@ from PIL import Image
 from tqdm import tqdm
 
 import codec
-from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.frames import write_frame
 from benchmarks.harness.images import SourceImage
 from benchmarks.harness.table import Key
+from benchmarks.harness.told import told
 from benchmarks.metrics.pictures import rmse
 from benchmarks.metrics.sets import FeatureStore
 from benchmarks.studies import real_esrgan
@@ -108,18 +108,16 @@ def run(
         )
 
     mean = means(frame, ["scale", "method"], store, keys)
-    mean.to_csv(out / "upscaling_mean.csv", index=False, float_format="%.6g", lineterminator="\n")
+    write_frame(mean, out / "upscaling_mean.csv", float_format="%.6g")
 
 
+@told
 def main() -> None:
     ap = parser("upscaling", __doc__)
     ap.add_argument("--real-esrgan", action="store_true", help="measure Real-ESRGAN x4 too (extra real-esrgan)")
     args = ap.parse_args()
-    try:
-        chosen = pictures(args.images, args.limit, args.every)
-        run(chosen, args.out, args.feature_weights, args.jobs, args.weights_cache, args.real_esrgan)
-    except BenchmarkError as error:
-        sys.exit(f"upscaling: {error}")
+    chosen = pictures(args.images, args.limit, args.every)
+    run(chosen, args.out, args.feature_weights, args.jobs, args.weights_cache, args.real_esrgan)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.harness.frames import read_frame, write_frame
+from benchmarks.harness.told import told
+
 VALUES = ("rmse", "lpips", "rmse_c", "lpips_c")
 
 
 def rows(run: Path) -> pd.DataFrame:
     """One row for each validation and task."""
-    found = pd.read_csv(run / "validation.csv")
+    found = read_frame(run / "validation.csv")
     tasks = [name.removesuffix("_rmse") for name in found.columns if name.endswith("_rmse")]
     parts = []
     for task in tasks:
@@ -29,6 +32,7 @@ def rows(run: Path) -> pd.DataFrame:
     return joined
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.validations", description=__doc__.split("\n\n")[0])
     ap.add_argument("--runs", type=Path, nargs="+", required=True)
@@ -37,7 +41,7 @@ def main() -> None:
     if missing := [run for run in args.runs if not (run / "validation.csv").exists()]:
         raise SystemExit(f"there is no validation.csv in {missing[0]}")
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    pd.concat(map(rows, args.runs)).to_csv(args.out, index=False, float_format="%.6g", lineterminator="\n")
+    write_frame(pd.concat(map(rows, args.runs)), args.out, float_format="%.6g")
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ class IntegerTokenNet:
         return np.clip(use.dense(x, *self._head), -CLIP, CLIP).astype(np.int32)
 
     def frequencies(self, known: np.ndarray) -> np.ndarray:
-        """known (P, n) -> integers (P, K) as float64, some of them 0; a row sums to TOTAL, of which the likeliest codeword
-        (the first of them) has what rounding leaves."""
+        """known (P, n) -> integers (P, K) as float64, some of them 0; a row sums to TOTAL, of which the likeliest
+        codeword (the first of them) has what rounding leaves."""
         logits = self.logits(known)
         best = logits.argmax(1)
         rows = np.arange(len(best))

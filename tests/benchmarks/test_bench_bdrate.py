@@ -13,6 +13,7 @@ from benchmarks.analysis.bdrate import (
     bd_rmse,
     bd_table,
     bootstrap,
+    few_points,
     overlap,
     quality_overlap,
     rate_overlap,
@@ -82,6 +83,27 @@ def test_bootstrap_brackets_the_mean_and_repeats() -> None:
     assert low == pytest.approx(values.mean() - half, abs=0.25 * half)
     assert high == pytest.approx(values.mean() + half, abs=0.25 * half)
     assert bootstrap(values) == bootstrap(values)
+
+
+def test_one_picture_has_no_interval() -> None:
+    """It had one of width zero."""
+    assert bootstrap([3.0, np.nan])[0] == 3 and np.isnan(bootstrap([3.0, np.nan])[1:]).all()
+    assert np.isnan(bootstrap([np.nan])).all()
+    rows = table()
+    result = bd_table(rows[rows.image_hash == "x"], "anchor").set_index("codec", drop=False)
+    assert result.loc["better", "bd_rate_percent"] == pytest.approx(-20)
+    assert np.isnan(result.loc["better", ["bd_rate_low", "bd_rmse_high", "bd_rate_high"]].astype(float)).all()
+    assert result.loc["better", "overlap_percent"] == 100
+    assert "[" not in cells(result, ["codec", "bd_rate_percent"]).to_string()
+
+
+def test_a_curve_of_few_points_is_told() -> None:
+    """Two points of JPEG gave +297 %, where all gave +166 %."""
+    rows = table()
+    assert few_points(rows) == []
+    fewer = rows[~((rows.codec == "better") & (rows.image_hash == "y") & rows.setting.isin(["0", "1"]))]
+    assert few_points(fewer) == ["better: a curve has 3 point(s); its BD numbers say little with fewer than 4"]
+    assert few_points(rows[rows.setting.isin(["0", "1"])])[0].startswith("anchor: a curve has 2 point(s)")
 
 
 def table() -> pd.DataFrame:

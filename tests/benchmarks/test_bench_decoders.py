@@ -177,10 +177,7 @@ def test_a_decoder_that_fails_ends_neither_the_run_nor_the_table(
 def test_an_unknown_decoder_is_one_sentence(codec: TwoDecoders, folder, tmp_path) -> None:
     with pytest.raises(SystemExit) as caught:
         study.main([*arguments(folder, tmp_path), "--decoders", "vq,wizard"])
-    assert (
-        str(caught.value)
-        == "benchmarks.studies.decoders: there are no weights for the decoder 'wizard' (there are: vq, painter)"
-    )
+    assert str(caught.value) == "there are no weights for the decoder 'wizard' (there are: vq, painter)"
 
 
 def test_fid_and_kid_are_there_when_the_features_are(tmp_path) -> None:

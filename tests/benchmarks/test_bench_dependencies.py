@@ -100,4 +100,4 @@ def test_the_table_of_the_page_has_every_dependency():
 def test_wrong_usage_is_told():
     command = [sys.executable, "-m", "benchmarks.studies.dependencies", "--repeats", "0"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2 and done.stderr.endswith("repeats is at least 1\n")
+    assert done.returncode == 2 and done.stderr.endswith("is no whole number from 1\n")

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from benchmarks.metrics.estimates import Fid, InceptionScore, interval, resamples
+from benchmarks.metrics.sets import estimate
 from codec._compat import import_torchvision
 
 import_torchvision()
@@ -39,6 +40,14 @@ def test_fid_agrees_with_piq() -> None:
 
     x, y = features(20, 8, 0, 0), features(20, 8, 0.3, 1)
     assert Fid(x, y)() == pytest.approx(float(piq.FID().compute_metric(stacked(y), stacked(x))), rel=1e-3)
+
+
+def test_one_image_has_no_interval() -> None:
+    x, y = features(1, 4, 0, 0), features(1, 4, 0.5, 1)
+    assert np.isnan(interval(Fid(x, y).resampled(resamples(1)))).all()
+    for name in ("fid", "kid"):
+        assert np.isnan(interval(estimate(name, x, y).resampled(resamples(1)))).all()
+    assert np.isfinite(interval(Fid(features(2, 4, 0, 0), features(2, 4, 0.5, 1)).resampled(resamples(2)))).all()
 
 
 @pytest.mark.slow

@@ -380,3 +380,23 @@ def test_what_has_no_table_is_said_and_left_out(
     assert f"figure decoders is left out: there is no {tmp_path}/kodak/decoders.csv" in said
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["training.pdf", "training.png"]
     assert (tmp_path / "out" / "training.pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def test_a_table_that_cannot_be_used_is_said_and_the_others_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(figures, "FIGURES", {name: figures.FIGURES[name] for name in ("speed", "effort", "training")})
+    monkeypatch.setattr(tables, "TABLES", {"effort": tables.TABLES["effort"], "nll": tables.TABLES["nll"]})
+    (tmp_path / "speed.csv").touch()
+    (tmp_path / "effort_bd.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "semantic").mkdir()
+    pd.DataFrame({"image": ["a"], "quality": 20.0, "stream": 1.0, "latents": 2.0, "pixels": 4.0, "total": 7.0}).to_csv(
+        tmp_path / "semantic" / "nll.csv", index=False
+    )
+    monkeypatch.setattr("sys.argv", ["figures", "--results", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert figures.main() == 1
+    said = capsys.readouterr().err
+    assert f"figure speed failed: {tmp_path}/speed.csv cannot be read as a table" in said
+    assert "figure effort failed: its table is not as expected (AttributeError" in said
+    assert "table effort failed: its table has none of the columns effort, images" in said
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"training.pdf", "training.png", "nll.md", "nll.tex"}

@@ -3,11 +3,12 @@
 import re
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
-from benchmarks.codecs import CodecOptions, expand_names, make_codec, plugins
+from benchmarks.codecs import CodecOptions, Search, expand_names, make_codec, plugins
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.rd_curve import main
 
@@ -63,11 +64,12 @@ def test_the_example_is_measured_beside_the_others(example: Path, folder: Path, 
 def test_entry_points_are_codecs_too(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(example.parent)
     point = EntryPoint("mine", "palette_png:CODECS", plugins.GROUP)
-    monkeypatch.setattr(EntryPoint, "load", lambda self: lambda options: f"made by {self.name} on {options.device}")
+    made = SimpleNamespace(version="1", settings=(1,), search=Search(1, 2, 1), encode=bytes, decode=bytes)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: lambda options: made)
     monkeypatch.setattr(plugins, "entry_points", lambda group: [point] if group == "ldc.codecs" else [])
     plugins.outside.cache_clear()
     assert expand_names(["mine"]) == ("mine",) and "mine" in expand_names(["all"])
-    assert make_codec("mine", CodecOptions()) == "made by mine on cpu"
+    assert make_codec("mine", CodecOptions()) is made
     plugins.outside.cache_clear()
 
 
@@ -83,6 +85,33 @@ def test_what_is_no_plugin(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "bad.py").write_text(text)
     with pytest.raises(BenchmarkError, match=said):
         expand_names(["jpeg"], (str(tmp_path / "bad.py"),))
+
+
+@pytest.mark.parametrize(
+    "maker, said",
+    [
+        ("lambda options: None", "mine is broken: what its maker gives (None) is no codec: version"),
+        ("lambda options: 1 / 0", "mine is broken: it cannot be made (ZeroDivisionError: division by zero)"),
+        ("lambda: None", "mine is broken: it cannot be made (TypeError"),
+        ("lambda options: changed(settings=('lo', 'hi'))", "is no codec: settings"),
+        ("lambda options: changed(settings=())", "is no codec: settings"),
+        ("lambda options: changed(settings=None)", "is no codec: settings"),
+        ("lambda options: changed(settings=(float('nan'),))", "is no codec: settings"),
+        ("lambda options: changed(search=(1, 2))", "is no codec: search"),
+        ("lambda options: changed(encode=None)", "is no codec: encode"),
+    ],
+)
+def test_a_maker_of_what_is_no_codec_is_told_and_the_others_are_measured(
+    maker: str, said: str, example: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    plugin = tmp_path / "mine.py"
+    change = "def changed(**parts):\n    return type('Mine', (PalettePng,), parts)()\n"
+    plugin.write_text(f"{example.read_text()}\n\n{change}\n\nCODECS = {{'mine': {maker}}}\n")
+    words = ["--images", folder, "--plugin", plugin, "--codecs", "mine,jpeg", "--points", "2", "--metrics", "gmsd"]
+    words += ["--jobs", "1", "--no-report", "--rate-axis", "log", "--out", tmp_path / "out"]
+    assert main([str(word) for word in words]) == 1
+    assert said in capsys.readouterr().err
+    assert set(pd.read_csv(tmp_path / "out" / "rd.csv").codec) == {"jpeg"}
 
 
 def test_two_codecs_of_one_name(example: Path, tmp_path: Path) -> None:

@@ -16,9 +16,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from benchmarks.analysis.published import drawn_curves, is_whole
 from benchmarks.rd_curve import main
+from benchmarks.report import outputs
 
 ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results"
 SCRIPT = [sys.executable, str(ROOT / "benchmarks" / "rd_curve.py")]
 TIMES = ["encode_s", "decode_s", "metrics_s"]
 FAST = ["--metrics", "gmsd", "--jobs", "1", "--no-report", "--rate-axis", "log"]
@@ -322,6 +325,28 @@ def test_the_module_form_shows_help() -> None:
         [sys.executable, "-m", "benchmarks.rd_curve", "--help"], capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 0 and "--images" in done.stdout
+
+
+def test_a_folder_that_is_only_named_kodak_gets_no_published_curves(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Curves that are means of 24 pictures were drawn beside those of two."""
+    named, drawn = folder.rename(tmp_path / "Kodak"), []
+    monkeypatch.setattr(outputs, "draw_figure", lambda means, out, dataset, *rest: drawn.append(dataset))
+    arguments = ["--images", str(named), "--codecs", "jpeg", "--points", "2", "--out", str(tmp_path / "out"), *FAST]
+    assert main(arguments) == 0
+    assert "no published curves: these 2 picture(s) may not be all of kodak" in capsys.readouterr().err
+    assert drawn and not any(drawn_curves(dataset, "rmse") for dataset in drawn)
+    drawn.clear()
+    assert main([*arguments, "--published", "kodak"]) == 0  # who says so knows it
+    assert set(drawn) == {"kodak"} and "no published curves" not in capsys.readouterr().err
+
+
+def test_the_whole_set_is_known() -> None:
+    rows = pd.read_csv(RESULTS / "kodak" / "rd.csv", dtype={"setting": str})
+    assert is_whole("kodak", rows) and not is_whole("tecnick", rows)
+    assert not is_whole("kodak", rows[rows.image_hash != rows.image_hash.iloc[0]])
+    assert not is_whole("kodak", rows.assign(width=512))
 
 
 def test_set_metrics_survive_in_a_checkout_without_features(folder: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.report.readme import NOT_MEASURED, ROOT, TABLES, decoders, filled, pages
+from benchmarks.report.readme import NOT_MEASURED, ROOT, TABLES, decoders, filled, pages, speed, speed_of_rivals
 from codec import manifest, zoo
 
 PAGES = [page for page in pages() if "<!-- table:" in page.read_text()]
@@ -70,3 +70,18 @@ def test_a_stale_table_is_replaced(tmp_path: Path) -> None:
         and "| 1 |\n" not in new
         and new.count("†") == 2
     )
+
+
+def test_times_stand_beside_the_size_of_the_file(tmp_path: Path) -> None:
+    """A file of WebP that was seven times as large stood beside ours without a word."""
+    columns = ["codec", "direction", "decoder", "threads", "seconds", "bytes", "peak_mb", "kmac_per_pixel"]
+    lines = [
+        (codec, "encode", None, 1, 0.1, size, 1, 1.0)
+        for codec, size in (("ours", 5476), ("webp", 37974), ("avif", 47860))
+    ]
+    ratios = {f"ratio_{peer}": 1.0 for peer in ("hyperprior", "webp", "avif")}
+    pd.DataFrame(lines, columns=columns).assign(**ratios).to_csv(tmp_path / "speed.csv", index=False)
+    assert speed(tmp_path)["kB: ours, WebP, AVIF"].tolist() == ["5.5, 38.0, 47.9"]
+    found = speed_of_rivals(ROOT / "results").set_index("codec").kB
+    assert float(found["jpeg"].iloc[0]) > float(found["ours"].iloc[0]) > 1
+    assert set(found["cheng2020-anchor"]) == {""}  # its weights are random

@@ -5,8 +5,11 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from benchmarks.analysis.bdrate import Curve, shared_range
+from benchmarks.harness.errors import BenchmarkError
 from benchmarks.report import rate_time
 from benchmarks.speed import table
 from benchmarks.speed.table import Entry, Group
@@ -102,10 +105,33 @@ def test_the_figure_of_rate_and_time(tmp_path):
     names = ("group", "codec", "variant", "direction", "decoder", "seconds")
     with open(tmp_path / "speed_full.csv", "w", newline="") as file:
         csv.writer(file).writerows([names, *rows])
-    found = rate_time.points(tmp_path)
+    found = rate_time.dots(tmp_path).table
     assert found.label.tolist() == ["ours", "ours, without numba", "jpeg", "mbt2018-mean"]
     assert found.seconds.tolist() == [0.5, 0.6, 0.01, 0.4]
     assert found.saved_percent[:3].tolist() == pytest.approx([75, 75, 0], abs=1e-6)
     assert 30 < found.saved_percent[3] < 90 and found.published.tolist() == [False, False, False, True]
+    low, high = rate_time.dots(tmp_path).within
+    assert low > 20 * np.log10(255 / 16) - 1e-9 and high < 20 * np.log10(255 / 5.5) + 1e-9
+    (axes,) = rate_time.rate_time(tmp_path).axes
+    assert f"at PSNR of {low:.1f} to {high:.1f} dB" in axes.get_ylabel()
     drawn = [x for line in rate_time.rate_time(tmp_path).axes[0].lines for x in line.get_xdata()]
     assert sorted(drawn) == [0.01, 0.4, 0.5, 0.6]
+
+
+def test_savings_of_the_figure_are_over_a_range_that_all_curves_have(tmp_path):
+    """The same curve with points of better pictures only seemed to save less: each was averaged over its own range."""
+    (tmp_path / "kodak").mkdir()
+    psnr, share = np.array([24, 28, 32, 36, 40.0]), np.array([0.2, 0.3, 0.5, 0.7, 0.9])
+    curves = {"jpeg": (psnr, np.ones(5)), "ours-vq": (psnr, share), "webp": (psnr[2:], share[2:])}
+    rows = [
+        (c, 1, 2 ** (p / 6) * s / 100, p) for c, (many, less) in curves.items() for p, s in zip(many, less, strict=True)
+    ]
+    pd.DataFrame(rows, columns=["codec", "setting", "bits_per_dim", "psnr"]).to_csv(tmp_path / "kodak" / "mean.csv")
+    timed = [("small-1", codec, "", "decode", "", 1.0) for codec in ("ours", "webp")]
+    columns = ["group", "codec", "variant", "direction", "decoder", "seconds"]
+    pd.DataFrame(timed, columns=columns).to_csv(tmp_path / "speed_full.csv")
+    found = rate_time.dots(tmp_path)
+    assert found.within == pytest.approx((32, 40))
+    assert found.table.saved_percent[0] == pytest.approx(found.table.saved_percent[1], abs=1.0)
+    with pytest.raises(BenchmarkError, match="do not all share a range"):
+        shared_range([Curve(np.array([1, 2.0]), np.array([9, 8.0])), Curve(np.array([1, 2.0]), np.array([5, 4.0]))])

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+
+from benchmarks.codecs import expand_names
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -115,3 +118,27 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in OTHERS + PAGES:
         links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
         assert not [link for link in links if "://" not in link and not (page.parent / link).exists()], page
+
+
+def test_a_command_for_a_model_of_ones_own_names_it() -> None:
+    """Two of a block did not, and what they wrote was the shipped model."""
+    lines = [line for line in (DOCS / "training.md").read_text().splitlines() if line.startswith("python -m")]
+    of_a_model = (
+        "decoded",
+        "train_filter",
+        "train_refiner",
+        "restoration.crops",
+        "restoration.train",
+        "restoration.labels",
+    )
+    chosen = [line for line in lines if line.split()[2].endswith(of_a_model)]
+    assert len(chosen) >= 9 and all("$MODEL" in line for line in chosen)
+
+
+def test_the_command_of_the_kodak_tables_measures_what_they_hold() -> None:
+    text = (DOCS.parent / "results" / "README.md").read_text()
+    codecs = re.search(r"--images KODAK --codecs (\S+) ", text)[1]
+    held = set(pd.read_csv(DOCS.parent / "results" / "kodak" / "rd.csv").codec)
+    assert {name for name in expand_names(codecs.split(",")) if name.startswith("ours")} == {
+        name for name in held if name.startswith("ours")
+    }

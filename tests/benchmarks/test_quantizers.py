@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib import pyplot as plt
 
+from benchmarks.analysis.bdrate import mean_curve
 from benchmarks.studies.quantisers import report
 from benchmarks.studies.quantisers.codebook import DIMENSIONS, Codebook, CodebookQuantizer
 from benchmarks.studies.quantisers.measure import COLUMNS, Subject, measure, merge, quantizers
@@ -324,6 +326,30 @@ def synthetic_table() -> pd.DataFrame:
                     )
                 )
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def test_quantisers_that_the_figure_does_not_know_have_colours_of_their_own(tmp_path):
+    names = {"e8": "deadzone", "scalar": "scalar"}
+    table = synthetic_table()
+    table["quantizer"] = table.quantizer.map(names)
+    table = pd.concat([table, table[table.quantizer == "deadzone"].assign(quantizer="other", rate_aware=True)])
+    table.to_csv(tmp_path / "quantizers.csv", index=False)
+    report.main(["--results", str(tmp_path)])
+    assert (tmp_path / "figures" / "quantizers.png").stat().st_size > 10000
+    assert "deadzone" in set(pd.read_csv(tmp_path / "quantizers_bd.csv").quantizer)
+    figure, (left, right) = plt.subplots(1, 2)
+    report.panels(left, right, {n: mean_curve(p) for n, p in report.read(tmp_path / "quantizers.csv").groupby("codec")})
+    assert [line.get_label() for line in left.lines] == ["scalar", "deadzone", "other+ra"]
+    assert len({line.get_color() for line in left.lines}) == 3
+    plt.close(figure)
+
+
+def test_a_table_without_the_plain_quantiser_is_one_sentence(tmp_path):
+    table = synthetic_table()
+    table[table.quantizer == "e8"].to_csv(tmp_path / "quantizers.csv", index=False)
+    with pytest.raises(SystemExit, match="no rows of the quantiser scalar"):
+        report.main(["--results", str(tmp_path)])
+    assert not (tmp_path / "quantizers_bd.csv").exists()
 
 
 def test_bd_table_and_figure(tmp_path):

@@ -120,6 +120,22 @@ def test_a_report_that_failed_is_made_the_next_time(place, monkeypatch, capsys):
     assert (place / "report").read_text() == "row\n"
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "3", '{"one": 3}', "\udcff"])
+def test_marks_that_cannot_be_read_are_one_sentence(text: str, place: Path, monkeypatch) -> None:
+    path = place / "results" / DONE
+    path.write_text(text, errors="surrogateescape")
+    before = path.read_bytes()
+    with pytest.raises(SystemExit, match=r"results/renewed\.json does not hold what was measured"):
+        called(monkeypatch, [step("one")], "--list")
+    assert path.read_bytes() == before
+
+
+def test_a_file_in_the_place_of_the_folder_for_logs_is_one_sentence(place: Path, monkeypatch) -> None:
+    (place / "file").touch()
+    with pytest.raises(SystemExit, match="cannot open file: File exists"):
+        called(monkeypatch, [step("one")], "--out", "file")
+
+
 def test_a_step_that_takes_all_cores_runs_alone(place, monkeypatch):
     code = "import time, pathlib; p = pathlib.Path('{0}'); p.touch(); time.sleep(.4); n = len(list(pathlib.Path('.').glob('at-*'))); pathlib.Path('saw-{0}').write_text(str(n)); p.unlink()"
     names = "at-1", "at-whole", "at-2", "at-3"

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.analysis.models import find, wrong_models
+from benchmarks.harness.errors import BenchmarkError
 from benchmarks.report import tables
 from codec import manifest
 
@@ -39,6 +40,16 @@ def test_another_model_in_a_table_is_found(copy: Path) -> None:
         "effort.csv: rows of model 3 beside its own",
         "speed.csv: models.csv names a table that is not there",
     ]
+
+
+def test_a_table_that_cannot_be_read_is_one_sentence_and_the_others_are_looked_at(copy: Path) -> None:
+    (copy / "effort.csv").write_text("\n")
+    shutil.copy(copy / "model-1" / "ablations.csv", copy / "ablations.csv")
+    first, second = wrong_models(copy, SHIPPED)
+    assert first.startswith("ablations.csv: neither") and "effort.csv cannot be read as a table" in second
+    (copy / "models.csv").write_text("a\n1\n")
+    with pytest.raises(BenchmarkError, match="does not have the columns table, model and of"):
+        wrong_models(copy, SHIPPED)
 
 
 def test_a_register_that_is_behind_is_found(copy: Path) -> None:

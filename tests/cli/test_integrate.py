@@ -223,7 +223,7 @@ def test_thumbnail_overwrites_only_when_told(tmp_path, capsys):
 def test_thumbnail_to_standard_output(tmp_path, monkeypatch, capfdbinary):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "-").write_bytes(b"mine")
-    assert main(["thumbnail", str(GOLDEN / "model5-photo-q95.ldc"), "-o", "-", "--size", "40"]) == 0
+    assert main(["thumbnail", str(GOLDEN / "model6-photo-q95.ldc"), "-o", "-", "--size", "40"]) == 0
     with Image.open(io.BytesIO(capfdbinary.readouterr().out)) as image:
         assert image.format == "PNG" and image.size == (40, 33)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"-": b"mine"}

@@ -145,17 +145,17 @@ def test_export(tmp_path):
     with pytest.raises(Exception, match="not empty"):
         assets.export_page(tmp_path / "out", {}, force=False, page=page)
     (tmp_path / "out" / "files" / "notes").mkdir()
-    others = {"files/notes/b.ldc": GOLDEN / "model5-pixel.ldc", "files/1/mine.txt": page / "index.html"}
+    others = {"files/notes/b.ldc": GOLDEN / "model6-pixel.ldc", "files/1/mine.txt": page / "index.html"}
     for name, source in others.items():
         shutil.copyfile(source, tmp_path / "out" / name)
     named = {
         "files/1/c.ldc": tmp_path / "out" / "files" / "1" / "a.ldc",
-        "files/2/d.ldc": GOLDEN / "model5-drawn.ldc",
+        "files/2/d.ldc": GOLDEN / "model6-drawn.ldc",
     }
     files = tmp_path / "out" / "files"
     for pictures, left in (
         (named, ["1/a.ldc", "1/c.ldc", "2/d.ldc"]),  # a.ldc was named
-        ({"files/1/c.ldc": GOLDEN / "model5-pixel.ldc"}, ["1/c.ldc"]),
+        ({"files/1/c.ldc": GOLDEN / "model6-pixel.ldc"}, ["1/c.ldc"]),
         ({}, []),
     ):
         assets.export_page(tmp_path / "out", pictures, force=True, page=page)
@@ -195,7 +195,7 @@ def test_a_name_that_is_no_text_is_shown(tmp_path, monkeypatch, capsys):
         assets, "export_page", functools.partial(assets.export_page, page=built_page(tmp_path / "page"))
     )
     path = tmp_path / os.fsdecode(b"caf\xe9.ldc")
-    path.write_bytes((GOLDEN / "model5-pixel.ldc").read_bytes())
+    path.write_bytes((GOLDEN / "model6-pixel.ldc").read_bytes())
     assert main(["view", "--export", str(tmp_path / "out"), str(path)]) == 0
     assert "?src=files%2F1%2Fcaf%25EF%25BF%25BD.ldc" in capsys.readouterr().err
     assert os.listdir(tmp_path / "out" / "files" / "1") == ["caf\ufffd.ldc"]

@@ -27,6 +27,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from benchmarks.harness.told import count, told
 from codec.models.config import Group
 from codec.models.vqvae import VQVAE
 from codec.training.base import start
@@ -34,7 +35,6 @@ from codec.training.base.train import start_values, train
 from codec.training.config import TrainConfig
 from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos, to_tensor
-from codec.training.told import told
 
 COLUMNS = ("factor", "variant", "steps", "operations", "seconds", "level", "crop", "bits_per_dim", "rmse")
 LEVELS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
@@ -160,10 +160,10 @@ def main() -> None:
     data_options(ap, "RUNS/cache")
     ap.add_argument("--runs", type=Path, required=True, help="folder for checkpoints, which are removed at the end")
     ap.add_argument("--out", type=Path, default=Path("results"))
-    ap.add_argument("--steps", type=int, default=200, help="of the reference")
-    ap.add_argument("--crops", type=int, default=32, help="held-out crops")
+    ap.add_argument("--steps", type=count, default=200, help="of the reference")
+    ap.add_argument("--crops", type=count, default=32, help="held-out crops")
     ap.add_argument("--only", help="names of variants, with commas")
-    ap.add_argument("--threads", type=int, default=1)
+    ap.add_argument("--threads", type=count, default=1)
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
     chosen = [v for v in VARIANTS if args.only is None or v.name in args.only.split(",")]

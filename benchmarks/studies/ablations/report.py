@@ -8,13 +8,14 @@ held-out crops with its 95 % bootstrap interval. benchmarks/report/figures.py dr
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.analysis.bdrate import bd_table
 from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.frames import read_frame, write_frame
+from benchmarks.harness.told import told
 
 ANCHOR = "unchanged"
 
@@ -37,18 +38,16 @@ def table(points: pd.DataFrame) -> pd.DataFrame:
     return out[out.variant != ANCHOR]
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.ablations.report", description=__doc__.split("\n\n")[0])
     ap.add_argument("--results", type=Path, default=Path("results"))
     args = ap.parse_args()
     path = args.results / "ablation_points.csv"
-    try:
-        if not path.is_file():
-            raise BenchmarkError(f"{path} is not there: run benchmarks.studies.ablations.measure first")
-        found = table(pd.read_csv(path))
-    except BenchmarkError as error:
-        sys.exit(f"ablations: {error}")
-    found.to_csv(args.results / "ablations.csv", index=False, float_format="%.6g", lineterminator="\n")
+    if not path.is_file():
+        raise BenchmarkError(f"{path} is not there: run benchmarks.studies.ablations.measure first")
+    found = table(read_frame(path))
+    write_frame(found, args.results / "ablations.csv", float_format="%.6g")
     print(found.to_string(index=False))
 
 

@@ -18,12 +18,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from benchmarks.harness.frames import write_frame
+from benchmarks.harness.told import count, told
 from codec import zoo
 from codec.bitstream.tables import UNIT
 from codec.coding.model import Base
 from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos, to_tensor
-from codec.training.told import told
 
 LEVELS = (800, 1600, 2880, 4480, 5888)
 SIZE, PROBES = 256, 2
@@ -78,7 +79,7 @@ def measure(base: Base, crops: np.ndarray) -> pd.DataFrame:
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.assignment.curvature", description=__doc__.split(":")[0])
     data_options(ap, default=None)
-    ap.add_argument("--count", type=int, default=6, help="crops")
+    ap.add_argument("--count", type=count, default=6, help="crops")
     ap.add_argument("--out", type=Path, default=Path("results"))
     args = ap.parse_args()
     torch.set_num_threads(1)
@@ -87,7 +88,7 @@ def main() -> None:
     crops = Photos(args.data, args.cache).crops(np.random.default_rng(77), args.count, SIZE)
     found = measure(zoo.load(), crops)
     args.out.mkdir(parents=True, exist_ok=True)
-    found.to_csv(args.out / "assignment_curvature.csv", index=False, float_format="%.3f", lineterminator="\n")
+    write_frame(found, args.out / "assignment_curvature.csv", float_format="%.3f")
     print(found.to_string(index=False))
 
 

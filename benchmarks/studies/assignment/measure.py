@@ -23,6 +23,8 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.analysis.bdrate import Curve, bd_rate, bootstrap
+from benchmarks.harness.frames import read_frame, write_frame
+from benchmarks.harness.told import count, told
 from codec import manifest, zoo
 from codec.bitstream.tables import KINDS, LOG2_SCALE_MIN, PER_OCTAVE, SCALES, LatentTables
 from codec.coding.latents import LatentCoder, Sent
@@ -31,7 +33,6 @@ from codec.coding.stored import read_stored
 from codec.models.exact_torch import Torch
 from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos, to_tensor
-from codec.training.told import told
 
 LEVELS = (640, 1600, 2560, 3520, 4480, 5440, 6400)
 REGIONS = {"low": (0, 2560), "middle": (2560, 4480), "high": (4480, 6400), "all": (0, 6400)}
@@ -123,7 +124,7 @@ def measure(find: Callable[[int, int, str], tuple[float, float]], crops: int, pa
     columns = ["case", "crop", "level", "bits", "rmse"]
     if not path.is_file():
         path.write_text(",".join(columns) + "\n")
-    known = {(r.case, r.crop, r.level) for r in pd.read_csv(path).itertuples()}
+    known = {(r.case, r.crop, r.level) for r in read_frame(path).itertuples()}
     keys = [(case, crop, level) for crop in range(crops) for level in LEVELS for case in CASES]
     with open(path, "a", newline="") as f:
         writer = csv.writer(f, lineterminator="\n")
@@ -131,7 +132,7 @@ def measure(find: Callable[[int, int, str], tuple[float, float]], crops: int, pa
             bits, error = find(crop, level, case)
             writer.writerow((case, crop, level, f"{bits:.3f}", f"{error:.5f}"))
             f.flush()
-    found = pd.read_csv(path)
+    found = read_frame(path)
     return found[found.crop < crops]
 
 
@@ -188,7 +189,7 @@ def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.assignment.measure", description=__doc__.split(":")[0])
     data_options(ap, default=None)
     ap.add_argument("--points", type=Path, required=True, help="file for what was measured")
-    ap.add_argument("--count", type=int, default=24, help="crops")
+    ap.add_argument("--count", type=count, default=24, help="crops")
     ap.add_argument("--out", type=Path, default=Path("results"))
     args = ap.parse_args()
     torch.set_num_threads(1)
@@ -201,7 +202,7 @@ def main() -> None:
     rows = [*table(points), *offsets(base, photos.validation_crops(6, LARGE))]
     args.out.mkdir(parents=True, exist_ok=True)
     found = pd.DataFrame(rows).round(3)
-    found.to_csv(args.out / "assignment.csv", index=False, lineterminator="\n")
+    write_frame(found, args.out / "assignment.csv")
     print(found.to_string(index=False))
 
 

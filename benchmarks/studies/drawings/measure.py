@@ -25,6 +25,8 @@ from PIL import Image
 
 import codec
 from benchmarks.codecs.pillow_codecs import Avif, WebP
+from benchmarks.harness.frames import read_frame, write_frame
+from benchmarks.harness.told import count, told
 from benchmarks.report.contact import photograph
 from benchmarks.studies.drawings.pictures import PICTURES
 from codec import api
@@ -56,7 +58,7 @@ def sizes(c: codec.Codec, path: Path | None = None) -> pd.DataFrame:
     same weights, are not measured again."""
     rows: list[dict] = []
     if path is not None and path.is_file():
-        there = pd.read_csv(path)
+        there = read_frame(path)
         rows = there[there.version == c.decoder_id("vq")].to_dict("records")
     done = {row["picture"] for row in rows}
     for name, make in PICTURES.items():
@@ -88,7 +90,7 @@ def sizes(c: codec.Codec, path: Path | None = None) -> pd.DataFrame:
                    "cost_before": round(len(lossy) / size + worth, 4), "cost_exact": round(len(strong) / size, 4)}  # fmt: skip
             rows.append({"version": c.decoder_id("vq"), **row, **others})
         if path is not None:
-            pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n")
+            write_frame(pd.DataFrame(rows), path)
     return pd.DataFrame(rows)
 
 
@@ -114,11 +116,11 @@ def rivals() -> pd.DataFrame:
             for setting in kind.settings[::2]:
                 data = kind.encode(x, setting)
                 rows.append((name, kind.name, setting, len(data), rms(kind.decode(data).astype(int) - x), kind.version))
-        for count in PALETTES:
-            image = Image.fromarray(x).quantize(count, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+        for colours in PALETTES:
+            image = Image.fromarray(x).quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
             error = np.asarray(image.convert("RGB")).astype(int) - x
             size = saved(image, "PNG", optimize=True)
-            rows.append((name, "png, palette", count, size, rms(error), f"Pillow {PIL.__version__}"))
+            rows.append((name, "png, palette", colours, size, rms(error), f"Pillow {PIL.__version__}"))
     return pd.DataFrame(rows, columns=["picture", "codec", "setting", "bytes", "rmse", "version"])
 
 
@@ -143,10 +145,11 @@ def tries(c: codec.Codec, repeats: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.drawings.measure", description=__doc__.split(":")[0])
     ap.add_argument("--out", type=Path, default=Path("results"))
-    ap.add_argument("--repeats", type=int, default=5, help="of the timing")
+    ap.add_argument("--repeats", type=count, default=5, help="of the timing")
     names = ("drawings", "drawings_codecs", "drawings_try")
     ap.add_argument("--only", nargs="*", choices=names, help="some of the tables")
     args = ap.parse_args()
@@ -160,7 +163,7 @@ def main() -> None:
     }
     for name in args.only or tables:
         found = tables[name]()
-        found.to_csv(args.out / f"{name}.csv", index=False, lineterminator="\n")
+        write_frame(found, args.out / f"{name}.csv")
         (args.out / f"{name}.csv.part").unlink(missing_ok=True)
         print(found.to_string(index=False))
 

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.harness.told import count, told
 from benchmarks.studies.filters.renderer import Renderer
 from codec import zoo
 from codec.models.filter import Filter
@@ -73,15 +74,17 @@ def validations(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(f))
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.filters.measure", description=__doc__.split("\n\n")[0])
     ap.add_argument("--decoded", type=Path, required=True, help="folder made by codec.training.base.decoded")
     ap.add_argument("--runs", type=Path, required=True, help="folder for the runs")
-    ap.add_argument("--steps", type=int, default=2500)
+    ap.add_argument("--steps", type=count, default=2500)
     ap.add_argument("--out", type=Path, default=Path("results"))
     ap.add_argument("--only", help="names of networks, with a semicolon between them")
     args = ap.parse_args()
     model, store, rows = zoo.load("default"), Store(args.decoded), []
+    args.out.mkdir(parents=True, exist_ok=True)
     every, anchors = max(1, args.steps // 5), model.config.anchors
     wanted = [v for v in VARIANTS if not args.only or v.name in args.only.split(";")]
     with place(1, alone="benchmarks.studies.filters.measure") as device:

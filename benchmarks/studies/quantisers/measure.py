@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from benchmarks.harness.told import count, told
 from benchmarks.studies.quantisers.codebook import CodebookQuantizer
 from codec.bitstream.container import level_of
 from codec.bitstream.tables import UNIT
@@ -39,7 +40,6 @@ from codec.training.base.tables import Counts, analytic_tables
 from codec.training.base.train import load_base
 from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos, to_tensor
-from codec.training.told import told
 from codec.zoo import read_model
 
 QUALITIES = (38, 50, 62, 74, 86, 98)
@@ -224,13 +224,13 @@ def main() -> None:
     ap.add_argument("--out", type=Path, default=Path("results"))
     ap.add_argument(
         "--crops",
-        type=int,
+        type=count,
         default=12,
         help="training crops of 256x256 that tables are fitted to, each at every quality",
     )
-    ap.add_argument("--validation", type=int, default=16, help="validation crops of 256x256")
+    ap.add_argument("--validation", type=count, default=16, help="validation crops of 256x256")
     ap.add_argument("--rounds", type=int, default=2, help="closed-loop rounds of fitting")
-    ap.add_argument("--threads", type=int, default=1)
+    ap.add_argument("--threads", type=count, default=1)
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
     check_outside(args.out, args.data)

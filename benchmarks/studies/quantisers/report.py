@@ -7,7 +7,8 @@ Reads RESULTS/quantizers.csv; writes RESULTS/quantizers_bd.csv and RESULTS/figur
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -21,8 +22,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.interpolate import PchipInterpolator
 
 from benchmarks.analysis.bdrate import Curve, bd_rate, bd_table, mean_curve
+from benchmarks.harness.errors import BenchmarkError
+from benchmarks.harness.frames import read_frame, write_frame
+from benchmarks.harness.told import told
 from benchmarks.report.curve_labels import label_ends
-from benchmarks.report.style import PAGE, RC
+from benchmarks.report.style import OTHERS, PAGE, RC
 
 _NOT_HERE = [
     "bd_rmse", "bd_rmse_low", "bd_rmse_high", "rate_overlap_percent",
@@ -41,8 +45,10 @@ _NOTE = (
 
 def read(path: Path) -> pd.DataFrame:
     """The measured table, with the columns that benchmarks.analysis.bdrate reads: codec, image_hash, setting."""
-    table = pd.read_csv(path)
+    table = read_frame(path)
     table["codec"] = table.quantizer + np.where(table.rate_aware, "+ra", "")
+    if PLAIN not in set(table.codec):
+        raise BenchmarkError(f"{path} has no rows of the quantiser {PLAIN}, which the others are compared with")
     return table.assign(image_hash=table.crop, setting=table.quality)
 
 
@@ -87,7 +93,7 @@ def draw(table: pd.DataFrame, folder: Path) -> None:
         figure.supxlabel(_NOTE, fontsize=6, color="#555555", x=0.01, ha="left")
         for row, kind in zip(axes, kinds, strict=True):
             rows = table[table.weights == kind]
-            _panels(row[0], row[1], {name: mean_curve(part) for name, part in rows.groupby("codec")})
+            panels(row[0], row[1], {name: mean_curve(part) for name, part in rows.groupby("codec")})
             row[0].set_title(_TITLES[kind], loc="left", fontsize=8)
             row[1].set_title("rate at equal RMSE, against plain scalar", loc="left", fontsize=8)
         for right in axes[:, 1]:
@@ -97,11 +103,19 @@ def draw(table: pd.DataFrame, folder: Path) -> None:
         plt.close(figure)
 
 
-def _panels(left: Axes, right: Axes, curves: dict[str, Curve]) -> None:
-    for name in sorted(curves, key=lambda name: (list(_COLOURS).index(name.removesuffix("+ra")), name)):
+def _colours(names: Iterable[str]) -> dict[str, str]:
+    """Quantiser, without its +ra -> colour; those that are not known here come last."""
+    others = sorted({name.removesuffix("+ra") for name in names} - set(_COLOURS))
+    return _COLOURS | dict(zip(others, cycle(OTHERS), strict=False))
+
+
+def panels(left: Axes, right: Axes, curves: dict[str, Curve]) -> None:
+    """Rate against RMSE, and the rate that each needs more than PLAIN."""
+    colours = _colours(curves)
+    for name in sorted(curves, key=lambda name: (list(colours).index(name.removesuffix("+ra")), name)):
         aware = name.endswith("+ra")
         style = {
-            "color": _COLOURS[name.removesuffix("+ra")],
+            "color": colours[name.removesuffix("+ra")],
             "linestyle": "-" if aware else (0, (3, 1.5)),
             "linewidth": 1.5 if aware else 1.1,
         }
@@ -121,13 +135,14 @@ def _panels(left: Axes, right: Axes, curves: dict[str, Curve]) -> None:
     right.set_ylabel("more rate, %")
 
 
+@told
 def main(argv: Sequence[str] | None = None) -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.quantisers.report", description=__doc__.split("\n\n")[0])
     ap.add_argument("--results", type=Path, default=Path("results"))
     args = ap.parse_args(argv)
     table = read(args.results / "quantizers.csv")
     result = bd(table)
-    result.to_csv(args.results / "quantizers_bd.csv", index=False, lineterminator="\n")
+    write_frame(result, args.results / "quantizers_bd.csv")
     draw(table, args.results / "figures")
     print(result[result.anchor == PLAIN].to_string(index=False))
 

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from benchmarks.harness.told import count, told
 from codec import zoo
 from codec.coding import search as refine
 from codec.coding.model import Base
 from codec.coding.ratecontrol import RATE_SHARE
 from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos
-from codec.training.told import told
 
 SHARES = (0.3, 0.42, 0.6)
 LEVELS = (1280, 2880, 4480, 5888)  # qualities 20, 45, 70 and 92
@@ -50,7 +50,7 @@ def measure(model: Base, crop: np.ndarray, level: int, share: float | None) -> t
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.search_share.measure", description=__doc__.split(":")[0])
     data_options(ap, default=None)
-    ap.add_argument("--count", type=int, default=21, help="crops")
+    ap.add_argument("--count", type=count, default=21, help="crops")
     ap.add_argument("--out", type=Path, default=Path("results"))
     args = ap.parse_args()
     torch.set_num_threads(1)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.analysis.bdrate import bd_table
+from benchmarks.harness.frames import read_frame, write_frame
+from benchmarks.harness.told import told
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -25,12 +27,13 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     return found.round(3).sort_values("search", ignore_index=True)
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.search_share.report", description=__doc__.split(":")[0])
     ap.add_argument("--results", type=Path, default=Path("results"))
     args = ap.parse_args()
-    found = table(pd.read_csv(args.results / "search_share.csv"))
-    found.to_csv(args.results / "search_share_bd.csv", index=False, lineterminator="\n")
+    found = table(read_frame(args.results / "search_share.csv"))
+    write_frame(found, args.results / "search_share_bd.csv")
     print(found.to_string(index=False))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from benchmarks.harness.told import count, told
 from codec.models.vqvae import VQVAE
 from codec.training.base.train import load_kept
 from codec.training.data.photos import read_pictures, to_tensor
@@ -33,11 +34,12 @@ def measure(model: VQVAE, pixels: np.ndarray, level: float) -> tuple[float, floa
     return float(out.bits + tokens) / pixels.size, float(error.square().mean().sqrt())
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.training_curve.measure", description=__doc__.split("\n\n")[0])
     ap.add_argument("--run", type=Path, required=True, help="folder of codec.training.base.train")
     ap.add_argument("--images", type=Path, required=True)
-    ap.add_argument("--every", type=int, default=1, help="only every so many pictures")
+    ap.add_argument("--every", type=count, default=1, help="only every so many pictures")
     ap.add_argument("--out", type=Path, required=True, help="CSV file")
     args = ap.parse_args()
     torch.set_num_threads(1)

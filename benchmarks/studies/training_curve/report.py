@@ -18,6 +18,8 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.analysis.bdrate import Curve, bd_rate, bd_table
+from benchmarks.harness.frames import read_frame, write_frame
+from benchmarks.harness.told import told
 
 ANCHOR = "bpg-444"
 
@@ -65,6 +67,7 @@ def against(points: pd.DataFrame, rd: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+@told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="benchmarks.studies.training_curve.report", description=__doc__.split("\n\n")[0])
     ap.add_argument("runs", nargs="+", metavar="NAME=DIR=POINTS")
@@ -87,11 +90,11 @@ def main() -> None:
     ]
     if missing := [path for path in needed if not path.is_file()]:
         sys.exit(f"training_curve: there is no {missing[0]}")
-    rd = pd.read_csv(needed[0], dtype={"setting": str})
-    kept = pd.read_csv(args.results / "training.csv") if args.append else pd.DataFrame()
+    rd = read_frame(needed[0], dtype={"setting": str})
+    kept = read_frame(args.results / "training.csv") if args.append else pd.DataFrame()
     kept = kept[~kept.run.isin(list(runs))] if len(kept) else kept
-    table = held_out({name: pd.read_csv(folder / "validation.csv") for name, (folder, _) in runs.items()})
-    points = pd.concat([against(pd.read_csv(path), rd).assign(run=name) for name, (_, path) in runs.items()])
+    table = held_out({name: read_frame(folder / "validation.csv") for name, (folder, _) in runs.items()})
+    points = pd.concat([against(read_frame(path), rd).assign(run=name) for name, (_, path) in runs.items()])
     configs, before = {name: json.loads((folder / "config.json").read_text()) for name, (folder, _) in runs.items()}, {}
     for name in runs:  # what the runs before have seen
         before[name] = (kept.megapixels.max() if len(kept) else 0.0) + sum(
@@ -102,7 +105,7 @@ def main() -> None:
     table = table.merge(points, on=["run", "step"], how="left")
     if len(kept):
         table = pd.concat([kept, table.assign(held_out_percent=float("nan"))])
-    table.to_csv(args.results / "training.csv", index=False, float_format="%.5g", lineterminator="\n")
+    write_frame(table, args.results / "training.csv", float_format="%.5g")
     print(table.to_string(index=False))
 
 

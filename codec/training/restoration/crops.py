@@ -1,7 +1,7 @@
 """Crops for the semantic stage, made once: python -m codec.training.restoration.crops --data DIR [DIR ...] --out DIR
 
-A shard holds crops of photographs, their streams' pictures and hyper tokens at random qualities. Photographs that are
-held out (``recipe/held_out.txt``, by name) make the validation shard only.
+A shard holds crops of photographs, their streams' pictures and hyper tokens at random qualities, and says which model
+made them. Photographs that are held out (``recipe/held_out.txt``, by name) make the validation shard only.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import itertools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from codec import zoo
+from codec import manifest, zoo
 from codec.coding.trellis import TRELLISES
 from codec.models.vqvae import VQVAE
 from codec.training.base.adapt import Sender, send
@@ -45,6 +47,36 @@ class Crops(Shard):
     level: np.ndarray
     tokens: np.ndarray
     photo: np.ndarray
+
+
+def save(found: Crops, path: Path, model: str) -> None:
+    """model: hash of the file of the perceptual model that made them, see ``model_hash``."""
+    part = path.with_suffix(".new")
+    save_file({f.name: np.ascontiguousarray(getattr(found, f.name)) for f in fields(found)}, part, {"model": model})
+    os.replace(part, path)
+
+
+def model_hash(model: str) -> str:
+    """First digits of the hash of the file of a perceptual model: "default", an id or a file."""
+    return zoo.file_hash(zoo.find(model, manifest.read())[0])
+
+
+def check_model(paths: list[Path], model: str) -> None:
+    """Raises SystemExit for crops that another model made, or that do not say which."""
+    wanted = model_hash(model)
+    for path in paths:
+        try:
+            with safe_open(path, "numpy") as f:
+                said = (f.metadata() or {}).get("model")
+        except (OSError, SafetensorError):
+            raise SystemExit(
+                f"{path} is no file of crops: codec.training.restoration.crops makes a folder of them"
+            ) from None
+        if said != wanted:
+            whose = "do not say which model made them" if said is None else f"are of another model ({said})"
+            raise SystemExit(
+                f"the crops in {path} {whose}; --model is {wanted}: name a new folder, and new ones for the runs"
+            )
 
 
 def every(folders: list[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -138,10 +170,9 @@ def main() -> None:
         check_outside(args.out, folder)
     check_ours(args.out, CROP_FILES, "crops")
     args.out.mkdir(parents=True, exist_ok=True)
-    done, given = args.out / VALIDATION, Path(args.model)
+    done, hash_of_model = args.out / VALIDATION, model_hash(args.model)
     if done.exists():
-        if given.is_file() and given.stat().st_mtime > done.stat().st_mtime:
-            raise SystemExit(f"{args.out} has crops of an earlier model: name a new folder, and new ones for the runs")
+        check_model([done], args.model)
         return print(f"{args.out} has its crops")
     kept, held = held_out([name for name, _ in every(args.data)], listed()), []
 
@@ -174,7 +205,7 @@ def main() -> None:
             ),  # last: its file means that all is there
         ):
             numbers, pixels = (np.stack(part) for part in zip(*pairs, strict=True))
-            describe(model, sender, pixels, level, numbers, args.batch).save(args.out / name)
+            save(describe(model, sender, pixels, level, numbers, args.batch), args.out / name, hash_of_model)
 
 
 if __name__ == "__main__":

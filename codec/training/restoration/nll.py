@@ -30,12 +30,14 @@ from codec.diffusion.elbo import chain
 from codec.diffusion.noise import unit_noise
 from codec.diffusion.precondition import Preconditioned
 from codec.diffusion.schedule import log_uniform
+from codec.errors import CodecError
 from codec.image import read
 from codec.restoration import restore
 from codec.training.told import told
 
 SCALES = 2.0 ** np.arange(-2, 6, 0.25)  # of the pixel likelihood: a picture says which in 5 bits
 LEVELS = 25
+MULTIPLE = 32  # of the sides of a picture
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,17 @@ def write(path: Path, rows: list) -> None:
         out.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()} for row in rows)
 
 
+def opened(path: Path) -> np.ndarray:
+    """Pixels of a picture. Raises SystemExit for a file that is none, or too small."""
+    try:
+        x = read.load(path).rgb
+    except CodecError as error:
+        raise SystemExit(f"{path}: {error}") from None
+    if min(x.shape[:2]) < MULTIPLE:
+        raise SystemExit(f"{path}: both sides need {MULTIPLE} pixels")
+    return x[: x.shape[0] // MULTIPLE * MULTIPLE, : x.shape[1] // MULTIPLE * MULTIPLE]
+
+
 @told
 def main() -> None:
     ap = argparse.ArgumentParser(prog="codec.training.restoration.nll", description=__doc__.split("\n\n")[0])
@@ -141,13 +154,14 @@ def main() -> None:
     ap.add_argument("--limit", type=int, help="only so many pictures")
     ap.add_argument("--threads", type=int, default=1)
     args = ap.parse_args()
-    c = codec.load(threads=args.threads)
     paths = sorted(p for p in args.images.iterdir() if read.has_picture_suffix(p))[: args.limit]
+    if not paths:
+        raise SystemExit(f"there are no pictures in {args.images}")
+    c = codec.load(threads=args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     points, bounds = [], []
     for path in tqdm(paths, disable=None):
-        x = read.load(path).rgb
-        x = x[: x.shape[0] // 32 * 32, : x.shape[1] // 32 * 32]
+        x = opened(path)
         for quality in args.quality:
             more, bound = measure(c, path.name, x, quality)
             points += more

@@ -31,6 +31,8 @@ from codec.zoo import Labels, write_labels, write_restorer
 def meta(folder: Path) -> dict[str, str]:
     """What a run wrote beside its averaged weights."""
     path = folder / "part-0.safetensors"
+    if not (folder / "log.csv").exists():
+        raise SystemExit(f"there is no run in {folder}")
     if not path.exists():
         raise SystemExit(f"the run in {folder} has not ended: it has no averaged weights")
     with safe_open(path, "pt") as f:

@@ -41,6 +41,7 @@ from codec.training.data.shards import VALIDATION
 from codec.training.loop import Done, Every, Loop, Stage, warm_hold_fall
 from codec.training.processes import place
 from codec.training.restoration.batches import Batch, Store
+from codec.training.restoration.crops import check_model
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
 from codec.training.run import Run
 from codec.training.told import told
@@ -422,11 +423,12 @@ def main() -> None:
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_intermixed_args()
     config = configure(RestorationConfig(), args.config, args.settings)
+    shards = sorted(p for p in args.crops.glob("*.safetensors") if p.name != VALIDATION)
+    check_model([*shards, args.crops / VALIDATION], args.model)
     with place(args.threads, alone="codec.training.restoration.train") as device:
         model = zoo.load(args.model, device)
         anchors, centroids = model.config.anchors, model.vqvae.tokens.centroids(model.vqvae.sd).float()
-        store = Store(sorted(p for p in args.crops.glob("*.safetensors") if p.name != VALIDATION), anchors, device)
-        held_out = Store([args.crops / VALIDATION], anchors, device)
+        store, held_out = Store(shards, anchors, device), Store([args.crops / VALIDATION], anchors, device)
         vgg, alex = (
             Perception(trunk, path, args.heads).to(device) for trunk, path in ((VGG16, args.vgg), (ALEXNET, args.alex))
         )
