@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from codec.models.refiner import Refiner, RefinerConfig
 from codec.models.restorer import Restorer
 from codec.models.token_net import TokenNet
 from codec.models.vqvae import VQVAE
+from codec.whole import written
 
 _FLOAT32 = ("lapped", "klt", "gain", "sd", "tokens")  # parts kept in float32; the other networks are float16
 _EXACT = ("scale", "residual")  # parts of a restorer kept in float32
@@ -101,8 +101,8 @@ def write_filter(source: Path, out: Path, net: Filter) -> None:
     for name, value in net.state_dict().items():
         arrays[_FILTER + name] = value.detach().cpu().contiguous().numpy().astype(np.float16)
     config = {**json.loads(meta["config"]), "filter_width": net.stem.out_channels, "filter_blocks": len(net.body)}
-    save_file(arrays, out.with_suffix(".new"), {**meta, "config": json.dumps(config)})
-    os.replace(out.with_suffix(".new"), out)
+    with written(out) as part:
+        save_file(arrays, part, {**meta, "config": json.dumps(config)})
 
 
 def quantised(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
