@@ -61,13 +61,12 @@ def write_model(path: Path, model: VQVAE, trellis: str, integers: dict[str, np.n
 
 
 def read_model(path: Path, model_id: int, device: torch.device | str = "cpu") -> Base:
-    """Inverse of ``write_model``."""
+    """Inverse of ``write_model``. Raises one of ``_UNREADABLE`` for a file that lacks an array or has another one."""
     stored = read_stored(path)
     model = VQVAE(stored.config)
-    state = model.state_dict()
-    for name, value in stored.floats.items():
-        state[name] = torch.from_numpy(value.astype(np.float32))
-    model.load_state_dict(state)
+    floats = {name: torch.from_numpy(value.astype(np.float32)) for name, value in stored.floats.items()}
+    prior = {name: value for name, value in model.state_dict().items() if name.startswith("prior.")}
+    model.load_state_dict({**floats, **prior})
     integer_export.restore(model.prior, stored.integers)
     model = model.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
     coder = LatentCoder(

@@ -44,7 +44,7 @@ ALLOWED = {
     "view": {"bitstream.container", "errors"},
     "export": {"manifest", "zoo", "coding", "models", "bitstream", "whole", "errors"},
     "image": {"bitstream.container", "errors"},
-    "zoo": {"manifest", "coding", "models", "bitstream", "errors"},
+    "zoo": {"manifest", "coding", "models", "bitstream", "whole", "errors"},
     "manifest": {"errors"},
     "restoration": {"models", "diffusion", "coding", "errors"},
     "coding": {"models", "bitstream", "errors"},
@@ -75,8 +75,8 @@ ALLOWED = {
 #: Layers, and modules of layers, that work without torch, at least until something is really coded.
 LIGHT = {
     "root", "_start", "options", "__main__", "cli", "batch", "light", "opened", "coarse", "pillow_plugin", "imageio_plugin", "view", "image", "manifest", "bitstream", "whole", "errors",
-    *(f"coding.{name}" for name in ("compiled", "heap", "kernels", "latents", "padding", "stored", "tiles", "trellis")),
-    *(f"models.{name}" for name in ("alike", "config", "exact", "integer_prior", "passes")),
+    *(f"coding.{name}" for name in ("compiled", "heap", "kernels", "latents", "padding", "stored", "tiles", "tokens", "trellis")),
+    *(f"models.{name}" for name in ("alike", "config", "exact", "integer_prior", "integer_tokens", "passes")),
 }  # fmt: skip
 
 

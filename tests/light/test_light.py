@@ -103,17 +103,17 @@ def test_progress_is_told(one):
 def test_who_decodes():
     """onnxruntime by itself for what it can do, torch for the rest."""
     for asked in ({}, {"backend": "onnx"}):
-        assert isinstance(load_codec(replace(PLAIN, **asked), 5), light.LightCodec)
+        assert isinstance(load_codec(replace(PLAIN, **asked), 6), light.LightCodec)
     semantic = {"options": DecodeOptions(decoder="ldm")}
     for asked in ({"backend": "torch"}, semantic, {"threads": 1}, {"precision": "auto"}):
-        assert not isinstance(load_codec(replace(PLAIN, **asked), 5), light.LightCodec)
+        assert not isinstance(load_codec(replace(PLAIN, **asked), 6), light.LightCodec)
 
 
 def test_a_missing_torch_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert isinstance(load_codec(PLAIN, 5), light.LightCodec)
+    assert isinstance(load_codec(PLAIN, 6), light.LightCodec)
     with pytest.raises(CodecError, match="torch is not installed"):
-        load_codec(replace(PLAIN, options=DecodeOptions(decoder="ldm")), 5)
+        load_codec(replace(PLAIN, options=DecodeOptions(decoder="ldm")), 6)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_what_onnxruntime_cannot_do_is_wrong_usage(tmp_path, capsys, asked):
 
 def test_a_graph_of_another_model_is_refused(tmp_path):
     folder = weights_folder(tmp_path)
-    graph = light.graph_of(manifest.read(), 5)
+    graph = light.graph_of(manifest.read(), 6)
     (folder / "model.onnx").write_bytes(graph.read_bytes())
     with pytest.raises(CodecError, match="does not fit the weights"):
         light.load(ID, folder)

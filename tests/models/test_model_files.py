@@ -31,3 +31,13 @@ def test_an_array_of_another_shape(name, change, stored, tmp_path):
     save_file({**arrays, name: np.ascontiguousarray(value)}, tmp_path / "a.safetensors", meta)
     with pytest.raises(CodecError, match=r"the model file a.safetensors cannot be read: "):
         codec.load(str(tmp_path / "a.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["sd", "log2_gain", "tokens.codebook", "g_s.head.bias", "integer.token_net.a.bias"])
+def test_an_array_that_is_not_there_or_holds_nothing(name, stored, tmp_path):
+    meta, arrays = stored
+    without = {key: value for key, value in arrays.items() if key != name}
+    for held in (without, {**without, name: arrays[name].ravel()[:0]}):
+        save_file(held, tmp_path / "a.safetensors", meta)
+        with pytest.raises(CodecError, match=r"the model (file a.safetensors )?cannot be (read|used): "):
+            codec.load(str(tmp_path / "a.safetensors"))
