@@ -92,7 +92,7 @@ def _add_encode(commands: argparse._SubParsersAction) -> None:
         default=1,
         metavar="E",
         help="1 (fast), 2 (looks at the decoded picture: about three times as long) to 9 (minutes): at 9 the picture is "
-        "clearly better, and the file about a tenth larger at the same quality; default 1",
+        "clearly better, and the file a tenth or more larger at the same quality; default 1",
     )
     parser.add_argument(
         "--seed",
