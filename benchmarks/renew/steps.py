@@ -55,6 +55,7 @@ STEPS = (
         DECODERS,
         24,
         whole=True,
+        gone=("kodak/superseded.csv",),
     ),
     Step("effort", (f"{STUDY}.effort --images {{kodak}} --efforts 1,2,3,5,9",), ALL, 31, ("effort_bd.csv",)),
     Step(
@@ -76,6 +77,7 @@ STEPS = (
         ),
         DECODERS,
         10,
+        gone=("held-out/superseded.csv",),
     ),
     Step("estimate", (f"{STUDY}.estimate --images {{kodak}} --out results/kodak/estimate.csv",), ("base",), 2, ("kodak/estimate.csv",)),
     Step("flat", (f"{STUDY}.flat",), ("base",), 1),

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.analysis.summary import read_table
+from benchmarks.harness.frames import write_frame
+from benchmarks.harness.told import told
 
 KEYS = ["codec", "setting", "image_hash"]
 OURS = "ours-"
@@ -51,6 +53,7 @@ def compared(before: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values(["codec", "quality"], kind="stable")
 
 
+@told
 def main(arguments: Sequence[str] | None = None) -> None:
     ap = argparse.ArgumentParser(
         prog="benchmarks.studies.succession", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -59,10 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ap.add_argument("--rows", type=Path, default=Path("results/kodak/rd.csv"))
     ap.add_argument("--out", type=Path, default=Path("results/succession.csv"))
     args = ap.parse_args(arguments)
-    if missing := [path for path in (args.before, args.rows) if not path.is_file()]:
-        raise SystemExit(f"there is no table {missing[0]}")
     found = compared(read_table(args.before), read_table(args.rows))
-    found.to_csv(args.out, index=False, float_format="%.6g", lineterminator="\n")
+    write_frame(found, args.out, "%.6g")
     print(found.to_string(index=False))
 
 

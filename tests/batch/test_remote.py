@@ -16,7 +16,7 @@ from PIL import Image
 from codec import cli
 from codec.batch import files
 from tests.support import long
-from tests.support.fake_codec import FakeCodec
+from tests.support.fake_codec import SHIPPED, FakeCodec
 from tests.support.many import draw, made
 from tests.support.store import BUCKET, Server, served
 
@@ -119,7 +119,7 @@ def test_killed_again_and_again_a_run_is_complete_in_the_end(store: Server, tmp_
 
 def fake_bytes(path: Path) -> bytes:
     codec = FakeCodec()
-    codec.model_id = 5
+    codec.model_id = SHIPPED
     return codec.encode(path)
 
 

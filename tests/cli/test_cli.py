@@ -18,7 +18,7 @@ from codec import cli
 from codec.batch import outcome, plan
 from codec.bitstream import container
 from codec.errors import UnsupportedError
-from tests.support.fake_codec import FakeCodec
+from tests.support.fake_codec import SHIPPED, FakeCodec
 from tests.support.process import ROOT, codec_process, loaded_modules
 
 PHOTO = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
@@ -414,7 +414,7 @@ def test_totals_of_several_files(photo, fake, capfd, tmp_path):
 
     (out / "c.ldc").unlink()
     (folder / "bad.png").unlink()
-    fake.model_id = 5
+    fake.model_id = SHIPPED
     for name in "ab":
         assert run("encode", folder / f"{name}.png", "-f", "-o", out / f"{name}.ldc") == 0
     assert run("encode", folder, "-o", out, "--skip-existing", "--json") == 0

@@ -75,7 +75,7 @@ def test_another_decoder_has_nothing_to_add(drawing, no_model, capfd):
         (["--device", "cuda"], "device has no effect with lossless"),
         (["--precision", "bfloat16"], "precision has no effect with lossless"),
         (["--threads", "2"], "threads has no effect with lossless"),
-        (["--model", "5"], "model has no effect with lossless"),
+        (["--model", "6"], "model has no effect with lossless"),
     ],
 )
 def test_what_has_no_effect_is_refused(drawing, no_model, capfd, options, sentence):

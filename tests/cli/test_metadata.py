@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 from codec import cli
 from codec.bitstream.container import parse, read_header
 from codec.image import metadata
-from tests.support.fake_codec import FakeCodec
+from tests.support.fake_codec import SHIPPED, FakeCodec
 
 XMP = b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6">XMP</x>'
 
@@ -105,7 +105,7 @@ def test_what_is_broken_is_said(fake, tmp_path, capfd):
 
 
 def test_an_output_with_metadata_is_another_where_none_is_wanted(fake, tmp_path, capfd):
-    photo, fake.model_id = picture(tmp_path / "a.jpg"), 5
+    photo, fake.model_id = picture(tmp_path / "a.jpg"), SHIPPED
     for lossless in ([], ["--lossless"]):
         assert run("encode", photo, "-f", "--metadata", "keep", *lossless) == 0
         assert run("encode", photo, "--skip-existing", "--metadata", "keep", *lossless) == 0

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -132,6 +133,16 @@ def test_a_latent_outside_the_range_is_refused(beyond, sign, loops, coder, monke
         assert (a[1] == b[1]).all() and np.abs(a[1]).max() > (MAX_ESCAPE - 9) * UNIT
 
 
+def send(coder: compiled.Encoder, loops: ModuleType, values: np.ndarray, tables: TableSet, table: int) -> None:
+    """Values of one table, by the loop that a pass has inside."""
+    (cdf, first), words = tables.intervals, np.zeros(len(coder._words) + len(values), np.uint32)
+    words[: len(coder._words)] = coder._words
+    coder._words = words
+    begin, end = int(first[table]), int(first[table + 1])
+    for value in values.tolist():
+        loops.encode_symbol(coder._state, coder._words, cdf, begin, end - begin - 1, value)
+
+
 def test_same_bytes_of_the_range_coder(loops):
     """Also where a carry runs through words that are written: tables that leave one symbol nearly all of the range."""
     rng = np.random.default_rng(9)
@@ -146,8 +157,8 @@ def test_same_bytes_of_the_range_coder(loops):
                 np.int32
             )
             sent.append((k, values))
-            for e in (plain, fast):
-                e.symbols(values, tables, k)
+            plain.symbols(values, tables, k)
+            send(fast, loops, values, tables, k)
         data = plain.finish()
         assert fast.finish() == data
         decoder = Decoder(data)

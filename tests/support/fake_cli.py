@@ -19,7 +19,7 @@ if not IMPORTED:
 import codec.cli.commands
 from codec.batch import work
 from codec.cli import main
-from tests.support.fake_codec import FakeCodec
+from tests.support.fake_codec import SHIPPED, FakeCodec
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -27,7 +27,7 @@ RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 class Mortal(FakeCodec):
     """A codec that dies of some pictures."""
 
-    model_id = 5  # the default of the package: what is there is compared with it
+    model_id = SHIPPED
 
     def encode(self, image, *, progress=None, **options):
         colour = tuple(image.rgb[0, 0])

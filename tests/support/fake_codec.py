@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from codec import manifest
 from codec.bitstream.container import Header, level_of, pack, parse
 from codec.errors import CorruptError, RateError, UnsupportedError
 from codec.image import read
@@ -25,6 +26,10 @@ TABLE_HASH = 0x0FA4E000
 def given(options: dict[str, object]) -> dict[str, object]:
     """Those that were asked for."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+#: the default of the package: what is there is compared with it
+SHIPPED = manifest.read().default
 
 
 class FakeCodec:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from tests.support.fake_cli import BLUE
-from tests.support.fake_codec import FakeCodec
+from tests.support.fake_codec import SHIPPED, FakeCodec
 from tests.support.many import ROOT, draw, made, start
 from tests.support.store import BUCKET, Server, served
 
@@ -102,7 +102,7 @@ def kills(work: Path, server: Server, count: int, wanted: int) -> dict[str, floa
     fs.invalidate_cache()
     outputs = {name.rpartition("/")[2]: fs.cat_file(name) for name in fs.find(f"{BUCKET}/out")}
     codec = FakeCodec()
-    codec.model_id = 5
+    codec.model_id = SHIPPED
     expected = {path.with_suffix(".ldc").name: codec.encode(path) for path in folder.iterdir()}
     assert process.returncode == 0, said
     return {
