@@ -49,7 +49,7 @@ STEPS = (
     Step(
         "decoders",
         (
-            f"{STUDY}.decoders --images {{kodak}} --qualities 20,40,50,60 --metrics ms_ssim,lpips,dists,effnet,fid,kid"
+            f"{STUDY}.decoders --images {{kodak}} --qualities 20,40,50,60 --metrics ms_ssim,lpips,dists,effnet,texture,fid,kid"
             " --weights-cache {hub} --jobs {jobs} --out results/kodak",
         ),
         DECODERS,
