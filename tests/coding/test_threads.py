@@ -100,7 +100,8 @@ def call():
         inside.set()
         end.wait()
 
-threading.Thread(target=call, daemon=True).start()
+thread = threading.Thread(target=call, daemon=True)
+thread.start()
 inside.wait()
 with sealed._shared._lock:  # another thread is about to begin
     child = os.fork()
@@ -110,8 +111,10 @@ if child == 0:
         found.append(torch.get_default_dtype())
     found.append(torch.get_default_dtype())
     os._exit(found != [torch.float64, torch.float32, torch.float64])
-assert os.waitpid(child, 0)[1] == 0
+code = os.waitpid(child, 0)[1]
 end.set()
+thread.join()
+assert code == 0
 """
 
 

@@ -93,11 +93,16 @@ def test_weights_come_out_of_photographs_and_a_second_call_changes_nothing(tmp_p
         assert zoo.read_restorer(out / f"{name}-1007.safetensors").scale.shape == (16,)
     assert zoo.read_labels(out / "label-1007.safetensors").names == ("lying", "upright")
     manifest = json.loads((out / "manifest.json").read_text())
-    assert [s["command"].split(".")[-1] for s in manifest["models"]["1007"]["stages"]] == ["train", "adapt", "narrow"]
+    assert [s["command"].split(".")[-1] for s in manifest["models"]["1007"]["stages"]] == [
+        "train",
+        "adapt",
+        "narrow",
+        "train_tokens",
+    ]
     assert [len(manifest["semantic"][f"{name}-1007"]["stages"]) for name in everything.DECODERS] == [2, 3, 3]
     assert manifest["refiners"]["refiner-1007"]["stages"][0]["command"] == "python -m codec.training.base.train_refiner"
     assert manifest["models"]["1007"]["data"].startswith("3 photographs (0.48 megapixels), each also at 0.6")
-    assert [len(s["hardware"]) for s in manifest["models"]["1007"]["stages"]] == [1, 1, 1]
+    assert [len(s["hardware"]) for s in manifest["models"]["1007"]["stages"]] == [1] * 4
     assert "openly licensed" not in json.dumps(manifest)
     before = {p: p.read_bytes() for p in out.iterdir()}
     again = everything.stages(everything.arguments())

@@ -190,7 +190,8 @@ def refusal(data: bytes, arriving: bool) -> str:
         stream = parse(data, allow_truncated=arriving)
     except CodecError as error:
         return str(error).partition("; --allow-truncated")[0]  # which the page has a button for
-    return "" if stream.header.model_id == 6 else "the file was made with model 5, this is model 6"
+    number = stream.header.model_id
+    return "" if number == 6 else f"the file was made with model {number}, this is model 6"
 
 
 def test_forged_files_neither_hang_nor_crash_the_tab(shipped, photo, tab, tmp_path):

@@ -130,7 +130,7 @@ export function readHeader(data) {
 export function parse(data, { truncated = false } = {}) {
   const info = readHeader(data);
   if (data.length > info.fileBytes) {
-    throw corrupt(`${data.length - info.fileBytes} bytes are left over after the end of the compressed picture`);
+    throw corrupt("bytes are left over after the end of the compressed picture");
   }
   if (data.length < info.fileBytes) {
     if (info.header.lossless) {
