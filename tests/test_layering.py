@@ -53,9 +53,11 @@ ALLOWED = {
     "layers": set(),
     "bitstream": {"errors"},
     "errors": set(),
+    "told": {"errors"},
     "whole": set(),
     "_compat": set(),
     "training": {
+        "told",
         "whole",
         "errors",
         "root",

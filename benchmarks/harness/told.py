@@ -7,29 +7,23 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from benchmarks.harness.errors import BenchmarkError
-from codec.errors import CodecError
+from codec.told import told as told_of_codec
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def told(main: Callable[P, R]) -> Callable[P, R]:
-    """A command whose refusals, files that cannot be opened and Ctrl-C end it with a sentence, not with a traceback."""
+    """As ``codec.told``; refusals of the benchmark are sentences too."""
 
     @functools.wraps(main)
     def command(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return main(*args, **kwargs)
-        except (BenchmarkError, CodecError) as error:
+        except BenchmarkError as error:
             raise SystemExit(str(error)) from None
-        except KeyboardInterrupt:
-            raise SystemExit("interrupted; the same command begins again, or goes on from what was saved") from None
-        except OSError as error:
-            if error.filename is None or error.strerror is None:
-                raise
-            raise SystemExit(f"cannot open {error.filename}: {error.strerror}") from None
 
-    return command
+    return told_of_codec(command)
 
 
 def count(text: str) -> int:

@@ -19,6 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from codec.told import told
 from codec.training.base.adapt import AdaptConfig
 from codec.training.base.narrow import NarrowConfig
 from codec.training.base.train_refiner import RefinerTraining
@@ -30,7 +31,6 @@ from codec.training.restoration.labels import LabelConfig, subjects
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
 from codec.training.restoration.train import RestorationConfig
 from codec.training.shipping.manifest import check_id
-from codec.training.told import told
 
 RECIPE = Path(__file__).with_name("recipe")
 DECODERS = ("ldm", "perceptual", "gan")

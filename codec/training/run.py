@@ -15,7 +15,7 @@ import torch
 from codec import whole
 from codec.training.data.cache import RUN_FILES, check_ours
 from codec.training.processes import hardware
-from codec.training.told import read_state
+from codec.training.saved import read_state
 from codec.whole import PARTS, written
 
 TABLES = ("log", "validation")

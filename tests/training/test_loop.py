@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from codec.told import told
 from codec.training.loop import Done, Every, Loop, Stage, duration, warm_hold_fall
 from codec.training.run import Run
-from codec.training.told import told
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ import torch
 
 from codec.coding.trellis import TRELLISES
 from codec.models.vqvae import VQVAE
+from codec.told import told
 from codec.training.base.adapt import AdaptConfig, adapt
 from codec.training.base.narrow import NarrowConfig, narrow
 from codec.training.base.train import BaseStage, begin_with, load_begin, start_values
@@ -35,7 +36,6 @@ from codec.training.fused import fuse
 from codec.training.loop import Done, Every, Loop
 from codec.training.processes import place
 from codec.training.run import Run, described, leave
-from codec.training.told import told
 
 SHARES = {
     "hold": 0.70,

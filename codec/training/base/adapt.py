@@ -28,6 +28,7 @@ from codec.models.config import Group
 from codec.models.prior import PriorOutput, octaves, table_bits
 from codec.models.transforms import level_features
 from codec.models.vqvae import VQVAE
+from codec.told import told
 from codec.training.base.asked import Asked, ask, places
 from codec.training.base.gradients import smoothed
 from codec.training.base.lattice import D4, E8
@@ -44,7 +45,6 @@ from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.losses import rate_distortion
 from codec.training.processes import average, place, rank_and_world
 from codec.training.run import Run
-from codec.training.told import told
 from codec.zoo import read_model
 
 COUNTS = ("magnitude", "error", "number")

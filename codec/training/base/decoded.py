@@ -19,10 +19,10 @@ from codec import zoo
 from codec.bitstream.container import MAX_LEVEL
 from codec.coding.model import Base
 from codec.models.transforms import level_features
+from codec.told import told
 from codec.training.data.cache import SHARD_FILES, check_cache, check_ours, check_outside, data_options
 from codec.training.data.photos import Photos
 from codec.training.data.shards import CROP, VALIDATION, Shard, stream
-from codec.training.told import told
 
 
 @dataclass(frozen=True)

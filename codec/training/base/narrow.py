@@ -29,6 +29,7 @@ from codec.models.narrow import Layer, NarrowNet
 from codec.models.prior import ContextNet, Prior, PriorOutput
 from codec.models.transforms import level_features
 from codec.models.vqvae import VQVAE
+from codec.told import told
 from codec.training.base.adapt import Sender, codes, make_sender
 from codec.training.base.train import LEVELS, load_base
 from codec.training.config import configure, options
@@ -40,7 +41,6 @@ from codec.training.data.shards import Shard
 from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.processes import place
 from codec.training.run import Run, leave
-from codec.training.told import told
 from codec.zoo import read_model
 
 HELD_OUT = 8  # photographs to validate with

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from codec.models.config import model_config
 from codec.models.vqvae import VQVAE
+from codec.told import told
 from codec.training.base import start
 from codec.training.config import TrainConfig, configure, options
 from codec.training.cuda_graph import Recorded
@@ -30,7 +31,7 @@ from codec.training.losses import rate_distortion
 from codec.training.optim import Muon
 from codec.training.processes import place, rank_and_world
 from codec.training.run import Run
-from codec.training.told import read_state, told
+from codec.training.saved import read_state
 from codec.zoo import read_model
 
 FILTER = "g_s.filter."

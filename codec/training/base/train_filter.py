@@ -22,6 +22,7 @@ from torch import nn
 from codec import manifest, zoo
 from codec.models.filter import GRID, Filter
 from codec.models.transforms import level_features
+from codec.told import told
 from codec.training.base.decoded import Decoded
 from codec.training.config import configure, options
 from codec.training.data.shards import VALIDATION
@@ -30,7 +31,6 @@ from codec.training.optim import Muon, split
 from codec.training.processes import place
 from codec.training.run import Run
 from codec.training.shipping.stages import check_listed, record_stage
-from codec.training.told import told
 
 Net = TypeVar("Net", bound=nn.Module)
 

@@ -23,19 +23,19 @@ from codec.coding.ratecontrol import RATE_SHARE, SLOPE_SHARE, error_weight, wort
 from codec.coding.surrogate import FloatPasses
 from codec.models.refiner import Refiner, RefinerConfig
 from codec.models.transforms import level_features
+from codec.told import told
 from codec.training.base.gradients import Pulled, Smoothed
 from codec.training.base.train import LEVELS
 from codec.training.config import configure, options
-from codec.training.data.cache import check_outside, check_run, data_options
-from codec.training.data.packs import Mixture, Packs, check_caches, fine_option, open_packs
+from codec.training.data.cache import data_options
+from codec.training.data.packs import Mixture, Packs, check_places, fine_option, open_packs
 from codec.training.data.photos import drawn, to_tensor
 from codec.training.loop import Done, Every, Loop, Stage, warm_hold_fall
 from codec.training.losses import rate_distortion
 from codec.training.optim import Muon, split
 from codec.training.processes import place
 from codec.training.run import Run, described
-from codec.training.shipping.manifest import check_id, write_manifest
-from codec.training.told import told
+from codec.training.shipping.manifest import write_manifest
 
 CROPS, SIDE = 12, 256  # of the validation, and their pixels a side
 
@@ -202,12 +202,7 @@ def main() -> None:
         "--id", type=int, default=0, help="its model's id in the manifest beside the weights file (0: no manifest)"
     )
     args = ap.parse_args()
-    cache = args.cache or args.out / "cache"
-    check_run(args.out, args.data, args.fine)
-    check_caches(cache, args.data, args.fine)
-    if args.weights:
-        check_outside(args.weights, args.data, args.fine)
-        check_id(args.id, args.weights.parent)
+    cache = check_places(args)
     config = configure(RefinerTraining(), args.config, args.settings)
     zoo.find(args.model, manifest.read())
     begin = zoo.read_refiner(args.begin) if args.begin else None

@@ -23,16 +23,15 @@ from codec.coding.precision import has_bfloat16
 from codec.models.integer_tokens import bordered, neighbours
 from codec.models.token_net import WIDTH, TokenNet
 from codec.models.vqvae import VQVAE
+from codec.told import told
 from codec.training.config import configure, options
-from codec.training.data.cache import check_outside, check_run, data_options
-from codec.training.data.packs import Mixture, check_caches, fine_option, open_packs
+from codec.training.data.cache import data_options
+from codec.training.data.packs import Mixture, check_places, fine_option, open_packs
 from codec.training.data.photos import Entry, Photos
 from codec.training.loop import Done, Every, Loop, Stage, warm_hold_fall
 from codec.training.processes import place
 from codec.training.run import Run
-from codec.training.shipping.manifest import check_id
 from codec.training.shipping.stages import check_listed, record_stage
-from codec.training.told import told
 
 SIDE = 32  # pixels of a token
 
@@ -43,7 +42,7 @@ class TokenTraining:
     which the rate falls), ema, seed: of the optimiser; width: of the network; turns: how many times each photograph is
     taken, at other places of the grid and mirrored; validate, save: steps between."""
 
-    steps: int = 14000
+    steps: int = 8000
     seconds: float = 0.0
     batch: int = 2048
     lr: float = 2e-3
@@ -88,7 +87,7 @@ def pictures(
         rng, pixels = np.random.default_rng((seed, number)), photos.pixels(entry)
         for turn in range(turns):
             i, j = rng.integers(SIDE, size=2) if turn else (0, 0)
-            part = pixels[i:, j::1]
+            part = pixels[i:, j:]
             part = part[:, ::-1] if turn % 2 else part
             h, w = (n // SIDE * SIDE for n in part.shape[:2])
             if h and w:
@@ -171,14 +170,9 @@ def main() -> None:
         "--id", type=int, default=0, help="model id in the manifest beside the weights file (0: no manifest)"
     )
     args = ap.parse_args()
-    cache = args.cache or args.out / "cache"
-    check_run(args.out, args.data, args.fine)
-    check_caches(cache, args.data, args.fine)
-    if args.weights:
-        check_outside(args.weights, args.data, args.fine)
-        check_id(args.id, args.weights.parent)
-        if args.id:
-            check_listed(args.id, args.weights.parent)
+    cache = check_places(args)
+    if args.weights and args.id:
+        check_listed(args.id, args.weights.parent)
     config = configure(TokenTraining(), args.config, args.settings)
     path, _ = zoo.find(args.model, manifest.read())
     with place(args.threads, alone="codec.training.base.train_tokens") as device:

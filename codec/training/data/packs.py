@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from codec.models.config import VQVAEConfig
-from codec.training.data.cache import check_cache, check_outside
+from codec.training.data.cache import check_cache, check_outside, check_run
 from codec.training.data.photos import Entry, Photos, to_device
+from codec.training.shipping.manifest import check_id
 
 DRAWINGS = "drawn"  # shards and folders of the second pack whose names begin so hold drawn pictures
 ATTRACTION = 0.5  # of the range of levels: how far chance moves a fine crop's place among them
@@ -86,6 +87,18 @@ def check_caches(cache: Path, data: Path, fine: Path | None) -> None:
     for folder in (cache, _second(cache)) if fine else (cache,):
         check_outside(folder, data, fine)
         check_cache(folder)
+
+
+def check_places(args: argparse.Namespace) -> Path:
+    """Of a command with --data, --fine, --out, --cache, --weights and --id -> where its cache lies. Raises SystemExit
+    where it would write among photographs, into folders of other files, or weights of an id that is the project's."""
+    cache = args.cache or args.out / "cache"
+    check_run(args.out, args.data, args.fine)
+    check_caches(cache, args.data, args.fine)
+    if args.weights:
+        check_outside(args.weights, args.data, args.fine)
+        check_id(args.id, args.weights.parent)
+    return cache
 
 
 def _second(cache: Path) -> Path:

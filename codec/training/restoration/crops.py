@@ -25,13 +25,13 @@ from tqdm import tqdm
 from codec import manifest, zoo
 from codec.coding.trellis import TRELLISES
 from codec.models.vqvae import VQVAE
+from codec.told import told
 from codec.training.base.adapt import Sender, send
 from codec.training.data.cache import CROP_FILES, check_ours, check_outside
 from codec.training.data.held_out import held_out, listed
 from codec.training.data.photos import members, to_tensor
 from codec.training.data.shards import CROP, VALIDATION, Shard
 from codec.training.processes import place
-from codec.training.told import told
 
 LEVEL_POWER = 1.5  # qualities are drawn as u ** LEVEL_POWER: more of the low ones, where the semantic decoders matter
 VALIDATION_LEVELS = (0.35, 1.2, 2.0, 3.0, 5.0)  # positions among the anchors

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from codec import zoo
 from codec.models.context import ClassConditioner
 from codec.models.restorer import Condition, Restorer
+from codec.told import told
 from codec.training.config import configure
 from codec.training.data.shards import VALIDATION
 from codec.training.loop import Done, Every, Loop, Stage, warm_hold_fall
@@ -32,7 +33,6 @@ from codec.training.restoration.crops import every
 from codec.training.restoration.perception import VGG16, Perception
 from codec.training.restoration.train import FLOOR
 from codec.training.run import Run
-from codec.training.told import told
 
 SUBJECTS = Path(__file__).parents[1] / "recipe" / "subjects.csv"
 

@@ -33,7 +33,7 @@ from codec.diffusion.schedule import log_uniform
 from codec.errors import CodecError
 from codec.image import read
 from codec.restoration import restore
-from codec.training.told import told
+from codec.told import told
 
 SCALES = 2.0 ** np.arange(-2, 6, 0.25)  # of the pixel likelihood: a picture says which in 5 bits
 LEVELS = 25

@@ -22,9 +22,9 @@ from codec.models.context import ClassConditioner
 from codec.models.denoiser import DenoiserConfig
 from codec.models.painter import PainterConfig
 from codec.models.restorer import Restorer
+from codec.told import told
 from codec.training.restoration.train import load_parts
 from codec.training.shipping.manifest import check_id, write_manifest
-from codec.training.told import told
 from codec.zoo import Labels, write_labels, write_restorer
 
 

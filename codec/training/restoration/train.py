@@ -35,6 +35,7 @@ from codec.models.discriminator import ProjectedDiscriminator
 from codec.models.painter import STRIDE, PainterConfig
 from codec.models.restorer import UPSCALES, Restorer
 from codec.restoration.restore import SIGMA_MAX, SIGMA_MIN
+from codec.told import told
 from codec.training.config import configure
 from codec.training.cuda_graph import Recorded
 from codec.training.data.shards import VALIDATION
@@ -44,7 +45,6 @@ from codec.training.restoration.batches import Batch, Store
 from codec.training.restoration.crops import check_model
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
 from codec.training.run import Run
-from codec.training.told import told
 from codec.whole import written
 
 FOUND = ("loss", "mse", "lpips_vgg", "elbo", "verdict", "judged")  # loss: without the verdict

@@ -19,6 +19,7 @@ from codec.coding.model import Base, to_steps
 from codec.coding.trellis import TRELLISES, Trellis
 from codec.models import integer_export, token_net
 from codec.models.vqvae import VQVAE
+from codec.told import told
 from codec.training.base import train_tokens
 from codec.training.base.tables import Counts, analytic_tables
 from codec.training.base.train import load_base
@@ -28,7 +29,6 @@ from codec.training.data.cache import check_outside, data_options
 from codec.training.data.photos import Photos
 from codec.training.run import described
 from codec.training.shipping.manifest import check_id, write_manifest
-from codec.training.told import told
 from codec.zoo import read_model, write_model
 
 TOKENS = "tokens"  # folder of the training of the token network, beside the checkpoint
