@@ -41,6 +41,7 @@ from codec.training.base.narrow import Codes, Known, narrowed
 from codec.training.base.train import load_kept
 from codec.training.data.cache import data_options
 from codec.training.data.photos import Photos, to_tensor
+from codec.training.data.shards import networks
 
 ARITHMETICS: dict[str, Arithmetic] = {"numpy": NumPy(), "torch": Torch()}
 POSITIONS = np.arange(8.0)  # of the levels among the anchors
@@ -72,7 +73,7 @@ def compared(base: Base, run: Path) -> dict[str, Compared]:
     def integers(prior: Prior) -> dict[str, np.ndarray]:
         return integer_export.export(prior, net.tokens, net.sd, net.log2_gain)
 
-    converted = narrowed(net.prior, Known(net, Codes.load(run / "codes-train.safetensors")))
+    converted = narrowed(net.prior, Known(net, Codes.load(run / "codes-train.safetensors", networks(net))))
     trained = int(logged[-1]["step"]), float(logged[-1]["seconds"]) / 60
     return {
         "wide": Compared(base.config, integers(net.prior)),

@@ -23,6 +23,7 @@ from codec.told import told
 from codec.training.base.adapt import AdaptConfig
 from codec.training.base.narrow import NarrowConfig
 from codec.training.base.train_refiner import RefinerTraining
+from codec.training.base.train_tokens import TokenTraining
 from codec.training.config import TrainConfig, configure
 from codec.training.data.cache import check_cache, check_outside, data_options
 from codec.training.data.photos import members
@@ -246,7 +247,7 @@ def arguments() -> argparse.Namespace:
         "--recipe",
         type=Path,
         default=RECIPE,
-        help="folder with train, adapt, narrow, refiner, autoencoder, ldm, perceptual, gan and label.toml",
+        help="folder with train, adapt, narrow, tokens, refiner, autoencoder, ldm, perceptual, gan and label.toml",
     )
     ap.add_argument(
         "--prior",
@@ -281,7 +282,7 @@ def check_inputs(args: argparse.Namespace) -> None:
         raise SystemExit(f"there is one photograph alone in {args.data}: training needs two, as one is held out")
     if args.subjects:
         subjects(args.subjects, names)
-    settings = {"train": TrainConfig(), "adapt": AdaptConfig(), "refiner": RefinerTraining()}
+    settings = {"train": TrainConfig(), "adapt": AdaptConfig(), "tokens": TokenTraining(), "refiner": RefinerTraining()}
     settings |= dict.fromkeys(BEGIN, RestorationConfig())
     settings |= {"narrow": NarrowConfig()} if args.prior == "narrow" else {}
     settings |= {"label": LabelConfig()} if args.subjects else {}

@@ -8,8 +8,10 @@ import torch
 
 from benchmarks.studies.filters import measure
 from benchmarks.studies.filters.renderer import Renderer
+from codec import zoo
 from codec.models.filter import Filter
 from codec.training.base.decoded import Decoded
+from codec.training.data.shards import networks
 
 
 def test_a_renderer_changes_nothing_at_first_and_sees_what_is_near():
@@ -34,11 +36,12 @@ def test_operations_are_those_of_the_convolutions():
 def test_every_network_has_a_row_for_each_validation_and_is_not_trained_twice(tmp_path, monkeypatch):
     rng, decoded = np.random.default_rng(0), tmp_path / "decoded"
     decoded.mkdir()
+    made_by = networks(zoo.load().vqvae)
     for name in ("shard-000", "validation"):
         x = rng.integers(0, 256, (3, 3, 64, 64), dtype=np.uint8)
         x_hat = (x / 255 + rng.normal(0, 0.1, x.shape)).astype(np.float16)
         features, level = rng.normal(size=(3, 128, 8, 8)).astype(np.float16), np.array([1, 3, 3], np.float32)
-        Decoded(x, x_hat, features, level).save(decoded / f"{name}.safetensors")
+        Decoded(x, x_hat, features, level).save(decoded / f"{name}.safetensors", made_by)
     small = (measure.Variant(8, 1), measure.Variant(8, 1, 4, 1))
     monkeypatch.setattr(measure, "VARIANTS", small)
     monkeypatch.setattr(measure, "FilterConfig", lambda steps, **c: measure_config(steps, c))

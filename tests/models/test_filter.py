@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from codec import zoo
 from codec.coding.trellis import TCQ128
@@ -16,6 +17,7 @@ from codec.models.filter import Filter
 from codec.training.base import decoded, train_filter
 from codec.training.base.decoded import Decoded
 from codec.training.base.train_filter import FilterConfig, Store
+from codec.training.data.shards import networks
 from tests.support.small import CONFIG, small_coder, small_model
 
 SHORT = FilterConfig(steps=6, batch=2, crop=32, warmup=2, width=16, blocks=1, validate=6, save=2)
@@ -32,7 +34,12 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def folder(weights, photo, tmp_path_factory):
+def made_by(weights) -> str:
+    return networks(zoo.load(str(weights)).vqvae)
+
+
+@pytest.fixture(scope="module")
+def folder(weights, made_by, photo, tmp_path_factory):
     """Two shards and a validation file of crops of 64 pixels."""
     torch.set_num_threads(1)
     model, pixels = zoo.load(str(weights)), np.asarray(photo)
@@ -40,7 +47,7 @@ def folder(weights, photo, tmp_path_factory):
     crops = [pixels[i : i + 64, j : j + 64] for i in (0, 150, 300) for j in (0, 120, 240, 360)]
     described = [decoded.describe(model, c, 800 + 700 * (k % 5)) for k, c in enumerate(crops)]
     for name, part in (("shard-000", described[:5]), ("shard-001", described[5:10]), ("validation", described[10:])):
-        Decoded.join(part).save(out / f"{name}.safetensors")
+        Decoded.join(part).save(out / f"{name}.safetensors", made_by)
     return out
 
 
@@ -119,10 +126,10 @@ def test_describe_is_what_the_decoder_makes_before_its_filter(weights, photo):
     assert np.array_equal(found.x[0].transpose(1, 2, 0), pixels)
 
 
-def test_windows_lie_on_the_grid(folder):
-    store = Store(folder)
+def test_windows_lie_on_the_grid(folder, made_by):
+    store = Store(folder, made_by)
     part = store.draw(np.random.default_rng(0), 6, 32)
-    shards = [Decoded.load(p) for p in sorted(folder.glob("shard-*"))]
+    shards = [Decoded.load(p, made_by) for p in sorted(folder.glob("shard-*"))]
     for k in range(6):
         places = [(s, n, i, j) for s in shards for n in range(len(s.level)) for i in (0, 16, 32) for j in (0, 16, 32)
                   if np.array_equal(s.x[n, :, i : i + 32, j : j + 32], part.x[k])]  # fmt: skip
@@ -132,17 +139,17 @@ def test_windows_lie_on_the_grid(folder):
         assert s.level[n] == part.level[k]
 
 
-def test_killed_and_resumed_gives_the_same_weights(folder, tmp_path):
-    whole = train_filter.train(SHORT, Store(folder), CONFIG.anchors, tmp_path / "whole")
-    train_filter.train(SHORT, Store(folder), CONFIG.anchors, tmp_path / "parts", stop_at=4)
-    parts = train_filter.train(SHORT, Store(folder), CONFIG.anchors, tmp_path / "parts")
+def test_killed_and_resumed_gives_the_same_weights(folder, made_by, tmp_path):
+    whole = train_filter.train(SHORT, Store(folder, made_by), CONFIG.anchors, tmp_path / "whole")
+    train_filter.train(SHORT, Store(folder, made_by), CONFIG.anchors, tmp_path / "parts", stop_at=4)
+    parts = train_filter.train(SHORT, Store(folder, made_by), CONFIG.anchors, tmp_path / "parts")
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True))
 
 
-def test_it_learns(folder, tmp_path):
-    store = Store(folder)
+def test_it_learns(folder, made_by, tmp_path):
+    store = Store(folder, made_by)
     store.validation = Decoded.join(
-        [Decoded.load(p) for p in sorted(folder.glob("shard-*"))]
+        [Decoded.load(p, made_by) for p in sorted(folder.glob("shard-*"))]
     )  # ten crops teach nothing of others
     train_filter.train(replace(SHORT, steps=80, warmup=5, batch=4, validate=80), store, CONFIG.anchors, tmp_path)
     with open(tmp_path / "validation.csv", newline="") as f:
@@ -216,4 +223,23 @@ def test_commands_make_pictures_then_weights(weights, folder, tmp_path, monkeypa
     assert [s["command"] for s in found["stages"]] == ["before", "python -m codec.training.base.train_filter"]
     assert found["stages"][1]["steps"] == 2 and len(found["stages"][1]["hardware"]) == 1
     with pytest.raises(SystemExit, match="codec.training.base.decoded"):
-        Store(tmp_path)
+        Store(tmp_path, made_by)
+
+
+def test_shards_of_another_model_are_refused(weights, folder, made_by, photo, tmp_path, monkeypatch):
+    """Pictures of other networks teach a filter what this model does not do; a filter behind it is no other network."""
+    filtered = tmp_path / "filtered.safetensors"
+    zoo.write_filter(weights, filtered, random_filter(16, 6))
+    assert networks(zoo.load(str(filtered)).vqvae) == made_by
+    with pytest.raises(SystemExit, match=r"shard-000\.safetensors, a file of decoded pictures, is of another model"):
+        Store(folder, "0" * 8)
+    found = dict(load_file(folder / "shard-000.safetensors"))
+    save_file(found, tmp_path / "shard-000.safetensors")
+    with pytest.raises(SystemExit, match="does not say which model made it"):
+        Store(tmp_path, made_by)
+    (tmp_path / "photos").mkdir()
+    photo.save(tmp_path / "photos" / "0.png")
+    words = ["--data", str(tmp_path / "photos"), "--out", str(folder), "--cache", str(tmp_path / "cache")]
+    monkeypatch.setattr(sys, "argv", ["decoded", *words])  # the shipped model
+    with pytest.raises(SystemExit, match="is of another model"):
+        decoded.main()

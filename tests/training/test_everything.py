@@ -179,6 +179,7 @@ def test_recipes_of_the_package_name_settings_that_exist(file):
         ("vgg.safetensors", "vgg"),
         ("heads.safetensors", "heads"),
         ("recipe/gan.toml", "gan.toml"),
+        ("recipe/tokens.toml", "tokens.toml"),
         ("subjects.csv", "subjects.csv"),
     ],
 )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load_file
 
 from codec.models.narrow import Layer
 from codec.models.prior import Prior
@@ -109,7 +110,7 @@ def test_the_command_takes_what_an_adaptation_left(packs, tmp_path, monkeypatch)
     main()
     model, _, quantizer = load(tmp_path / "run" / "narrow.pt", "cpu")
     assert quantizer == "tcq4" and model.config == dataclasses.replace(CONFIG, arithmetic="narrow")
-    known = Known(model, Codes.load(tmp_path / "run" / "codes-train.safetensors"))
+    known = Known(model, Codes(**load_file(tmp_path / "run" / "codes-train.safetensors")))
     with torch.no_grad():
         seen = known.batch(slice(0, 6))
         assert (excess(seen, expect(model.prior, seen)) / seen.bits).mean() < 0.5

@@ -52,7 +52,7 @@ def stores(model, photo, tmp_path_factory):
     sender = Sender(TCQ128, analytic_tables())
     for name, at in (("train", slice(0, 9)), ("validation", slice(9, 12))):
         numbers = np.arange(at.start, at.stop)
-        crops.describe(model, sender, tiles[at], numbers * 0.6, numbers, 4).save(out / f"{name}.safetensors")
+        crops.describe(model, sender, tiles[at], numbers * 0.6, numbers, 4).save(out / f"{name}.safetensors", "")
     return tuple(Store([out / f"{name}.safetensors"], CONFIG.anchors, "cpu") for name in ("train", "validation"))
 
 

@@ -38,7 +38,7 @@ def made(tmp_path: Path) -> Path:
     found = crops.Crops(pixels, pixels, number.astype(np.float32), np.zeros((2, 2, 2), np.int16), number)
     (tmp_path / "crops").mkdir()
     for name in ("train.safetensors", VALIDATION):
-        crops.save(found, tmp_path / "crops" / name, crops.model_hash("default"))
+        found.save(tmp_path / "crops" / name, crops.model_hash("default"))
     return tmp_path / "crops"
 
 
@@ -57,12 +57,16 @@ def test_training_refuses_crops_of_another_model(made: Path, monkeypatch) -> Non
     other.write_bytes(b"another model")
     words = ["--vgg", "v", "--alex", "a", "--heads", "h", "--out", str(made / "run"), "--model", str(other)]
     monkeypatch.setattr(sys, "argv", ["train", "autoencoder", "--crops", str(made), *words])
-    with pytest.raises(SystemExit, match=r"train\.safetensors are of another model \(\w{8}\)"):
+    with pytest.raises(SystemExit, match=r"train\.safetensors, a file of crops, is of another model \(\w{8}\)"):
         importlib.import_module("codec.training.restoration.train").main()
+    words = ["--data", str(made.parent), "--weights", "w", "--vgg", "v", "--heads", "h", "--out", str(made / "run")]
+    monkeypatch.setattr(sys, "argv", ["labels", "--crops", str(made), *words, "--model", str(other)])
+    with pytest.raises(SystemExit, match=r"train\.safetensors, a file of crops, is of another model"):
+        importlib.import_module("codec.training.restoration.labels").main()
     monkeypatch.setattr(
         sys, "argv", ["crops", "--data", str(made.parent / "photos"), "--out", str(made), "--model", str(other)]
     )
-    with pytest.raises(SystemExit, match="are of another model"):
+    with pytest.raises(SystemExit, match="is of another model"):
         importlib.import_module("codec.training.restoration.crops").main()
     assert not (made / "run").exists()
 
@@ -70,7 +74,7 @@ def test_training_refuses_crops_of_another_model(made: Path, monkeypatch) -> Non
 def test_crops_without_a_mark_and_files_that_are_none_are_refused(made: Path) -> None:
     path = made / VALIDATION
     save_file(load_file(path), path)
-    with pytest.raises(SystemExit, match="do not say which model made them"):
+    with pytest.raises(SystemExit, match="does not say which model made it"):
         crops.check_model([path], "default")
     path.write_bytes(b"x")
     for name in (VALIDATION, "missing.safetensors"):

@@ -24,6 +24,7 @@ from benchmarks.studies.filters.renderer import Renderer
 from codec import zoo
 from codec.models.filter import Filter
 from codec.training.base.train_filter import FilterConfig, Store, train, validate
+from codec.training.data.shards import networks
 from codec.training.processes import place
 
 SIDE = 256  # pixels a side of the picture whose operations are counted
@@ -83,7 +84,8 @@ def main() -> None:
     ap.add_argument("--out", type=Path, default=Path("results"))
     ap.add_argument("--only", help="names of networks, with a semicolon between them")
     args = ap.parse_args()
-    model, store, rows = zoo.load("default"), Store(args.decoded), []
+    model, rows = zoo.load("default"), []
+    store = Store(args.decoded, networks(model.vqvae))
     args.out.mkdir(parents=True, exist_ok=True)
     every, anchors = max(1, args.steps // 5), model.config.anchors
     wanted = [v for v in VARIANTS if not args.only or v.name in args.only.split(";")]

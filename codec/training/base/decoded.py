@@ -2,7 +2,7 @@
 [--shards N]
 
 Every shard holds random crops of training photographs and what g_s makes of their streams, at random qualities.
-Shards that exist are left alone.
+Shards that exist are left alone; those of another model are refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from codec.models.transforms import level_features
 from codec.told import told
 from codec.training.data.cache import SHARD_FILES, check_cache, check_ours, check_outside, data_options
 from codec.training.data.photos import Photos
-from codec.training.data.shards import CROP, VALIDATION, Shard, stream
+from codec.training.data.shards import CROP, VALIDATION, Shard, check, networks, stream
+
+SHARDS = "decoded pictures"
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,17 @@ def main() -> None:
     check_cache(cache)
     args.out.mkdir(parents=True, exist_ok=True)
     model, photos = zoo.load(args.model), Photos(args.data, cache)
+    made_by = networks(model.vqvae)
+    check(sorted(args.out.glob("*.safetensors")), made_by, SHARDS)
     if not (args.out / VALIDATION).exists():
         crops = photos.validation_crops(48, 256)
         Decoded.join(
             [describe(model, c, int(level)) for c in crops for level in np.linspace(0.05, 0.9, 6) * MAX_LEVEL]
-        ).save(args.out / VALIDATION)
+        ).save(args.out / VALIDATION, made_by)
     for number in tqdm(range(args.first, args.shards), disable=None):
         path = args.out / f"shard-{number:03d}.safetensors"
         if not path.exists():
-            shard(model, photos, (model.model_id, 6, number), args.size).save(path)
+            shard(model, photos, (model.model_id, 6, number), args.size).save(path, made_by)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from codec.training.cuda_graph import Recorded
 from codec.training.data.cache import check_run, data_options
 from codec.training.data.packs import Mixture, Packs, fine_option, open_packs
 from codec.training.data.photos import to_tensor
-from codec.training.data.shards import Shard
+from codec.training.data.shards import Shard, networks
 from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.processes import place
 from codec.training.run import Run, leave
@@ -299,7 +299,7 @@ def narrow(
 
 def coded(config: NarrowConfig, model: VQVAE, sender: Sender, packs: Packs, folder: Path) -> list[Codes]:
     """Codes of crops for training, and of held-out crops at LEVELS; made once."""
-    out, device = [], model.sd.device
+    out, device, made_by = [], model.sd.device, networks(model)
     size = 64 if device.type == "cuda" else 8
 
     def drawn() -> Pictures:
@@ -314,8 +314,8 @@ def coded(config: NarrowConfig, model: VQVAE, sender: Sender, packs: Packs, fold
     for name, pictures in (("train", drawn), ("validation", held_out)):
         path = folder / f"codes-{name}.safetensors"
         if not path.exists():
-            code(model, sender, pictures()).save(path)
-        out.append(Codes.load(path))
+            code(model, sender, pictures()).save(path, made_by)
+        out.append(Codes.load(path, made_by))
     return out
 
 

@@ -23,9 +23,9 @@ from codec import manifest, zoo
 from codec.models.filter import GRID, Filter
 from codec.models.transforms import level_features
 from codec.told import told
-from codec.training.base.decoded import Decoded
+from codec.training.base.decoded import SHARDS, Decoded
 from codec.training.config import configure, options
-from codec.training.data.shards import VALIDATION
+from codec.training.data.shards import VALIDATION, check, networks
 from codec.training.loop import Done, Every, Loop, Stage
 from codec.training.optim import Muon, split
 from codec.training.processes import place
@@ -64,14 +64,16 @@ def filter_of(config: FilterConfig, features: int) -> Filter:
 class Store:
     """Shards of decoded pictures, read piece by piece from disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, model: str) -> None:
+        """model: its ``networks``. Raises SystemExit where there are no shards, or those of another model."""
         paths = sorted(folder.glob("shard-*.safetensors"))
         if not paths:
             raise SystemExit(
                 f"no shards of decoded pictures in {folder}: make them with python -m codec.training.base.decoded"
             )
+        check([*paths, folder / VALIDATION], model, SHARDS)
         self._open = [safe_open(p, "numpy") for p in paths]
-        self.validation = Decoded.load(folder / VALIDATION)
+        self.validation = Decoded.load(folder / VALIDATION, model)
         self.features = self.validation.features.shape[1]
 
     def draw(self, rng: np.random.Generator, count: int, size: int) -> Decoded:
@@ -190,7 +192,8 @@ def main() -> None:
     if args.weights and args.id:
         check_listed(args.id, args.weights.parent)
     with place(args.threads, alone="codec.training.base.train_filter") as device:
-        net = train(config, Store(args.decoded), model.config.anchors, args.out, args.stop_at, device)
+        store = Store(args.decoded, networks(model.vqvae))
+        net = train(config, store, model.config.anchors, args.out, args.stop_at, device)
     if args.weights:
         zoo.write_filter(zoo.find(args.model, manifest.read())[0], args.weights, net)
         if args.id:

@@ -12,14 +12,12 @@ import itertools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from codec import manifest, zoo
@@ -30,7 +28,7 @@ from codec.training.base.adapt import Sender, send
 from codec.training.data.cache import CROP_FILES, check_ours, check_outside
 from codec.training.data.held_out import held_out, listed
 from codec.training.data.photos import members, to_tensor
-from codec.training.data.shards import CROP, VALIDATION, Shard
+from codec.training.data.shards import CROP, VALIDATION, Shard, check
 from codec.training.processes import place
 
 LEVEL_POWER = 1.5  # qualities are drawn as u ** LEVEL_POWER: more of the low ones, where the semantic decoders matter
@@ -49,13 +47,6 @@ class Crops(Shard):
     photo: np.ndarray
 
 
-def save(found: Crops, path: Path, model: str) -> None:
-    """model: hash of the file of the perceptual model that made them, see ``model_hash``."""
-    part = path.with_suffix(".new")
-    save_file({f.name: np.ascontiguousarray(getattr(found, f.name)) for f in fields(found)}, part, {"model": model})
-    os.replace(part, path)
-
-
 def model_hash(model: str) -> str:
     """First digits of the hash of the file of a perceptual model: "default", an id or a file."""
     return zoo.file_hash(zoo.find(model, manifest.read())[0])
@@ -63,20 +54,7 @@ def model_hash(model: str) -> str:
 
 def check_model(paths: list[Path], model: str) -> None:
     """Raises SystemExit for crops that another model made, or that do not say which."""
-    wanted = model_hash(model)
-    for path in paths:
-        try:
-            with safe_open(path, "numpy") as f:
-                said = (f.metadata() or {}).get("model")
-        except (OSError, SafetensorError):
-            raise SystemExit(
-                f"{path} is no file of crops: codec.training.restoration.crops makes a folder of them"
-            ) from None
-        if said != wanted:
-            whose = "do not say which model made them" if said is None else f"are of another model ({said})"
-            raise SystemExit(
-                f"the crops in {path} {whose}; --model is {wanted}: name a new folder, and new ones for the runs"
-            )
+    check(paths, model_hash(model), "crops")
 
 
 def every(folders: list[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -205,7 +183,7 @@ def main() -> None:
             ),  # last: its file means that all is there
         ):
             numbers, pixels = (np.stack(part) for part in zip(*pairs, strict=True))
-            save(describe(model, sender, pixels, level, numbers, args.batch), args.out / name, hash_of_model)
+            describe(model, sender, pixels, level, numbers, args.batch).save(args.out / name, hash_of_model)
 
 
 if __name__ == "__main__":

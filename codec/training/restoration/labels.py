@@ -29,7 +29,7 @@ from codec.training.data.shards import VALIDATION
 from codec.training.loop import Done, Every, Loop, Stage, warm_hold_fall
 from codec.training.processes import place
 from codec.training.restoration.batches import Batch, Store
-from codec.training.restoration.crops import every
+from codec.training.restoration.crops import check_model, every
 from codec.training.restoration.perception import VGG16, Perception
 from codec.training.restoration.train import FLOOR
 from codec.training.run import Run
@@ -189,6 +189,7 @@ def main() -> None:
     ap.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     args = ap.parse_intermixed_args()
     config = configure(LabelConfig(), args.config, args.settings)
+    check_model([args.crops / name for name in ("train.safetensors", VALIDATION)], args.model)
     names, label = subjects(args.subjects, [name for name, _ in every(args.data)])
     with place(args.threads, "codec.training.restoration.labels") as device:
         model = zoo.load(args.model, device)
