@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from codec.bitstream.entropy import Decoder, Encoder, TableSet
-from codec.bitstream.tables import KINDS, MAX_SYMBOL, UNIT, LatentTables, excess_bits
+from codec.bitstream.tables import KINDS, MAX_SYMBOL, SCALES, UNIT, LatentTables, excess_bits
 from codec.coding import compiled, heap
 from codec.coding.tokens import TokenCoder
 from codec.coding.trellis import Trellis, assign, reconstruct, walks
@@ -75,13 +75,14 @@ class Measured:
     kinds: np.ndarray
 
 
-def _runs(table: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """table (n,) -> (number, places with it) by rising number; places in rising order."""
+def _sorted(table: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """table (n,) uint8, n at least 1 -> places by rising number, equal ones in order; and the numbers that are there,
+    with how often."""
     order = np.argsort(table, kind="stable")
     ordered = table[order]
-    cuts = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist(), len(order)]
-    for a, b in pairwise(cuts):
-        yield int(ordered[a]), order[a:b]
+    first = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+    cuts = [0, *first.tolist(), len(order)]
+    return order, [(int(ordered[a]), b - a) for a, b in pairwise(cuts)]
 
 
 def _chunks(n: int) -> Iterator[slice]:
@@ -108,6 +109,8 @@ class LatentCoder:
             raise CodecError(f"the model cannot be used: {error}") from error
         self._next, self._kind = trellis.next_array, trellis.kind_array
         self._tables, self._limits, self._bits = TableSet(latent.frequencies), latent.limits, latent.bits()
+        symbols, tables = np.arange(-MAX_SYMBOL, MAX_SYMBOL + 1), np.arange(SCALES * KINDS)[:, None]
+        self._values = reconstruct(symbols, tables % KINDS, tables, latent.offsets).astype(np.int32)
         self._offsets, self._fixed = latent.offsets.astype(np.int32), latent.offsets.astype(np.float32) / UNIT
 
     def quantise(
@@ -257,9 +260,11 @@ class LatentCoder:
             at = at[at >= 0]
             s, t = symbols[at], table[at]
             limit = self._limits[t]
-            inside = np.clip(s, -limit, limit)
-            for number, run in _runs(t):
-                coder.symbols(inside[run] + limit[run[0]], self._tables, number)
+            order, runs = _sorted(t)
+            numbers, start = (np.clip(s, -limit, limit) + limit)[order], 0
+            for number, count in runs:
+                coder.symbols(numbers[start : start + count], self._tables, number)
+                start += count
             for k in np.flatnonzero(np.abs(s) >= limit):
                 coder.golomb(int(abs(s[k]) - limit[k]))
 
@@ -305,19 +310,25 @@ class LatentCoder:
     def _decode_pass(self, coder: Decoder, scale: np.ndarray, values: np.ndarray) -> None:
         """scale (P, C); the residuals are added to values (P, C) int32, in 1/UNIT step."""
         places, flat = walks(scale), values.reshape(-1)
-        state = np.zeros(places.shape[1], np.int8)
+        scales, kinds, state = scale.ravel(), self._kind.view(np.uint8), np.zeros(places.shape[1], np.int8)
         for at in places:
-            at = at[at >= 0]
-            state = state[: len(at)]
-            kind = self._kind[state]
-            t = scale.ravel()[at] * KINDS + kind
-            limit = self._limits[t]
-            s = np.empty(len(at), np.int64)
-            for number, run in _runs(t):
-                s[run] = coder.symbols(len(run), self._tables, number) - limit[run[0]]
-            for k in np.flatnonzero(np.abs(s) >= limit):
-                s[k] += np.sign(s[k]) * coder.golomb()
-            if np.abs(s).max() > MAX_ESCAPE:
-                raise CorruptError("a latent is outside the range of the format")
-            flat[at] += reconstruct(s, kind, t, self.latent.offsets).astype(np.int32)
+            if at[-1] < 0:  # the last step may be short
+                at = at[at >= 0]
+                state = state[: len(at)]
+            t = scales[at]
+            t *= np.uint8(KINDS)
+            t += kinds[state]
+            order, runs = _sorted(t)
+            s = np.empty(len(at), np.int32)
+            s[order] = np.concatenate([coder.symbols(n, self._tables, k) - self._limits[k] for k, n in runs])
+            m = np.abs(s)
+            if len(escaped := np.flatnonzero(m >= self._limits[t])):
+                for k in escaped:
+                    s[k] += np.sign(s[k]) * coder.golomb()
+                m = np.abs(s)
+                if m.max() > MAX_ESCAPE:
+                    raise CorruptError("a latent is outside the range of the format")
+                flat[at] += reconstruct(s, self._kind[state], t, self.latent.offsets).astype(np.int32)
+            else:
+                flat[at] += self._values[t, s + MAX_SYMBOL]
             state = self._next[state, s & 1]
