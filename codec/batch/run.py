@@ -12,12 +12,12 @@ from typing import Protocol
 
 from codec.batch import files
 from codec.batch.engine import Died
-from codec.batch.files import shown
+from codec.batch.files import said, shown
 from codec.batch.ledger import DONE, FAILED, Ledger
 from codec.batch.outcome import Done, Failure, Needs
 from codec.batch.plan import Task
+from codec.batch.settings import Settings
 from codec.batch.totals import Counter
-from codec.batch.work import Settings, said
 
 _DIED = "the process that worked on it died twice, most likely for want of memory"
 Engine = Callable[[Sequence[Task]], Iterator[tuple[int, "list[Done] | Needs | Died"]]]

@@ -13,7 +13,7 @@ from codec.batch import files
 from codec.batch.files import OutputError
 from codec.batch.outcome import Failure, explain
 from codec.batch.plan import sources
-from codec.batch.work import SUFFIX
+from codec.batch.settings import SUFFIX
 from codec.bitstream import container
 from codec.bitstream.source import read_stream
 from codec.cli.report import Terminal, printable
