@@ -27,7 +27,9 @@ from codec.errors import CodecError, RateError, UnsupportedError
 from codec.image import lossless as exact
 from codec.image import read, reduced
 from codec.image.alpha import fill_hidden, pack_alpha
+from codec.image.limits import check_size
 from codec.image.metadata import section
+from codec.image.picture import Picture
 from codec.image.write import assemble
 from codec.manifest import Weights
 from codec.models.refiner import Refiner
@@ -183,7 +185,7 @@ class Codec:
 
     def _lossy(
         self,
-        picture: read.Picture,
+        picture: Picture,
         options: EncodeOptions,
         target: int | None,
         kept: bytes,
@@ -388,7 +390,7 @@ class Codec:
         task = net.anchors + UPSCALES.index(scale)
         picture = read.load(image)
         h, w = (n * scale for n in picture.rgb.shape[:2])
-        read.check_size(w, h)
+        check_size(w, h)
         bicubic = np.asarray(Image.fromarray(picture.rgb).resize((w, h), Image.Resampling.BICUBIC))
         with self._settings(), torch.inference_mode(), self._networks(self._narrow):
             x = pad(bicubic).to(self._device)

@@ -16,7 +16,7 @@ from codec.bitstream.source import read_stream
 from codec.options import DecodeOptions, UpscaleOptions
 
 if TYPE_CHECKING:
-    from codec.image.read import Picture
+    from codec.image.picture import Picture
 
 
 @dataclass(frozen=True)
