@@ -36,7 +36,7 @@ from codec.loaded import Loaded
 from codec.manifest import Weights
 from codec.models.restorer import UPSCALES, Restorer
 from codec.opened import Decoded, lossless_picture, opened
-from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions, check_whole
+from codec.options import LDM_STEPS, DecodeOptions, EncodeOptions, UpscaleOptions, check_whole
 from codec.restoration import restore
 from codec.restoration.consistency import CELL, back_project, stream_agreement
 from codec.restoration.strength import said
@@ -83,7 +83,7 @@ class Codec:
     def decoder_id(self, decoder: str) -> str:
         """What decides the pictures of a decoder: model, name, hash of the weights it uses, and the sampler's
         defaults."""
-        sampler = f", {restore.STEPS} step" if decoder == "ldm" else ""
+        sampler = f", {LDM_STEPS} step" if decoder == "ldm" else ""
         if decoder != "vq":
             sampler += f", {said(decoder)} within {CELL:g}"
         return f"model {self.model_id}, {decoder} {zoo.weights_hash(self._weights, decoder, self.model_id)}{sampler}"

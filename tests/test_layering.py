@@ -59,7 +59,7 @@ ALLOWED = {
     "image": {"bitstream.container", "errors"},
     "zoo": {"manifest", "coding", "models", "bitstream", "whole", "errors"},
     "manifest": {"errors"},
-    "restoration": {"models", "diffusion", "coding", "errors"},
+    "restoration": {"models", "diffusion", "coding", "options", "errors"},
     "coding": {"models", "bitstream", "errors"},
     "models": {"layers", "bitstream"},
     "diffusion": set(),

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from codec import manifest
+from codec.bitstream.container import SUFFIX
 from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
-
-SUFFIX = ".ldc"
 
 
 @dataclass(frozen=True, kw_only=True)

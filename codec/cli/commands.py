@@ -19,8 +19,9 @@ from codec.batch.files import STANDARD, OutputError
 from codec.batch.outcome import UsageError
 from codec.batch.plan import Task, plan
 from codec.batch.run import Engine, cores, left_of, megapixels, run
-from codec.batch.settings import SUFFIX, Settings, wanted
+from codec.batch.settings import Settings, wanted
 from codec.batch.work import Worker
+from codec.bitstream.container import SUFFIX
 from codec.cli import PROGRAM
 from codec.cli.report import Terminal, say
 from codec.errors import CodecError

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codec.batch import files
+from codec.bitstream.container import MIME_TYPE, SUFFIX
 from codec.cli.report import say
 from codec.errors import CodecError
 
-MIME_TYPE = "image/x-ldc"
 COMMENT = "LDC picture"
 MARK = "Made by python -m codec integrate, which also removes it."
 MIME, THUMBNAILER, VIEWER = (
@@ -93,7 +93,7 @@ def entries(words: Sequence[str], viewer: bool) -> list[Entry]:
     <magic priority="60">
       <match type="string" offset="0" value="\\x8aLDC"/>
     </magic>
-    <glob pattern="*.ldc"/>
+    <glob pattern="*{SUFFIX}"/>
   </mime-type>
 </mime-info>
 """

@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from codec.bitstream.entropy import Decoder, Encoder, TableSet
-from codec.bitstream.tables import KINDS, MAX_SYMBOL, UNIT, LatentTables, excess_bits
+from codec.bitstream.tables import KINDS, MAX_ESCAPE, MAX_SYMBOL, UNIT, LatentTables, excess_bits
 from codec.coding import compiled, heap
 from codec.coding.tokens import TokenCoder
 from codec.coding.trellis import Trellis, assign, reconstruct, walks
@@ -24,8 +24,6 @@ from codec.models.config import VQVAEConfig
 from codec.models.exact import Arithmetic
 from codec.models.integer_prior import IntegerPrior, Pass
 
-#: bound of a symbol's magnitude, so that forged files cannot leave the exact range of the arithmetic
-MAX_ESCAPE = 1 << 15
 ROWS = (
     1 << 12
 )  # positions of a pass that are worked on at a time where order does not matter, so that memory stays bounded

@@ -18,6 +18,7 @@ from codec.errors import CodecError
 from codec.models.config import PATCH
 from codec.models.context import everywhere
 from codec.models.restorer import Condition, Restorer, thumbnail
+from codec.options import LDM_STEPS
 from codec.restoration.consistency import Agree
 from codec.restoration.strength import strength, without_dots
 
@@ -28,7 +29,6 @@ TILE, OVERLAP = 64, 16  # positions of a window of the denoiser, and of the blen
 PAINT_TILE, PAINT_HALO = 64, 15
 
 SAMPLERS = ("dpmpp_2m", "heun", "ancestral")
-STEPS = 1  # default: the step that was trained to be the only one
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Options:
     """How a picture is restored; the fields of codec.options that were asked for, and defaults for the others."""
 
     realism: float = 1.0  # 0 (the picture without restoration, exactly) .. 1 (all of the restored one)
-    steps: int = STEPS  # 1: from noise to s at once; more: the reverse process of the diffusion model
+    steps: int = LDM_STEPS  # 1: from noise to s at once; more: the reverse process of the diffusion model
     sampler: str = SAMPLERS[0]  # of more than one step
     guidance: float = 1.0  # classifier-free scale of the context; 1 is none
     consistency: bool = True  # make the picture agree with what is known of it

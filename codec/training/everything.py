@@ -26,6 +26,7 @@ from codec.training.base.train_refiner import RefinerTraining
 from codec.training.config import TrainConfig, configure
 from codec.training.data.cache import check_cache, check_outside, data_options
 from codec.training.data.photos import members
+from codec.training.data.shards import VALIDATION
 from codec.training.loop import duration
 from codec.training.restoration.config import RestorationConfig
 from codec.training.restoration.labels import LabelConfig, subjects
@@ -177,7 +178,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
         Stage(
             "restoration.crops",
             ("--data", args.data, "--out", crops, "--model", base, "--density", args.density),
-            crops / "validation.safetensors",
+            crops / VALIDATION,
             base,
         ),
         *(network(name, begin) for name, begin in BEGIN.items()),

@@ -27,6 +27,7 @@ from tqdm import tqdm
 import codec
 from codec import manifest, zoo
 from codec.bitstream.container import parse, read_header
+from codec.coding.padding import SIDE
 from codec.diffusion.elbo import chain
 from codec.diffusion.noise import unit_noise
 from codec.diffusion.precondition import Preconditioned
@@ -39,7 +40,6 @@ from codec.told import told
 
 SCALES = 2.0 ** np.arange(-2, 6, 0.25)  # of the pixel likelihood: a picture says which in 5 bits
 LEVELS = 25
-MULTIPLE = 32  # of the sides of a picture
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,9 @@ def opened(path: Path) -> np.ndarray:
         x = read.load(path).rgb
     except CodecError as error:
         raise SystemExit(f"{path}: {error}") from None
-    if min(x.shape[:2]) < MULTIPLE:
-        raise SystemExit(f"{path}: both sides need {MULTIPLE} pixels")
-    return x[: x.shape[0] // MULTIPLE * MULTIPLE, : x.shape[1] // MULTIPLE * MULTIPLE]
+    if min(x.shape[:2]) < SIDE:
+        raise SystemExit(f"{path}: both sides need {SIDE} pixels")
+    return x[: x.shape[0] // SIDE * SIDE, : x.shape[1] // SIDE * SIDE]
 
 
 @told
