@@ -40,7 +40,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentPass:
     """What was asked of one pass and answered: residuals r in steps, symbols int16 and table numbers uint8, (P, C)
     each; places: of the walks."""
 
@@ -110,10 +110,10 @@ class LatentCoder:
 
     def quantise(
         self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray
-    ) -> tuple[list[Sent], np.ndarray]:
+    ) -> tuple[list[SentPass], np.ndarray]:
         """v (C, h, w) float32 in steps, weight (C,): bits a squared step of error is worth -> what each pass sends,
         and v_hat (C, h, w) int32."""
-        out: list[Sent] = []
+        out: list[SentPass] = []
         v_hat = self._quantise(self._parts(v), tokens, level, weight, out.append, compiled.kernels("assign", v.size))
         assert v_hat is not None
         return out, v_hat
@@ -127,7 +127,7 @@ class LatentCoder:
         tokens: np.ndarray,
         level: int,
         weight: np.ndarray,
-        send: Callable[[Sent], None],
+        send: Callable[[SentPass], None],
         loops: ModuleType | None,
         keep: bool = True,
     ) -> np.ndarray | None:
@@ -150,7 +150,7 @@ class LatentCoder:
             table += kind
             if final:
                 del kind
-            send(Sent(p, r, symbols, table, places))
+            send(SentPass(p, r, symbols, table, places))
             del r, places
             if final:
                 return None
@@ -197,7 +197,7 @@ class LatentCoder:
         """What ``quantise`` would send, in planes; in less memory."""
         bits, symbols, kinds = [0.0], np.empty(v.shape, np.int16), np.empty(v.shape, np.uint8)
 
-        def send(sent: Sent) -> None:
+        def send(sent: SentPass) -> None:
             bits[0] += self.bits([sent])
             p = sent.asked
             at = slice(self.config.groups[p.group].start, self.config.groups[p.group].stop), p.rows, p.columns
@@ -207,7 +207,7 @@ class LatentCoder:
         assert v_hat is not None
         return Measured(bits[0], v_hat, symbols, kinds)
 
-    def bits(self, passes: list[Sent]) -> float:
+    def bits(self, passes: list[SentPass]) -> float:
         """Ideal code length of what ``quantise`` sends."""
         return sum(self._cost(s.symbols, s.table) for s in passes)
 
@@ -239,7 +239,7 @@ class LatentCoder:
         bits = [0.0] * len(self.config.groups)
         coders: list = [Encoder() if loops is None else compiled.Encoder(loops) for _ in self.config.groups]
 
-        def send(sent: Sent) -> None:  # at once: the passes of a large picture together take much memory
+        def send(sent: SentPass) -> None:  # at once: the passes of a large picture together take much memory
             bits[sent.asked.group] += self._cost(sent.symbols, sent.table)
             coder, symbols, table = coders[sent.asked.group], sent.symbols.ravel(), sent.table.ravel()
             if loops is None:

@@ -23,7 +23,7 @@ from codec.restoration.consistency import Agree
 from codec.restoration.strength import strength, without_dots
 
 SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
-TILE, OVERLAP = 64, 16  # positions of a window of the denoiser, and of the blend between two
+WINDOW, OVERLAP = 64, 16  # positions of a window of the denoiser, and of the blend between two
 #: positions that the painter makes at once, and what it sees beyond them: more than its receptive field of 10, the 3 of
 #: ``without_weave`` and the 1 of ``without_dots``
 PAINT_TILE, PAINT_HALO = 64, 15
@@ -119,7 +119,7 @@ def generate(
         def window(x: torch.Tensor, sigma: float, rows: tuple[int, int], columns: tuple[int, int]) -> torch.Tensor:
             return function(x, sigma, cut(condition, rows, columns, with_context))
 
-        return tiled(window, (h, w), TILE, OVERLAP)
+        return tiled(window, (h, w), WINDOW, OVERLAP)
 
     def guided(function: Callable[[torch.Tensor, float, Condition], torch.Tensor]) -> sample.Denoiser:
         return classifier_free(over_tiles(function), over_tiles(function, with_context=False), options.guidance)
