@@ -6,7 +6,7 @@ import contextlib
 import os
 import pickle
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,24 +16,27 @@ from PIL import Image
 
 from codec import manifest, zoo
 from codec.bitstream import source
-from codec.bitstream.container import MAX_LEVEL, Header, level_of, pack, parse, read_header
+from codec.bitstream.container import Header, level_of, pack, parse, read_header
 from codec.bitstream.tables import UNIT
 from codec.coding import heap, look, search
 from codec.coding.latents import Encoded
 from codec.coding.model import Base, pad
 from codec.coding.precision import narrow
 from codec.coding.sealed import building, sealed
-from codec.errors import CodecError, RateError, UnsupportedError
+from codec.coding.targets import OutOfReach, TooSmall, largest_below, smallest_reaching
+from codec.errors import CodecError, UnsupportedError
 from codec.image import lossless as exact
 from codec.image import read, reduced
 from codec.image.alpha import fill_hidden, pack_alpha
+from codec.image.limits import check_size
 from codec.image.metadata import section
+from codec.image.picture import Picture
 from codec.image.write import assemble
+from codec.loaded import Loaded
 from codec.manifest import Weights
-from codec.models.refiner import Refiner
 from codec.models.restorer import UPSCALES, Restorer
 from codec.opened import Decoded, lossless_picture, opened
-from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions, check_whole
+from codec.options import LDM_STEPS, DecodeOptions, EncodeOptions, UpscaleOptions, check_whole
 from codec.restoration import restore
 from codec.restoration.consistency import CELL, back_project, stream_agreement
 from codec.restoration.strength import said
@@ -59,8 +62,7 @@ class Codec:
         # nobody sees the pictures that it looks at
         self._narrow_search = self._narrow_analysis or narrow("auto", device)
         self._weights = weights or Weights(model.model_id)
-        self._restorers: dict[str, Restorer] = {}
-        self._labels: zoo.Labels | None = None
+        self._loaded = Loaded(self._weights, model.model_id, device, threads)
         self._origin: tuple[Any, ...] | None = None  # what load() was given, for pickle
         self.model_id = model.model_id
 
@@ -76,12 +78,12 @@ class Codec:
     def labels(self) -> tuple[str, ...]:
         """What a picture may be said to show, for the ``label`` of the ldm decoder and of ``upscale``. Raises
         UnsupportedError where there are no labels for this model."""
-        return self._labelled().names
+        return self._loaded.labels.names
 
     def decoder_id(self, decoder: str) -> str:
         """What decides the pictures of a decoder: model, name, hash of the weights it uses, and the sampler's
         defaults."""
-        sampler = f", {restore.STEPS} step" if decoder == "ldm" else ""
+        sampler = f", {LDM_STEPS} step" if decoder == "ldm" else ""
         if decoder != "vq":
             sampler += f", {said(decoder)} within {CELL:g}"
         return f"model {self.model_id}, {decoder} {zoo.weights_hash(self._weights, decoder, self.model_id)}{sampler}"
@@ -158,13 +160,13 @@ class Codec:
             return found
         try:
             data = self._lossy(picture, options, target, kept, step)
-        except _OutOfReach:
+        except OutOfReach:
             if options.lossless is False:
                 raise
             return plainly()
-        except _TooSmall as error:
+        except TooSmall as error:
             if options.lossless is None and (found := within(error.least - 1)) is not None:
-                raise _TooSmall(len(found), error.target) from error
+                raise TooSmall(len(found), error.target) from error
             raise
         if options.lossless is not None:
             return data
@@ -183,7 +185,7 @@ class Codec:
 
     def _lossy(
         self,
-        picture: read.Picture,
+        picture: Picture,
         options: EncodeOptions,
         target: int | None,
         kept: bytes,
@@ -212,10 +214,10 @@ class Codec:
                 def reached(data: bytes) -> bool:
                     return reduced.reaches(picture, self.decode_array(data), wanted, options.keep_hidden)
 
-                return _smallest_reaching(reached, at, options.effort, step)
+                return smallest_reaching(reached, at, options.effort, step)
             if target is None:
                 return at(level_of(options.quality), options.effort, step)
-            return _largest_below(target, at, options.effort, step)
+            return largest_below(target, at, options.effort, step)
 
     def decode(
         self,
@@ -388,7 +390,7 @@ class Codec:
         task = net.anchors + UPSCALES.index(scale)
         picture = read.load(image)
         h, w = (n * scale for n in picture.rgb.shape[:2])
-        read.check_size(w, h)
+        check_size(w, h)
         bicubic = np.asarray(Image.fromarray(picture.rgb).resize((w, h), Image.Resampling.BICUBIC))
         with self._settings(), torch.inference_mode(), self._networks(self._narrow):
             x = pad(bicubic).to(self._device)
@@ -427,7 +429,9 @@ class Codec:
         else:
             with self._networks(self._narrow_search):
                 if plan.look:
-                    seen = look.again(self._model, self._refiner, x, asked, level, lambda done: step(0.5 + 0.4 * done))
+                    seen = look.again(
+                        self._model, self._loaded.refiner, x, asked, level, lambda done: step(0.5 + 0.4 * done)
+                    )
                     encoded = coded(seen.v[0].cpu().numpy(), asked.weight, keep=True)
                     if look.is_worse(self._model, x, seen, encoded, level, asked.position):
                         encoded = coded(asked.v[0].cpu().numpy(), asked.weight)
@@ -440,31 +444,17 @@ class Codec:
     def _plan(self, effort: int) -> search.Plan:
         return search.plan_of(effort, self.model_id in self._weights.refiners)
 
-    @cached_property
-    def _refiner(self) -> Refiner:
-        with building(self._threads):
-            return zoo.read_refiner(self._weights.refiners[self.model_id], self._device)
-
     def _restorer(self, name: str, options: restore.Options) -> Restorer:
-        if name not in self._restorers:
-            with building(self._threads):
-                self._restorers[name] = zoo.load_restorer(self._weights, name, self.model_id, self._device)
-        net = self._restorers[name]
+        net = self._loaded.restorer(name)
         options.check(net.denoiser.config.context)
         self._label(options)
         return net
-
-    def _labelled(self) -> zoo.Labels:
-        if self._labels is None:
-            with building(self._threads):
-                self._labels = zoo.load_labels(self._weights, self.model_id, self._device)
-        return self._labels
 
     def _label(self, options: restore.Options) -> torch.Tensor | None:
         """Context tokens (N, D) of the label that was asked for."""
         if options.label is None:
             return None
-        known = self._labelled()
+        known = self._loaded.labels
         if options.label not in known.names:
             raise CodecError(f"there is no label {options.label!r} (there is: {', '.join(known.names)})")
         return known.conditioner.tokens[known.names.index(options.label)]
@@ -530,31 +520,6 @@ def _tokens(context: Any) -> torch.Tensor:
     return tokens
 
 
-def _largest_below(
-    target: int, at: Callable[[int, int, Callable[[float], None]], bytes], effort: int, step: Callable[[float], None]
-) -> bytes:
-    """Bisection over levels for the largest file of at most ``target`` bytes; probes are made at effort 1, the last
-    ones at ``effort``."""
-    low = at(0, 1, _ignore)
-    if len(low) > target:
-        raise _TooSmall(len(low), target)
-    best, a, b, turn = low, 0, MAX_LEVEL + 1, 0
-    while b - a > 1 and len(best) < target * 0.998:
-        middle = (a + b) // 2
-        data = at(middle, 1, _ignore)
-        if len(data) <= target:
-            a, best = middle, data
-        else:
-            b = middle
-        turn += 1
-        step(min(1.0, turn / 14))
-    for level in () if effort == 1 else range(a, -1, -max(1, a // 64)):
-        data = at(level, effort, step)
-        if len(data) <= target:
-            return data
-    return best
-
-
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
     """MS-SSIM (Wang et al. 2003) of two uint8 pictures (H, W, 3) of at least 161 pixels a side, as pytorch-msssim has
     it: five scales, data range 255, mean over colours."""
@@ -562,47 +527,6 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
 
     with sealed(), torch.inference_mode():
         return similarity.ms_ssim(a, b)
-
-
-class _TooSmall(RateError):
-    """No file has so few bytes."""
-
-    def __init__(self, least: int, target: int) -> None:
-        super().__init__(f"the smallest file of this picture has {least} bytes, more than the {target} wanted")
-        self.least, self.target = least, target
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _TooSmall, (self.least, self.target)
-
-
-class _OutOfReach(RateError):
-    """No quality is good enough."""
-
-
-def _smallest_reaching(
-    reached: Callable[[bytes], bool],
-    at: Callable[[int, int, Callable[[float], None]], bytes],
-    effort: int,
-    step: Callable[[float], None],
-) -> bytes:
-    """Bisection over levels for the lowest one that is good enough; probes are made at effort 1, the last one at
-    ``effort``, whose picture is seldom worse."""
-    best = at(MAX_LEVEL, 1, _ignore)
-    if not reached(best):
-        raise _OutOfReach("the best quality does not reach the PSNR that is wanted")
-    low, high, turn = -1, MAX_LEVEL, 0
-    while high - low > 1:
-        middle = (low + high) // 2
-        data = at(middle, 1, _ignore)
-        if reached(data):
-            high, best = middle, data
-        else:
-            low = middle
-        turn += 1
-        step(min(1.0, turn / 14))
-    if effort > 1 and reached(searched := at(high, effort, step)):
-        return searched
-    return best
 
 
 def device_of(device: str) -> torch.device:

@@ -13,8 +13,8 @@ from __future__ import annotations
 from imageio.config import known_extensions
 from imageio.config.extensions import FileExtension
 
-from codec.bitstream.container import NAME
-from codec.pillow_plugin import SUFFIX
+import codec.pillow_plugin  # noqa: F401  tells Pillow about our files
+from codec.bitstream.container import NAME, SUFFIX
 
 
 def register() -> None:

@@ -20,7 +20,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "gan": ("realism", "guidance", "consistency", "seed", "context"),
     "ldm": ("realism", "steps", "sampler", "guidance", "consistency", "seed", "context", "label"),
 }
-STEPS = 1  # of the ldm decoder, where nothing is said
+LDM_STEPS = 1  # where nothing is said: the step that was trained to be the only one
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class DecodeOptions(_Generation):
         if self.decoder == "vq" or self.realism == 0:
             return Used("vq")
         takes = TAKES.get(self.decoder, ("seed",))
-        steps = (self.steps or STEPS) if "steps" in takes else None
+        steps = (self.steps or LDM_STEPS) if "steps" in takes else None
         return Used(self.decoder, steps, (seed if self.seed is None else self.seed) if "seed" in takes else None)
 
 
@@ -162,7 +162,7 @@ class UpscaleOptions(_Generation):
 
     def used(self) -> Used:
         """What makes the picture."""
-        return Used("ldm", self.steps or STEPS, self.seed or 0)
+        return Used("ldm", self.steps or LDM_STEPS, self.seed or 0)
 
 
 def _take(options: Any, name: str, check: Callable[..., Any], *limits: int) -> None:

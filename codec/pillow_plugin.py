@@ -30,8 +30,6 @@ from codec.options import DecodeOptions, EncodeOptions
 if TYPE_CHECKING:
     from codec.light import LightCodec
 
-SUFFIX = ".ldc"
-MIME_TYPE = "image/x-ldc"
 _PLAIN = DecodeOptions()
 _decoding = _PLAIN
 #: One call of torch at a time, which changes settings of the process and has threads of its own.
@@ -142,8 +140,8 @@ def register(decoding: DecodeOptions = _PLAIN) -> None:
     Image.register_open(container.NAME, LdcImageFile, _accept)
     Image.register_save(container.NAME, _save)
     Image.register_save_all(container.NAME, _save_all)
-    Image.register_extension(container.NAME, SUFFIX)
-    Image.register_mime(container.NAME, MIME_TYPE)
+    Image.register_extension(container.NAME, container.SUFFIX)
+    Image.register_mime(container.NAME, container.MIME_TYPE)
 
 
 def _accept(prefix: bytes) -> bool:

@@ -11,10 +11,10 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 
 import codec
-from codec.api import _smallest_reaching
 from codec.bitstream.container import Header, pack, parse, read_header
 from codec.coding import tiles
 from codec.coding.model import pad
+from codec.coding.targets import smallest_reaching
 from codec.errors import CodecError, CorruptError, RateError, UnsupportedError
 from tests.support.codes import decoded_codes, digest
 from tests.support.drawn import discs
@@ -151,7 +151,7 @@ def test_a_search_that_misses_the_psnr_is_not_taken(worse, wanted):
         effort, level = map(int, data.split())
         return level - worse * (effort > 1) >= 100
 
-    found = _smallest_reaching(reached, lambda level, effort, step: b"%d %d" % (effort, level), 2, lambda done: None)
+    found = smallest_reaching(reached, lambda level, effort, step: b"%d %d" % (effort, level), 2, lambda done: None)
     assert found == wanted
 
 

@@ -33,7 +33,7 @@ def refuse_or_decode(originals, count, tmp_path, capfd):
 
 def test_damaged_files_are_refused(tmp_path, capfd, monkeypatch):
     fake = FakeCodec()
-    monkeypatch.setattr("codec.batch.work.load_codec", lambda args, model: fake)
+    monkeypatch.setattr("codec.batch.backend.load_codec", lambda args, model: fake)
     originals = [fake.encode(picture, seed=seed) for seed, picture in enumerate(small_pictures())]
     originals += [lossless.encode(read.load(picture)) for picture in small_pictures()]
     recipes = refuse_or_decode(originals, 700, tmp_path, capfd)
@@ -53,7 +53,7 @@ def real():
 
 
 def test_real_codec_on_damaged_and_forged_files(real, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("codec.batch.work.load_codec", lambda args, model: real)
+    monkeypatch.setattr("codec.batch.backend.load_codec", lambda args, model: real)
     originals = [real.encode(picture, effort=1, quality=30) for picture in small_pictures()]
     recipes = refuse_or_decode(originals, 200, tmp_path, capfd)
     assert recipes[True] and recipes[False]

@@ -66,7 +66,7 @@ def test_what_is_empty_costs_what_is_different_in_it(small_codec, monkeypatch):
     """A forged file of a few bytes that claims a large picture, cut short: the same pixels as by computing all of it,
     at a fraction of the work."""
     monkeypatch.setattr(tiles, "TILE", 8)
-    monkeypatch.setattr(integer_prior, "TILE", 8)
+    monkeypatch.setattr(integer_prior, "AT_ONCE", 8)
     header = Header(1536, 1280, 0, small_codec.model.table_hash, 3000)
     data = pack(header, [b"", b"abcdef", b"gh"])[:-8]
     nets = counted(monkeypatch, exact.Net, "__call__")

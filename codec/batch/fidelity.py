@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from codec.image.read import Picture
+    from codec.image.picture import Picture
 
 SIDE = 161  # pixels that MS-SSIM needs with its five scales
 

@@ -56,6 +56,11 @@ def shown(name: str) -> str:
     return "::".join(map(_without_secrets, name.split("::")))
 
 
+def said(name: str, standard: str) -> str:
+    """A file as it is named to people."""
+    return standard if name == STANDARD else shown(name)
+
+
 def _without_secrets(url: str) -> str:
     """One URL of a chain, or a sentence with one in it."""
     if url.startswith(_ARCHIVES):  # in the name of a member each sign stands for itself

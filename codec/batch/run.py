@@ -12,12 +12,12 @@ from typing import Protocol
 
 from codec.batch import files
 from codec.batch.engine import Died
-from codec.batch.files import shown
+from codec.batch.files import said, shown
 from codec.batch.ledger import DONE, FAILED, Ledger
 from codec.batch.outcome import Done, Failure, Needs
 from codec.batch.plan import Task
-from codec.batch.totals import Counter
-from codec.batch.work import Settings, said
+from codec.batch.settings import Settings
+from codec.batch.totals import Tally
 
 _DIED = "the process that worked on it died twice, most likely for want of memory"
 Engine = Callable[[Sequence[Task]], Iterator[tuple[int, "list[Done] | Needs | Died"]]]
@@ -40,7 +40,7 @@ class Summary:
 
     files: int = 0
     failed: list[str] = field(default_factory=list)
-    counted: Counter = field(default_factory=Counter)
+    counted: Tally = field(default_factory=Tally)
 
 
 def run(

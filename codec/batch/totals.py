@@ -40,7 +40,7 @@ class Totals:
         return ", ".join([*parts, f"{self.seconds:.2f} s"])
 
 
-class Counter:
+class Tally:
     """Adds up outcomes."""
 
     def __init__(self) -> None:

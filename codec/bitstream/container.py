@@ -27,6 +27,8 @@ from codec.errors import CorruptError, FormatError, LimitError, UnsupportedError
 
 #: Name of the format, also Pillow's once codec.pillow_plugin has told it.
 NAME = "LDC"
+SUFFIX = ".ldc"
+MIME_TYPE = "image/x-ldc"
 MAGIC = b"\x8aLDC"
 VERSION = 1
 MAX_SIDE = 65535

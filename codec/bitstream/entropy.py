@@ -14,7 +14,7 @@ import constriction
 import numpy as np
 
 from codec.bitstream.reference import PRECISION
-from codec.bitstream.tables import TOTAL
+from codec.bitstream.tables import MAX_GOLOMB, TOTAL
 from codec.errors import CorruptError
 
 _Categorical = constriction.stream.model.Categorical
@@ -104,9 +104,9 @@ class Decoder:
             raise CorruptError("the coded data is not valid") from error
 
     def golomb(self) -> int:
-        """At most 20 leading zeros are read, so that forged bytes cannot make it run on."""
+        """At most MAX_GOLOMB leading zeros are read."""
         n = 0
-        while n < 20 and not int(self._decode(_BIT, 1)[0]):
+        while n < MAX_GOLOMB and not int(self._decode(_BIT, 1)[0]):
             n += 1
         value = 1
         for bit in self._decode(_BIT, n) if n else ():

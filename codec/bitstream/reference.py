@@ -7,8 +7,8 @@ import numpy as np
 
 from codec.bitstream.tables import TOTAL
 
-PRECISION = 24
-_MASK = (1 << 64) - 1
+PRECISION = 24  # bits
+MASK = (1 << 64) - 1  # of the state
 
 
 def cumulative(frequencies: np.ndarray) -> list[int]:
@@ -29,7 +29,7 @@ class ReferenceDecoder:
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
-        self._low, self._range = 0, _MASK
+        self._low, self._range = 0, MASK
         self._point = self._word() << 32 | self._word()
 
     def _word(self) -> int:
@@ -39,14 +39,14 @@ class ReferenceDecoder:
 
     def symbol(self, cdf: list[int]) -> int:
         scale = self._range >> PRECISION
-        quantile = ((self._point - self._low) & _MASK) // scale
+        quantile = ((self._point - self._low) & MASK) // scale
         if quantile >> PRECISION:
             raise ValueError("the coded data is not valid")
         s = max(i for i in range(len(cdf) - 1) if cdf[i] <= quantile)
-        self._low = (self._low + scale * cdf[s]) & _MASK
+        self._low = (self._low + scale * cdf[s]) & MASK
         self._range = scale * (cdf[s + 1] - cdf[s])
         if self._range < 1 << 32:
-            self._low = self._low << 32 & _MASK
+            self._low = self._low << 32 & MASK
             self._range <<= 32
-            self._point = self._point << 32 & _MASK | self._word()
+            self._point = self._point << 32 & MASK | self._word()
         return s

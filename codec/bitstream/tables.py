@@ -19,6 +19,9 @@ SCALES = 80
 KINDS = 2  # tables of a scale: one for each sub-quantiser of the trellis
 UNIT = 256  # integer units of a step in which reconstructions are held
 MAX_SYMBOL = 255  # larger magnitudes escape: MAX_SYMBOL, then the excess in Exp-Golomb bits
+#: bound of a symbol's magnitude, so that forged files cannot leave the exact range of the arithmetic
+MAX_ESCAPE = 1 << 15
+MAX_GOLOMB = 20  # leading zeros that are read, so that forged bytes cannot make it run on
 
 
 def symbol_limit(scale: int) -> int:

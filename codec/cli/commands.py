@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from codec import manifest
+from codec.batch.backend import has_onnxruntime, needs_torch
 from codec.batch.engine import here
 from codec.batch.files import STANDARD, OutputError
 from codec.batch.outcome import UsageError
 from codec.batch.plan import Task, plan
 from codec.batch.run import Engine, cores, left_of, megapixels, run
-from codec.batch.work import SUFFIX, Settings, Worker, has_onnxruntime, needs_torch, wanted
+from codec.batch.settings import Settings, wanted
+from codec.batch.work import Worker
+from codec.bitstream.container import SUFFIX
 from codec.cli import PROGRAM
 from codec.cli.report import Terminal, say
 from codec.errors import CodecError

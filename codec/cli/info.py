@@ -13,7 +13,6 @@ from codec.batch import files
 from codec.batch.files import OutputError
 from codec.batch.outcome import Failure, explain
 from codec.batch.plan import sources
-from codec.batch.work import SUFFIX
 from codec.bitstream import container
 from codec.bitstream.source import read_stream
 from codec.cli.report import Terminal, printable
@@ -92,7 +91,7 @@ def run_info(args: argparse.Namespace) -> int:
         raise OutputError("standard output is closed")
     terminal = Terminal(as_json=args.json, quiet=True, debug=args.debug)
     failed = told = 0
-    for task in sources(args.files, lambda path: path.suffix.lower() == SUFFIX):
+    for task in sources(args.files, lambda path: path.suffix.lower() == container.SUFFIX):
         name = files.shown(task.source)
         try:
             if task.problem:

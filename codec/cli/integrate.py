@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codec.batch import files
+from codec.bitstream.container import MIME_TYPE, SUFFIX
 from codec.cli.report import say
 from codec.errors import CodecError
 
-MIME_TYPE = "image/x-ldc"
 COMMENT = "LDC picture"
 MARK = "Made by python -m codec integrate, which also removes it."
 MIME, THUMBNAILER, VIEWER = (
@@ -39,7 +39,7 @@ INDEXERS = (("update-mime-database", "mime"), ("update-desktop-database", "appli
 
 
 @dataclass(frozen=True)
-class Entry:
+class DesktopFile:
     """A file of the desktop: its path below the data folder, and what it holds."""
 
     path: str
@@ -81,7 +81,7 @@ def command() -> list[str]:
     return words
 
 
-def entries(words: Sequence[str], viewer: bool) -> list[Entry]:
+def entries(words: Sequence[str], viewer: bool) -> list[DesktopFile]:
     """The files. words: what starts the command line. viewer: the page is built."""
     start = " ".join(map(_quoted, words))
     mime = f"""<?xml version="1.0" encoding="UTF-8"?>
@@ -93,7 +93,7 @@ def entries(words: Sequence[str], viewer: bool) -> list[Entry]:
     <magic priority="60">
       <match type="string" offset="0" value="\\x8aLDC"/>
     </magic>
-    <glob pattern="*.ldc"/>
+    <glob pattern="*{SUFFIX}"/>
   </mime-type>
 </mime-info>
 """
@@ -115,11 +115,11 @@ NoDisplay=true
 Icon=image-x-generic
 MimeType={MIME_TYPE};
 """
-    made = [Entry(MIME, mime), Entry(THUMBNAILER, thumbnailer)]
-    return [*made, Entry(VIEWER, desktop)] if viewer else made
+    made = [DesktopFile(MIME, mime), DesktopFile(THUMBNAILER, thumbnailer)]
+    return [*made, DesktopFile(VIEWER, desktop)] if viewer else made
 
 
-def install(home: Path, wanted: Sequence[Entry]) -> None:
+def install(home: Path, wanted: Sequence[DesktopFile]) -> None:
     """Write the files, over older ones of ours. Raises CodecError, before anything is written, for one of another."""
     for entry in wanted:
         _check_ours(home / entry.path)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from codec import __version__
 from codec.batch.files import STANDARD
-from codec.batch.work import SUFFIX
+from codec.bitstream.container import SUFFIX
 from codec.cli import PROGRAM
 from codec.cli.commands import run_decode, run_encode, run_upscale
 from codec.cli.completion import run_completion

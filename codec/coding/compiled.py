@@ -16,6 +16,7 @@ from types import ModuleType
 import numpy as np
 
 from codec.bitstream.entropy import TableSet
+from codec.bitstream.reference import MASK
 from codec.coding.trellis import CHUNK
 from codec.errors import CorruptError
 
@@ -25,7 +26,6 @@ COMPILE = 48 << 20  # and for these, as long as compiling takes
 #: is prepared
 VARIABLE = "LDC_COMPILED"
 
-_MASK = (1 << 64) - 1
 _WORST = 24  # bits that one symbol can take
 
 
@@ -87,7 +87,7 @@ class Encoder:
 
     def __init__(self, loops: ModuleType) -> None:
         self._loops = loops
-        self._state, self._words = np.array([0, _MASK, 0], np.uint64), np.zeros(256, np.uint32)
+        self._state, self._words = np.array([0, MASK, 0], np.uint64), np.zeros(256, np.uint32)
 
     def _room(self, bits: int) -> None:
         need = int(self._state[2]) + bits // 32 + 4
@@ -108,7 +108,7 @@ class Encoder:
         self._loops.encode_pass(self._state, self._words, *tables.intervals, limits, places, table, symbols)
 
     def finish(self) -> bytes:
-        if int(self._state[1]) == _MASK:  # nothing was coded
+        if int(self._state[1]) == MASK:  # nothing was coded
             return b""
         self._room(0)
         self._loops.seal(self._state, self._words)
@@ -122,7 +122,7 @@ class Decoder:
         self._loops = loops
         self._words = np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype(np.uint32)
         start = [int(w) for w in self._words[:2]] + [0, 0]
-        self._state = np.array([0, _MASK, start[0] << 32 | start[1], 2], np.uint64)
+        self._state = np.array([0, MASK, start[0] << 32 | start[1], 2], np.uint64)
 
     def latents(
         self,

@@ -10,13 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uint32, uint64
 
-from codec.bitstream.tables import KINDS, MAX_SYMBOL, UNIT
+from codec.bitstream.reference import PRECISION
+from codec.bitstream.tables import KINDS, MAX_ESCAPE, MAX_GOLOMB, MAX_SYMBOL, UNIT
 from codec.coding.trellis import MAX_MAGNITUDE
 
-PRECISION = 24  # of the range coder, in bits; its description is codec.bitstream.reference
 LANES = 32  # walks that are searched side by side; the compiler makes vectors of the loop over them, and none of a loop over 16
-MAX_GOLOMB = 20  # leading zeros that are read
-MAX_ESCAPE = 1 << 15
 INVALID, OUTSIDE = 1, 2  # what decode_pass answers to forged data
 _BITS, _WORD = np.uint64(PRECISION), np.uint64(32)
 _TOTAL, _SMALL = np.uint64(1 << PRECISION), np.uint64(1 << 32)

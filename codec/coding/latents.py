@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from codec.bitstream.entropy import Decoder, Encoder, TableSet
-from codec.bitstream.tables import KINDS, MAX_SYMBOL, SCALES, UNIT, LatentTables, excess_bits
+from codec.bitstream.tables import KINDS, MAX_ESCAPE, MAX_SYMBOL, SCALES, UNIT, LatentTables, excess_bits
 from codec.coding import compiled, heap
 from codec.coding.tokens import TokenCoder
 from codec.coding.trellis import Trellis, assign, reconstruct, walks
@@ -24,8 +24,6 @@ from codec.models.config import VQVAEConfig
 from codec.models.exact import Arithmetic
 from codec.models.integer_prior import IntegerPrior, Pass
 
-#: bound of a symbol's magnitude, so that forged files cannot leave the exact range of the arithmetic
-MAX_ESCAPE = 1 << 15
 ROWS = (
     1 << 12
 )  # positions of a pass that are worked on at a time where order does not matter, so that memory stays bounded
@@ -42,7 +40,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentPass:
     """What was asked of one pass and answered: residuals r in steps, symbols int16 and table numbers uint8, (P, C)
     each; places: of the walks."""
 
@@ -115,10 +113,10 @@ class LatentCoder:
 
     def quantise(
         self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray
-    ) -> tuple[list[Sent], np.ndarray]:
+    ) -> tuple[list[SentPass], np.ndarray]:
         """v (C, h, w) float32 in steps, weight (C,): bits a squared step of error is worth -> what each pass sends,
         and v_hat (C, h, w) int32."""
-        out: list[Sent] = []
+        out: list[SentPass] = []
         v_hat = self._quantise(self._parts(v), tokens, level, weight, out.append, compiled.kernels("assign", v.size))
         assert v_hat is not None
         return out, v_hat
@@ -132,7 +130,7 @@ class LatentCoder:
         tokens: np.ndarray,
         level: int,
         weight: np.ndarray,
-        send: Callable[[Sent], None],
+        send: Callable[[SentPass], None],
         loops: ModuleType | None,
         keep: bool = True,
     ) -> np.ndarray | None:
@@ -155,7 +153,7 @@ class LatentCoder:
             table += kind
             if final:
                 del kind
-            send(Sent(p, r, symbols, table, places))
+            send(SentPass(p, r, symbols, table, places))
             del r, places
             if final:
                 return None
@@ -202,7 +200,7 @@ class LatentCoder:
         """What ``quantise`` would send, in planes; in less memory."""
         bits, symbols, kinds = [0.0], np.empty(v.shape, np.int16), np.empty(v.shape, np.uint8)
 
-        def send(sent: Sent) -> None:
+        def send(sent: SentPass) -> None:
             bits[0] += self.bits([sent])
             p = sent.asked
             at = slice(self.config.groups[p.group].start, self.config.groups[p.group].stop), p.rows, p.columns
@@ -212,7 +210,7 @@ class LatentCoder:
         assert v_hat is not None
         return Measured(bits[0], v_hat, symbols, kinds)
 
-    def bits(self, passes: list[Sent]) -> float:
+    def bits(self, passes: list[SentPass]) -> float:
         """Ideal code length of what ``quantise`` sends."""
         return sum(self._cost(s.symbols, s.table) for s in passes)
 
@@ -244,7 +242,7 @@ class LatentCoder:
         bits = [0.0] * len(self.config.groups)
         coders: list = [Encoder() if loops is None else compiled.Encoder(loops) for _ in self.config.groups]
 
-        def send(sent: Sent) -> None:  # at once: the passes of a large picture together take much memory
+        def send(sent: SentPass) -> None:  # at once: the passes of a large picture together take much memory
             bits[sent.asked.group] += self._cost(sent.symbols, sent.table)
             coder, symbols, table = coders[sent.asked.group], sent.symbols.ravel(), sent.table.ravel()
             if loops is None:

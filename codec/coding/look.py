@@ -23,7 +23,7 @@ GROWTH = 1.15
 
 
 @dataclass(frozen=True)
-class Seen:
+class Look:
     """v (1, C, h, w) in steps after a look at what effort 1 sends, and what that costs: bits of its latents, squared
     error of its picture, 0..255, summed."""
 
@@ -35,16 +35,16 @@ class Seen:
 @torch.no_grad()
 def again(
     model: Base, refiner: Refiner, x: torch.Tensor, asked: Steps, level: int, step: Callable[[float], None]
-) -> Seen:
+) -> Look:
     """x (1, 3, H, W) uint8, padded, and what effort 1 would send of it -> what a look at that says."""
     v = asked.v
     sent = model.coder.measure(v[0].cpu().numpy(), asked.tokens[0].cpu().numpy(), level, asked.weight)
     x_hat = model.decoded(sent.v_hat, level, step)
     found = looked(model, refiner, x, x_hat, v, sent.v_hat, asked.position)
-    return Seen(found, sent.bits, squared_error(_array(x), x_hat))
+    return Look(found, sent.bits, squared_error(_array(x), x_hat))
 
 
-def is_worse(model: Base, x: torch.Tensor, seen: Seen, encoded: Encoded, level: int, position: torch.Tensor) -> bool:
+def is_worse(model: Base, x: torch.Tensor, seen: Look, encoded: Encoded, level: int, position: torch.Tensor) -> bool:
     """encoded: of ``seen.v``, with v_hat, its bits those of the tokens first -> whether bits and error together are
     more than effort 1's. Asked only where it takes GROWTH times the bits: to see it costs a decode."""
     bits = sum(encoded.bits[1:])

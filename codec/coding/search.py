@@ -50,8 +50,8 @@ HELD = 1e6  # bits that a squared step of error is worth where a latent has to s
 #: searches of at most so many rounds leave the contexts alone, whose part of the gradient takes as long as that of the
 #: picture and pays in the long run only; their first step is longer
 QUICK, QUICK_DAMPING = 2, 0.25
-TILE = 32  # positions a side: gradients take much more memory than a picture
-WHOLE = (TILE + 2 * HALO) ** 2  # positions of a picture that is one tile
+SEARCH_TILE = 32  # positions a side: gradients take much more memory than a picture
+WHOLE = (SEARCH_TILE + 2 * HALO) ** 2  # positions of a picture that is one tile
 
 
 def damping(turn: int, plan: Plan) -> float:
@@ -176,7 +176,7 @@ def _gradient(
     worthwhile, h, w = worth(net.config, position, weigh), *sent.v_hat.shape[1:]
     igain = torch.exp2(net.interpolate(net.log2_igain, position))
     spread = net.spread(position)
-    tile = max(h, w) if h * w <= WHOLE else TILE
+    tile = max(h, w) if h * w <= WHOLE else SEARCH_TILE
     total, gradient, features = (
         0.0,
         torch.zeros(1, *sent.v_hat.shape, device=x.device),

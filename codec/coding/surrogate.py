@@ -66,7 +66,7 @@ def _side_bits(base: Base, header: Header, tokens: np.ndarray, latent_bits: floa
 
 
 @dataclass(frozen=True)
-class Asked:
+class Residuals:
     """Of one pass: its positions at (P,); residual, mu in steps and scale, (N, P, C) each, without gradients."""
 
     at: torch.Tensor
@@ -103,7 +103,7 @@ class Passes(ABC):
         self._tables = torch.from_numpy(base.coder.latent.slopes()).to(device)
 
     @abstractmethod
-    def send(self, group: Group, asked: Asked) -> Sent:
+    def send(self, group: Group, asked: Residuals) -> Sent:
         """What is sent of a pass, and of what is asked there."""
 
     def follow(
@@ -122,7 +122,7 @@ class Passes(ABC):
         v, m, ls = (t.flatten(2).index_select(2, at).transpose(1, 2) for t in (part, mu, log2_sigma))
         octave = octaves(ls)
         scale = (octave.detach() + 0.5).floor().clamp(0, SCALES - 1).to(torch.uint8)
-        sent = self.send(group, Asked(at, (v - m).detach(), m.detach(), scale))
+        sent = self.send(group, Residuals(at, (v - m).detach(), m.detach(), scale))
         path, bits = self.follow(torch.where(scale > 0, v, v.detach()), m, ls, group, scale, sent)
         bits = bits + table_bits(self._tables, octave, sent.kinds, sent.symbols)
         self.slopes.append((bits - bits.detach()).flatten(1).sum(1))
@@ -145,7 +145,7 @@ class ExactPasses(Passes):
             for plane in zip(*((one.symbols, one.kinds, one.v_hat) for one in sent), strict=True)
         ]
 
-    def send(self, group: Group, asked: Asked) -> Sent:
+    def send(self, group: Group, asked: Residuals) -> Sent:
         symbols, kinds, v_hat = (
             plane[:, group.start : group.stop].index_select(2, asked.at).transpose(1, 2) for plane in self._planes
         )
@@ -159,7 +159,7 @@ class FloatPasses(Passes):
         super().__init__(base, len(v), v.device)
         self.weights = weights
 
-    def send(self, group: Group, asked: Asked) -> Sent:
+    def send(self, group: Group, asked: Residuals) -> Sent:
         weights = (w[group.start : group.stop] for w in self.weights)
         rows = (t.contiguous().cpu().numpy() for t in (asked.residual, asked.scale))
         found = [self.coder.choose(*one) for one in zip(*rows, weights, strict=True)]

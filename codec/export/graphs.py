@@ -27,7 +27,7 @@ OPSET = 18
 _TYPES = {np.dtype(np.float16): TensorProto.FLOAT16, np.dtype(np.float32): TensorProto.FLOAT}
 
 
-class Picture(torch.nn.Module):
+class FromLatents(torch.nn.Module):
     """What is left to do when the latents are decoded: v_hat (1, C, h, w) int32 in 1/UNIT step, h and w even; level
     (1,) int32 0..MAX_LEVEL -> rgb (16 h, 16 w, 3) uint8."""
 
@@ -42,9 +42,9 @@ class Picture(torch.nn.Module):
 
 
 def synthesis(net: VQVAE) -> onnx.ModelProto:
-    """g_s and its filter, for latents of any even size, as the graph of ``Picture``; initialisers as in PyTorch."""
+    """g_s and its filter, for latents of any even size, as the graph of ``FromLatents``; initialisers as in PyTorch."""
     latents = torch.zeros(1, net.config.channels, 8, 6, dtype=torch.int32)
-    return trace(Picture(net), {"v_hat": latents, "level": torch.zeros(1, dtype=torch.int32)}, "rgb")
+    return trace(FromLatents(net), {"v_hat": latents, "level": torch.zeros(1, dtype=torch.int32)}, "rgb")
 
 
 def trace(module: torch.nn.Module, inputs: dict[str, torch.Tensor], output: str) -> onnx.ModelProto:

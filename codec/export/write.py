@@ -14,7 +14,7 @@ import numpy as np
 
 from codec import whole
 from codec.bitstream import container, reference, tables
-from codec.coding import latents, tiles, trellis
+from codec.coding import tiles, trellis
 from codec.coding.stored import StoredModel, smallest
 from codec.errors import CodecError
 from codec.models import exact
@@ -68,7 +68,7 @@ def constants() -> dict[str, int]:
         "scales_per_octave": tables.PER_OCTAVE,
         "log2_scale_min": tables.LOG2_SCALE_MIN,
         "max_symbol": tables.MAX_SYMBOL,
-        "max_escape": latents.MAX_ESCAPE,
+        "max_escape": tables.MAX_ESCAPE,
         "walk_steps": trellis.STEPS,
         "fraction": exact.FRACTION,
         "weight_bits": exact.WEIGHT_BITS,

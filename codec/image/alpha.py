@@ -11,6 +11,7 @@ from PIL import Image
 
 from codec.errors import CorruptError
 from codec.image import limits
+from codec.image.png import SIGNATURE
 
 
 def pack_alpha(alpha: np.ndarray) -> bytes:
@@ -28,7 +29,7 @@ def unpack_alpha(data: bytes, width: int, height: int) -> np.ndarray:
     data, a forged file cannot ask for more memory than the picture itself needs.
     """
     ihdr = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    start = b"\x89PNG\r\n\x1a\n" + _png_chunk(b"IHDR", ihdr)
+    start = SIGNATURE + _png_chunk(b"IHDR", ihdr)
     if not data.startswith(start) or not _only_pixel_chunks(data, len(start)):
         raise CorruptError("the alpha section is not a grayscale PNG of the picture's size")
     with limits.decoding("the alpha section"), Image.open(io.BytesIO(data), formats=("PNG",)) as image:

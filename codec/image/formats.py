@@ -16,6 +16,7 @@ from codec.bitstream import container
 from codec.errors import PictureError
 from codec.image import boxes, colour
 from codec.image.colour import Encoding
+from codec.image.limits import check_size
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,11 @@ def all_suffixes() -> set[str]:
     return {*known, *SUFFIXES}
 
 
-def prepare(start: bytes, check_size: Callable[[int, int], None]) -> None:
+def prepare(start: bytes) -> None:
     """Make Pillow able to open a file that begins so, if it is in one of these formats.
 
-    check_size: called with width and height where the package would decode before it tells them. Raises PictureError
-    that names the package which is missing.
+    The size is checked here where the package would decode before it tells it. Raises PictureError that names the
+    package which is missing.
     """
     for kind in FORMATS:
         if not kind.begins(start):

@@ -1,4 +1,4 @@
-"""Pillow's own limit of pixels, which servers set low."""
+"""How large a picture may be: the limits of the format, and Pillow's own, which servers set low."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from codec.bitstream.container import MAX_PIXELS
-from codec.errors import CorruptError, LimitError
+from codec.bitstream.container import MAX_PIXELS, MAX_SIDE
+from codec.errors import CorruptError, LimitError, PictureError
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise LimitError for a picture that is too large for the format, PictureError for one without pixels."""
+    if width < 1 or height < 1:
+        raise PictureError("the picture has no pixels")
+    if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
+        raise LimitError(
+            f"the picture is too large: {width}x{height} (sides of at most {MAX_SIDE}, at most {MAX_PIXELS} pixels)"
+        )
 
 
 def exceeded() -> LimitError:

@@ -16,7 +16,7 @@ from PIL import Image, features
 from codec.bitstream.container import LOSSLESS_SIDE, Header, Stream, lossless_header, pack, parse
 from codec.errors import CodecError, CorruptError, UnsupportedError
 from codec.image import limits, metadata
-from codec.image.read import Picture
+from codec.image.picture import Picture
 from codec.image.samples import pixels_of
 from codec.image.write import assemble
 

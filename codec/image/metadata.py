@@ -18,7 +18,6 @@ MAX_INFLATED = 2**20
 EXIF_START = b"Exif\0\0"  # in JPEG and in Pillow's records, not in the section
 _EXIF, _XMP = 1, 2
 _HEAD = struct.Struct("<BI")  # of a part: its kind and size
-_MARKS = (b"II*\0", b"MM\0*")
 #: Tags of a TIFF file that tell of the picture, not of how its pixels lie in the file.
 _DESCRIBING = (
     *(0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x8298),  # what it shows, who made it
@@ -155,7 +154,7 @@ def unpack(data: bytes) -> Metadata:
         parts[kind] = plain[at : at + size]
         at += size
     found = Metadata(parts.get(_EXIF, b""), parts.get(_XMP, b""))
-    if not parts or (found.exif and not found.exif.startswith(_MARKS)) or not _is_text(found.xmp):
+    if not parts or (found.exif and not found.exif.startswith(tuple(upright.ORDERS))) or not _is_text(found.xmp):
         raise _not_ours()
     return found
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from codec.errors import PictureError
 from codec.image.colour import Encoding, of_cicp, of_gamma
+from codec.image.limits import check_size
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -50,8 +50,8 @@ class PngFile:
     late_xmp: bytes = b""  # a packet that follows the pixels, where Pillow finds it too late
 
 
-def scan(file: BinaryIO, check_size: Callable[[int, int], None]) -> PngFile:
-    """Read a PNG file from its signature on. `check_size(width, height)` is called before pixels are read."""
+def scan(file: BinaryIO) -> PngFile:
+    """Read a PNG file from its signature on. Its size is checked before pixels are read."""
     out = io.BytesIO()
     out.write(file.read(8))
     said: dict[bytes, bytes] = {}

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, features
 
 from codec.image import lossless
-from codec.image.read import Picture
+from codec.image.picture import Picture
 
 #: Numbers of colours that are tried.
 LADDER = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import struct
 
-_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
+ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # of a value of a type
 _SHORT, _LONG = 3, 4
 _WIDTH, _HEIGHT, _ORIENTATION = 0x100, 0x101, 0x112
@@ -27,7 +27,7 @@ _USUAL = {_TIFF_SPACE: (b"tiff",), _EXIF_SPACE: (b"exif",), _XMP_SPACE: (b"xmp",
 def exif(data: bytes, width: int, height: int) -> bytes | None:
     """EXIF (from its byte order mark on) that says orientation 1, sRGB and this size where it says them at all, and
     without thumbnails. None for bytes that are no sound EXIF."""
-    order = _ORDERS.get(data[:4])
+    order = ORDERS.get(data[:4])
     if order is None:
         return None
     try:

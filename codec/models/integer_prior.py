@@ -18,7 +18,7 @@ from codec.models.config import VQVAEConfig
 from codec.models.exact import FRACTION, ONE, PROFILES, WEIGHT_BITS, Arithmetic, Net, NumPy, filtered
 from codec.models.passes import pass_masks
 
-TILE = 64  # positions a side that a network answers for at a time, so that memory stays bounded; the result does not depend on it
+AT_ONCE = 64  # positions a side that a network answers for at a time, so that memory stays bounded; the result does not depend on it
 ROWS = 1 << 15  # rows of a pass that are stored at a time, likewise
 
 
@@ -160,13 +160,16 @@ class IntegerPrior:
         count = int(number[-1, -1]) + 1
         mu, scale = np.empty((count, n), np.int32), np.empty((count, n), np.uint8)
         known = Alike([*features, *([] if base is None else [base])])
-        for a in range(0, h, TILE):
-            for c in range(0, w, TILE):
-                inside = mask[a : a + TILE, c : c + TILE]
+        for a in range(0, h, AT_ONCE):
+            for c in range(0, w, AT_ONCE):
+                inside = mask[a : a + AT_ONCE, c : c + AT_ONCE]
                 if not inside.any():
                     continue
-                to, top, left = number[a : a + TILE, c : c + TILE][inside], min(a, net.reach), min(c, net.reach)
-                window = slice(a - top, min(h, a + TILE + net.reach)), slice(c - left, min(w, c + TILE + net.reach))
+                to, top, left = number[a : a + AT_ONCE, c : c + AT_ONCE][inside], min(a, net.reach), min(c, net.reach)
+                window = (
+                    slice(a - top, min(h, a + AT_ONCE + net.reach)),
+                    slice(c - left, min(w, c + AT_ONCE + net.reach)),
+                )
                 found = known.find(window, (top, left, inside.tobytes()), to)
                 if found is not None:
                     mu[to], scale[to] = mu[found], scale[found]
@@ -176,7 +179,7 @@ class IntegerPrior:
                 raw = net(np.concatenate([f[window] for f in features], 2, dtype=self.profile.dtype), at)
                 m = shift(raw[:, :n] * np.maximum(spread, ONE), 2 * FRACTION - 8)
                 if base is not None:
-                    m += base[a : a + TILE, c : c + TILE][inside]
+                    m += base[a : a + AT_ONCE, c : c + AT_ONCE][inside]
                 mu[to] = np.clip(m, -(1 << 24), 1 << 24)
                 octave = raw[:, n:] + log2_spread - LOG2_SCALE_MIN * ONE
                 scale[to] = np.clip(np.floor(octave * (PER_OCTAVE / ONE) + 0.5), 0, SCALES - 1)

@@ -18,17 +18,17 @@ from codec.errors import CodecError
 from codec.models.config import PATCH
 from codec.models.context import everywhere
 from codec.models.restorer import Condition, Restorer, thumbnail
+from codec.options import LDM_STEPS
 from codec.restoration.consistency import Agree
 from codec.restoration.strength import strength, without_dots
 
 SIGMA_MIN, SIGMA_MAX = 0.05, 20.0  # range of training
-TILE, OVERLAP = 64, 16  # positions of a window of the denoiser, and of the blend between two
+WINDOW, OVERLAP = 64, 16  # positions of a window of the denoiser, and of the blend between two
 #: positions that the painter makes at once, and what it sees beyond them: more than its receptive field of 10, the 3 of
 #: ``without_weave`` and the 1 of ``without_dots``
 PAINT_TILE, PAINT_HALO = 64, 15
 
 SAMPLERS = ("dpmpp_2m", "heun", "ancestral")
-STEPS = 1  # default: the step that was trained to be the only one
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Options:
     """How a picture is restored; the fields of codec.options that were asked for, and defaults for the others."""
 
     realism: float = 1.0  # 0 (the picture without restoration, exactly) .. 1 (all of the restored one)
-    steps: int = STEPS  # 1: from noise to s at once; more: the reverse process of the diffusion model
+    steps: int = LDM_STEPS  # 1: from noise to s at once; more: the reverse process of the diffusion model
     sampler: str = SAMPLERS[0]  # of more than one step
     guidance: float = 1.0  # classifier-free scale of the context; 1 is none
     consistency: bool = True  # make the picture agree with what is known of it
@@ -119,7 +119,7 @@ def generate(
         def window(x: torch.Tensor, sigma: float, rows: tuple[int, int], columns: tuple[int, int]) -> torch.Tensor:
             return function(x, sigma, cut(condition, rows, columns, with_context))
 
-        return tiled(window, (h, w), TILE, OVERLAP)
+        return tiled(window, (h, w), WINDOW, OVERLAP)
 
     def guided(function: Callable[[torch.Tensor, float, Condition], torch.Tensor]) -> sample.Denoiser:
         return classifier_free(over_tiles(function), over_tiles(function, with_context=False), options.guidance)

@@ -27,10 +27,12 @@ from codec.training.base.train_tokens import TokenTraining
 from codec.training.config import TrainConfig, configure
 from codec.training.data.cache import check_cache, check_outside, data_options
 from codec.training.data.photos import members
+from codec.training.data.shards import VALIDATION
 from codec.training.loop import duration
+from codec.training.restoration.config import RestorationConfig
 from codec.training.restoration.labels import LabelConfig, subjects
+from codec.training.restoration.parts import FIRST
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
-from codec.training.restoration.train import RestorationConfig
 from codec.training.shipping.manifest import check_id
 
 RECIPE = Path(__file__).with_name("recipe")
@@ -41,7 +43,6 @@ BEGIN = {
     "perceptual": "ldm",
     "gan": "ldm",
 }  # what each network begins with
-END = "part-0.safetensors"  # written when a run of the semantic stage ends
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
         out, before = runs / name, () if begin is None else ("--begin", runs / begin)
         more = (*networks, "--alex", args.alex, "--model", base, *config(name), *threads, *before)
         seconds = configure(RestorationConfig(), args.recipe / f"{name}.toml", []).seconds
-        return Stage("restoration.train", (name, "--crops", crops, "--out", out, *more), out / END, base, seconds)
+        return Stage("restoration.train", (name, "--crops", crops, "--out", out, *more), out / FIRST, base, seconds)
 
     found = [
         Stage(
@@ -178,7 +179,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
         Stage(
             "restoration.crops",
             ("--data", args.data, "--out", crops, "--model", base, "--density", args.density),
-            crops / "validation.safetensors",
+            crops / VALIDATION,
             base,
         ),
         *(network(name, begin) for name, begin in BEGIN.items()),
@@ -192,7 +193,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
                 "restoration.ship",
                 ("--runs", *(runs / r for r in runs_of), "--out", out, "--photographs", args.photographs),
                 out,
-                runs / name / END,
+                runs / name / FIRST,
             )
         )
     if args.subjects:
@@ -216,8 +217,8 @@ def stages(args: argparse.Namespace) -> list[Stage]:
             *threads,
         )
         found += [
-            Stage("restoration.labels", ("--data", args.data, "--out", run, *more), run / END, weights, seconds),
-            Stage("restoration.ship", ("--runs", run, "--out", out), out, run / END),
+            Stage("restoration.labels", ("--data", args.data, "--out", run, *more), run / FIRST, weights, seconds),
+            Stage("restoration.ship", ("--runs", run, "--out", out), out, run / FIRST),
         ]
     return found
 

@@ -17,6 +17,8 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
+from codec.bitstream.container import MIME_TYPE, SUFFIX
+
 ADDRESS = "127.0.0.1"
 TYPES = {
     ".js": "text/javascript",
@@ -24,7 +26,7 @@ TYPES = {
     ".css": "text/css; charset=utf-8",
     ".json": "application/json",
     ".svg": "image/svg+xml",
-    ".ldc": "image/x-ldc",
+    SUFFIX: MIME_TYPE,
 }
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob:; "

@@ -21,7 +21,7 @@ from tests.support.many import draw, made, names, start
 def fake(monkeypatch):
     """The command line over a codec without a network, in this process."""
     fake = FakeCodec()
-    monkeypatch.setattr("codec.batch.work.load_codec", lambda settings, model: fake)
+    monkeypatch.setattr("codec.batch.backend.load_codec", lambda settings, model: fake)
     monkeypatch.setattr("codec.cli.commands.cores", lambda: 1)
     return fake
 

@@ -17,8 +17,8 @@ from benchmarks.metrics.pictures import MetricOptions, rmse
 from benchmarks.report import contact
 from benchmarks.studies import emphasis, real_esrgan, semantic, sweep, upscaling, validations
 from codec._compat import import_torchvision
+from codec.options import LDM_STEPS
 from codec.restoration import strength
-from codec.restoration.restore import STEPS
 from codec.restoration.strength import STRENGTHS
 
 
@@ -36,7 +36,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list:
     """Two pictures that are too small for MS-SSIM, and few values."""
     monkeypatch.setattr(semantic, "METRICS", ("sqz_dist",))
-    monkeypatch.setattr(sweep, "KNOBS", {"steps": (STEPS, 4), "realism": (0, 1), "consistency": (0, 1)})
+    monkeypatch.setattr(sweep, "KNOBS", {"steps": (LDM_STEPS, 4), "realism": (0, 1), "consistency": (0, 1)})
     return semantic.pictures(folder, None, 1)
 
 
@@ -63,17 +63,17 @@ def test_sweep(images: list, weights: Path, tmp_path: Path, monkeypatch: pytest.
     assert rows.groupby("image").bytes.nunique().eq(1).all()  # one file for all values
     one = rows[rows.image == "a.png"].set_index(["knob", "value"])
     assert (
-        one.rmse[("steps", float(STEPS))] == one.rmse[("realism", 1.0)] == one.rmse[("consistency", 1.0)]
+        one.rmse[("steps", float(LDM_STEPS))] == one.rmse[("realism", 1.0)] == one.rmse[("consistency", 1.0)]
     )  # the defaults
-    assert one.rmse[("steps", 4.0)] != one.rmse[("steps", float(STEPS))]
+    assert one.rmse[("steps", 4.0)] != one.rmse[("steps", float(LDM_STEPS))]
     x = np.asarray(Image.open(images[0].path))
     c = codec.load(threads=1)
     assert one.rmse[("realism", 0.0)] == pytest.approx(rmse(x, c.decode_array(c.encode(x, quality=20))), rel=1e-5)
     assert one.in_cell.notna().sum() == 3  # consistency, and realism 0
     mean = pd.read_csv(tmp_path / "sweep_mean.csv").set_index(["knob", "value"])
     assert mean.images.eq(2).all() and mean.sqz_kid.notna().all()
-    assert mean.rmse[("steps", float(STEPS))] == pytest.approx(
-        rows[(rows.knob == "steps") & (rows.value == STEPS)].rmse.mean(), rel=1e-5
+    assert mean.rmse[("steps", float(LDM_STEPS))] == pytest.approx(
+        rows[(rows.knob == "steps") & (rows.value == LDM_STEPS)].rmse.mean(), rel=1e-5
     )
     monkeypatch.setattr(sweep, "work", refuse)
     sweep.run(images, tmp_path, weights, names, [20.0], 1)

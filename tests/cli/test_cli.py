@@ -29,7 +29,7 @@ def fake(monkeypatch):
     """The command line over a codec without a network."""
     fake = FakeCodec()
     fake.loads = []
-    monkeypatch.setattr("codec.batch.work.load_codec", lambda args, model: fake.loads.append(args) or fake)
+    monkeypatch.setattr("codec.batch.backend.load_codec", lambda args, model: fake.loads.append(args) or fake)
     monkeypatch.setattr("codec.cli.commands.cores", lambda: 1)  # in this process
     return fake
 
@@ -552,7 +552,7 @@ def test_a_codec_that_cannot_be_loaded_ends_the_run(photo, capfd, monkeypatch):
     def fail(args, model):
         raise UnsupportedError("there is no CUDA device")
 
-    monkeypatch.setattr("codec.batch.work.load_codec", fail)
+    monkeypatch.setattr("codec.batch.backend.load_codec", fail)
     monkeypatch.setattr("codec.cli.commands.cores", lambda: 1)
     other = photo.with_name("other.png")
     other.write_bytes(photo.read_bytes())

@@ -26,7 +26,7 @@ def drawing(tmp_path):
 
 @pytest.fixture
 def no_model(monkeypatch):
-    monkeypatch.setattr("codec.batch.work.load_codec", None)
+    monkeypatch.setattr("codec.batch.backend.load_codec", None)
 
 
 def run(*args: object) -> int:
@@ -98,7 +98,7 @@ def test_a_part_of_it_is_refused(drawing, no_model, capfd):
 
 
 def test_by_default_where_it_is_smaller(drawing, shipped, monkeypatch, capfd):
-    monkeypatch.setattr("codec.batch.work.load_codec", lambda args, model: shipped)
+    monkeypatch.setattr("codec.batch.backend.load_codec", lambda args, model: shipped)
     for options, lossless in (([], True), (["--no-lossless"], False), (["--target-bytes", "9000"], True)):
         assert run("encode", drawing, "-f", "--json", "--verify", *options) == 0
         report = json.loads(capfd.readouterr().out)
@@ -109,7 +109,7 @@ def test_by_default_where_it_is_smaller(drawing, shipped, monkeypatch, capfd):
 
 def test_fewer_colours_are_told(drawing, shipped, monkeypatch, capfd):
     """They are not called lossless; --lossless never makes them, --no-lossless neither."""
-    monkeypatch.setattr("codec.batch.work.load_codec", lambda args, model: shipped)
+    monkeypatch.setattr("codec.batch.backend.load_codec", lambda args, model: shipped)
     path, ldc = drawing.with_name("discs.png"), drawing.with_name("discs.ldc")
     Image.fromarray(discs()).save(path)
     assert run("encode", path, "--json", "--verify") == 0

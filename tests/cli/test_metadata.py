@@ -18,7 +18,7 @@ XMP = b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6">XMP</
 @pytest.fixture
 def fake(monkeypatch):
     fake = FakeCodec()
-    monkeypatch.setattr("codec.batch.work.load_codec", lambda args, model: fake)
+    monkeypatch.setattr("codec.batch.backend.load_codec", lambda args, model: fake)
     monkeypatch.setattr("codec.cli.commands.cores", lambda: 1)
     return fake
 

@@ -19,7 +19,7 @@ from tests.support.files import tiff
 
 ROOT = Path(codec.__file__).parent.parent
 PROGRAM = (
-    "import sys, codec.batch.work as c; from tests.support.fake_codec import FakeCodec; "
+    "import sys, codec.batch.backend as c; from tests.support.fake_codec import FakeCodec; "
     "c.load_codec = lambda args, model: FakeCodec(); from codec.cli import main; sys.exit(main())"
 )
 
@@ -27,7 +27,7 @@ PROGRAM = (
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "a.png")
-    monkeypatch.setattr("codec.batch.work.load_codec", lambda args, model: FakeCodec())
+    monkeypatch.setattr("codec.batch.backend.load_codec", lambda args, model: FakeCodec())
     monkeypatch.setattr("codec.cli.commands.cores", lambda: 1)
     return tmp_path
 
@@ -123,7 +123,7 @@ def test_long_names(name, folder, capfd):
 
 
 def test_a_name_that_is_too_long_is_refused_before_the_work(folder, capfd, monkeypatch):
-    monkeypatch.setattr("codec.batch.work.load_codec", lambda args, model: pytest.fail("work was done"))
+    monkeypatch.setattr("codec.batch.backend.load_codec", lambda args, model: pytest.fail("work was done"))
     assert cli.main(["encode", str(folder / "a.png"), "-o", str(folder / ("a" * 300))]) == 1
     assert "name too long" in capfd.readouterr().err.lower()
 

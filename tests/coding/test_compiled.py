@@ -12,10 +12,10 @@ import pytest
 import codec
 from codec.bitstream.entropy import Decoder, Encoder, TableSet
 from codec.bitstream.reference import cumulative
-from codec.bitstream.tables import UNIT, normalise
+from codec.bitstream.tables import MAX_ESCAPE, UNIT, normalise
 from codec.coding import compiled
 from codec.coding.compiled import COMPILE, IMPORT, VARIABLE
-from codec.coding.latents import MAX_ESCAPE, LatentCoder
+from codec.coding.latents import LatentCoder
 from codec.coding.trellis import TRELLISES, assign, walks
 from codec.errors import CorruptError
 from codec.training.base.tables import analytic_tables

@@ -78,9 +78,9 @@ def test_what_takes_much_more_and_is_worse_is_not_sent(example):
     worth = ratecontrol.worth(CONFIG, asked.position, ratecontrol.SLOPE_SHARE)
     before = error + (bits - sent.bits) / worth  # of a picture that cost as much with the bits of effort 1
     for change, worse in ((0.99, True), (1.01, False)):
-        seen = look.Seen(asked.v, sent.bits, before * change)
+        seen = look.Look(asked.v, sent.bits, before * change)
         assert look.is_worse(base, x, seen, more, LEVEL, asked.position) == worse
-    assert not look.is_worse(base, x, look.Seen(asked.v, bits / 1.1, 0.0), more, LEVEL, asked.position)
+    assert not look.is_worse(base, x, look.Look(asked.v, bits / 1.1, 0.0), more, LEVEL, asked.position)
 
 
 @pytest.mark.parametrize(("quality", "strength", "size"), [(45, 14, 0.6), (20, 25, 1.5)])

@@ -179,7 +179,7 @@ def test_tiles_leave_no_seams_in_the_gradient(example, share, monkeypatch):
     model, x, sent, tokens = example
     error, whole = search._gradient(model, x, sent, tokens, POSITION, share, True)
     monkeypatch.setattr(search, "WHOLE", 0)
-    monkeypatch.setattr(search, "TILE", 8)
+    monkeypatch.setattr(search, "SEARCH_TILE", 8)
     tiled_error, tiled = search._gradient(model, x, sent, tokens, POSITION, share, True)
     assert tiled_error == pytest.approx(error, rel=1e-5) and (tiled - whole).abs().max() < 1e-5 * whole.abs().max()
     monkeypatch.setattr(tiles, "HALO", 0)

@@ -12,7 +12,8 @@ import torch
 
 import codec
 from codec import light, manifest, zoo
-from codec.batch.work import Settings, load_codec
+from codec.batch.backend import load_codec
+from codec.batch.settings import Settings
 from codec.cli import main
 from codec.coding.stored import read_stored
 from codec.errors import CodecError, UnsupportedError

@@ -12,7 +12,8 @@ from PIL import Image
 
 import codec
 from codec import light, manifest
-from codec.batch.work import Settings, load_codec
+from codec.batch.backend import load_codec
+from codec.batch.settings import Settings
 from codec.cli import main
 from codec.coding import tiles
 from codec.errors import CodecError, CorruptError, UnsupportedError

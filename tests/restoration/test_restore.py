@@ -108,7 +108,7 @@ def test_a_label_speaks_beside_the_hyper_tokens(small_codec, sent):
     assert not np.array_equal(plain, dogs) and not np.array_equal(cats, dogs)
     assert np.array_equal(dogs, small_codec.decode_array(sent, **options, label="dogs"))
     tokens = torch.cat(
-        [torch.zeros(3, 8), small_codec._labels.conditioner.tokens[1]]
+        [torch.zeros(3, 8), small_codec._loaded.labels.conditioner.tokens[1]]
     )  # a context of the caller and the label: both are there
     assert np.array_equal(
         small_codec.decode_array(sent, **options, context=tokens),
@@ -176,7 +176,7 @@ def test_one_step_is_another_network_pass_than_the_process(small_codec, sent):
 
 
 def test_perceptual_has_no_noise(small_codec, sent):
-    net = small_codec._restorers["perceptual"]
+    net = small_codec._loaded.restorers["perceptual"]
     x = torch.rand(1, 3, 64, 64)
     known = restore.Known(Condition(x, torch.tensor([2.0]), None), None)
     a, b = (restore.restore("perceptual", net, known, restore.Options(), seed, lambda done: None) for seed in (1, 2))

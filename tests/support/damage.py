@@ -29,7 +29,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from codec import cli
-from codec.batch import work
+from codec.batch import backend
+from codec.batch.settings import Settings
 from codec.bitstream.container import MAX_LEVEL, MAX_SIDE, HeaderInfo, Stream, crc16, pack, parse, read_header
 from codec.errors import FormatError
 from codec.options import DecodeOptions
@@ -384,8 +385,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     originals = [path.read_bytes() for path in args.files]
 
-    codec = work.load_codec(work.Settings(options=DecodeOptions(), threads=1), "default")
-    work.load_codec = lambda *_: codec  # once for all runs
+    codec = backend.load_codec(Settings(options=DecodeOptions(), threads=1), "default")
+    backend.load_codec = lambda *_: codec  # once for all runs
     seconds = {False: 0.0, True: 0.0}
     count = {False: 0, True: 0}
     shown = wrong = 0

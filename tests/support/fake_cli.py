@@ -17,7 +17,7 @@ if not IMPORTED:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import codec.cli.commands
-from codec.batch import work
+from codec.batch import backend
 from codec.cli import main
 from tests.support.fake_codec import SHIPPED, FakeCodec
 
@@ -48,7 +48,7 @@ class Mortal(FakeCodec):
 
 if not IMPORTED:  # worker processes, which import this file as __mp_main__, have them too
     codec.cli.commands.PRELOAD = ()
-    work.load_codec = lambda settings, model: Mortal()
+    backend.load_codec = lambda settings, model: Mortal()
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -92,7 +92,7 @@ def small_codec() -> Codec:
     model = small_model().requires_grad_(False)
     coder, arrays = small_coder(model)
     c = Codec(Base(0, hash_arrays(arrays), CONFIG, model, coder), torch.device("cpu"), 1)
-    c._restorers = {name: network(k) for k, name in enumerate(RESTORERS)}
-    c._labels = zoo.Labels(("cats", "dogs"), ClassConditioner(2, 3, 8).requires_grad_(False))
-    c._labels.conditioner.tokens[1] += 2.0
+    c._loaded.restorers = {name: network(k) for k, name in enumerate(RESTORERS)}
+    c._loaded.labels = zoo.Labels(("cats", "dogs"), ClassConditioner(2, 3, 8).requires_grad_(False))
+    c._loaded.labels.conditioner.tokens[1] += 2.0
     return c

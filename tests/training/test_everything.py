@@ -21,7 +21,7 @@ from codec.training.base.narrow import NarrowConfig
 from codec.training.base.train_refiner import RefinerTraining
 from codec.training.config import TrainConfig, configure
 from codec.training.data.photos import Photos
-from codec.training.restoration import train as restoration
+from codec.training.restoration import config as restoration
 from codec.training.restoration.labels import LabelConfig
 from tests.support.tiny import RECIPE, feature_networks
 

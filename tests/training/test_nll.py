@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from codec.training.restoration import nll
+from tests.support.small import network
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +26,7 @@ def test_pixel_bits_of_a_perfect_guess_are_few():
 
 def test_parts_of_the_bound(small_codec):  # noqa: F811
     x = np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8)
-    points, bound = nll.measure(small_codec, "noise", x, 60.0)
+    points, bound = nll.measure(small_codec, network(), "noise", x, 60.0)
     assert bound.total == pytest.approx(bound.stream + bound.latents + bound.pixels)
     assert bound.total > 7  # of uniform noise nobody can say much
     rates = [p.bits_per_dim for p in points]

@@ -16,9 +16,11 @@ from codec.training.base.adapt import Sender
 from codec.training.base.tables import analytic_tables
 from codec.training.restoration import crops, ship
 from codec.training.restoration.batches import Store, enlarge
+from codec.training.restoration.config import STAGES, RestorationConfig
 from codec.training.restoration.labels import LabelConfig, LabelStage, subjects
+from codec.training.restoration.parts import load_parts
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
-from codec.training.restoration.train import STAGES, RestorationConfig, RestorationStage, load_parts
+from codec.training.restoration.train import RestorationStage
 from tests.support.small import CONFIG, PAINTER, SHAPE, small_model
 from tests.support.tiny import feature_networks
 

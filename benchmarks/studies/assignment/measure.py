@@ -27,7 +27,7 @@ from benchmarks.harness.frames import read_frame, write_frame
 from benchmarks.harness.told import count, told
 from codec import manifest, zoo
 from codec.bitstream.tables import KINDS, LOG2_SCALE_MIN, PER_OCTAVE, SCALES, LatentTables
-from codec.coding.latents import LatentCoder, Sent
+from codec.coding.latents import LatentCoder, SentPass
 from codec.coding.model import Base, Steps, position_of
 from codec.coding.stored import read_stored
 from codec.models.exact_torch import Torch
@@ -104,7 +104,7 @@ class Encoder:
 
         self.scales = {level: coder(level) for level in LEVELS}
 
-    def send(self, asked: Steps, level: int, case: str) -> tuple[list[Sent], np.ndarray]:
+    def send(self, asked: Steps, level: int, case: str) -> tuple[list[SentPass], np.ndarray]:
         """As ``LatentCoder.quantise``."""
         coder = self.scales[level] if case == "scales" else self.base.coder
         weight = asked.weight * by_group(self.base, case, level) if case in BY_GROUP else asked.weight
@@ -177,7 +177,7 @@ def offsets(base: Base, crops: np.ndarray) -> Iterator[dict[str, object]]:
             yield _row(region, "scale offset", [float(np.mean(of_crop)) for of_crop in values])
 
 
-def moved(sent: Sent, offset: int) -> Sent:
+def moved(sent: SentPass, offset: int) -> SentPass:
     """What is sent of a pass with other tables; what is not coded stays so."""
     scale, kind = np.divmod(sent.table, KINDS)
     scale = np.where(scale > 0, np.clip(scale.astype(np.int16) + offset, 1, SCALES - 1), 0)

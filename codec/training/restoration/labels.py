@@ -29,9 +29,10 @@ from codec.training.data.shards import VALIDATION
 from codec.training.loop import Done, Every, Loop, Stage, warm_hold_fall
 from codec.training.processes import place
 from codec.training.restoration.batches import Batch, Store
+from codec.training.restoration.config import FLOOR
 from codec.training.restoration.crops import check_model, every
+from codec.training.restoration.parts import FIRST
 from codec.training.restoration.perception import VGG16, Perception
-from codec.training.restoration.train import FLOOR
 from codec.training.run import Run
 
 SUBJECTS = Path(__file__).parents[1] / "recipe" / "subjects.csv"
@@ -162,7 +163,7 @@ class LabelStage(Stage):
         }
         save_file(
             {"tokens": self.conditioner.tokens.detach().cpu().contiguous()},
-            self.folder / "part-0.safetensors",
+            self.folder / FIRST,
             said,
         )
 

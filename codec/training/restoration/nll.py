@@ -25,19 +25,21 @@ import torch
 from tqdm import tqdm
 
 import codec
+from codec import manifest, zoo
 from codec.bitstream.container import parse, read_header
+from codec.coding.padding import SIDE
 from codec.diffusion.elbo import chain
 from codec.diffusion.noise import unit_noise
 from codec.diffusion.precondition import Preconditioned
 from codec.diffusion.schedule import log_uniform
 from codec.errors import CodecError
 from codec.image import read
+from codec.models.restorer import Restorer
 from codec.restoration import restore
 from codec.told import told
 
 SCALES = 2.0 ** np.arange(-2, 6, 0.25)  # of the pixel likelihood: a picture says which in 5 bits
 LEVELS = 25
-MULTIPLE = 32  # of the sides of a picture
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,15 @@ def stream_points(c: codec.Codec, name: str, x: np.ndarray, data: bytes, quality
 
 
 @torch.inference_mode()
-def measure(c: codec.Codec, name: str, x: np.ndarray, quality: float, seed: int = 0) -> tuple[list[Point], Bound]:
-    """x (H, W, 3) uint8, H and W multiples of 32."""
-    net, restorer = c._model.vqvae, c._restorer("ldm", restore.Options())
+def measure(
+    c: codec.Codec, restorer: Restorer, name: str, x: np.ndarray, quality: float, seed: int = 0
+) -> tuple[list[Point], Bound]:
+    """restorer: of the decoder ldm. x (H, W, 3) uint8, H and W multiples of 32."""
+    net = c.model.vqvae
     data = c.encode(x, quality=quality, lossless=False)
     points = list(stream_points(c, name, x, data, quality))
     header = parse(data).header
-    tokens, _ = c._model.coder.decode(parse(data).sections, x.shape[0] // 16, x.shape[1] // 16, header.level)
+    tokens, _ = c.model.coder.decode(parse(data).sections, x.shape[0] // 16, x.shape[1] // 16, header.level)
     position = c.model.position(header.level)
     original, x_c = (torch.from_numpy(a.copy()).permute(2, 0, 1)[None].float() / 255 for a in (x, c.decode_array(data)))
     codewords = net.tokens.centroids(net.sd)[torch.from_numpy(tokens)].permute(2, 0, 1)[None]
@@ -140,9 +144,9 @@ def opened(path: Path) -> np.ndarray:
         x = read.load(path).rgb
     except CodecError as error:
         raise SystemExit(f"{path}: {error}") from None
-    if min(x.shape[:2]) < MULTIPLE:
-        raise SystemExit(f"{path}: both sides need {MULTIPLE} pixels")
-    return x[: x.shape[0] // MULTIPLE * MULTIPLE, : x.shape[1] // MULTIPLE * MULTIPLE]
+    if min(x.shape[:2]) < SIDE:
+        raise SystemExit(f"{path}: both sides need {SIDE} pixels")
+    return x[: x.shape[0] // SIDE * SIDE, : x.shape[1] // SIDE * SIDE]
 
 
 @told
@@ -158,12 +162,13 @@ def main() -> None:
     if not paths:
         raise SystemExit(f"there are no pictures in {args.images}")
     c = codec.load(threads=args.threads)
+    restorer = zoo.load_restorer(manifest.read(), "ldm", c.model_id)
     args.out.mkdir(parents=True, exist_ok=True)
     points, bounds = [], []
     for path in tqdm(paths, disable=None):
         x = opened(path)
         for quality in args.quality:
-            more, bound = measure(c, path.name, x, quality)
+            more, bound = measure(c, restorer, path.name, x, quality)
             points += more
             bounds.append(bound)
         write(args.out / "progressive.csv", points)

@@ -23,14 +23,14 @@ from codec.models.denoiser import DenoiserConfig
 from codec.models.painter import PainterConfig
 from codec.models.restorer import Restorer
 from codec.told import told
-from codec.training.restoration.train import load_parts
+from codec.training.restoration.parts import FIRST, load_parts
 from codec.training.shipping.manifest import check_id, write_manifest
 from codec.zoo import Labels, write_labels, write_restorer
 
 
 def meta(folder: Path) -> dict[str, str]:
     """What a run wrote beside its averaged weights."""
-    path = folder / "part-0.safetensors"
+    path = folder / FIRST
     if not (folder / "log.csv").exists():
         raise SystemExit(f"there is no run in {folder}")
     if not path.exists():
@@ -55,7 +55,7 @@ def restorer(folder: Path) -> Restorer:
 
 def labels(folder: Path) -> Labels:
     """Averaged weights of a run of labels -> names and conditioner."""
-    tokens = load_file(folder / "part-0.safetensors")["tokens"].float()
+    tokens = load_file(folder / FIRST)["tokens"].float()
     conditioner = ClassConditioner(*tokens.shape)
     conditioner.load_state_dict({"tokens": tokens})
     return Labels(tuple(json.loads(meta(folder)["names"])), conditioner)

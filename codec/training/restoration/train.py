@@ -15,26 +15,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from codec import zoo
 from codec.diffusion.precondition import Preconditioned, draw_sigmas, loss_weight
-from codec.models.denoiser import DenoiserConfig
 from codec.models.discriminator import ProjectedDiscriminator
-from codec.models.painter import STRIDE, PainterConfig
-from codec.models.restorer import UPSCALES, Restorer
-from codec.restoration.restore import SIGMA_MAX, SIGMA_MIN
+from codec.models.restorer import Restorer
 from codec.told import told
 from codec.training.config import configure
 from codec.training.cuda_graph import Recorded
@@ -42,60 +35,23 @@ from codec.training.data.shards import VALIDATION
 from codec.training.loop import Done, Every, Loop, Stage, warm_hold_fall
 from codec.training.processes import place
 from codec.training.restoration.batches import Batch, Store
+from codec.training.restoration.config import FLOOR, STAGES, RestorationConfig
 from codec.training.restoration.crops import check_model
+from codec.training.restoration.parts import load_parts, save_parts
 from codec.training.restoration.perception import ALEXNET, VGG16, Perception
+from codec.training.restoration.sizes import measure_scale, start
+from codec.training.restoration.validation import errors
 from codec.training.run import Run
-from codec.whole import written
 
 FOUND = ("loss", "mse", "lpips_vgg", "elbo", "verdict", "judged")  # loss: without the verdict
-STAGES = ("autoencoder", "ldm", "perceptual", "gan")
 JUDGED = {
     1: 2.0,
     2: 1.0,
     3: 0.7,
     4: 0.3,
 }  # layers of VGG16 with a head of the discriminator: weight of its verdict, which makes their gradients about equal
-FLOOR = 2e-4  # of the squared error of what is restored, so that nearly perfect pictures do not count most
 RAMP = 0.05  # share of the time in which the discriminator's verdict gains its weight
 AHEAD = 0.03  # share of the time that the discriminator learns before its verdict counts
-PART = 15 << 20  # bytes of a file of averaged weights
-
-
-@dataclass(frozen=True)
-class RestorationConfig:
-    """One run."""
-
-    seconds: float = 180.0  # of training
-    steps: int = 0  # at most so many; 0: the time alone decides
-    batch: int = 32  # crops a step
-    window: int = 256  # pixels a side of a crop
-    lr: float = 3e-4  # of Adam
-    lr_discriminator: float = 3e-4  # of its own Adam
-    warmup: int = 100  # steps
-    hold: float = 0.4  # share of the time after which the learning rate falls
-    ema: float = 0.998  # decay of the averaged weights
-    clip: float = 1.0  # norm of the gradient
-    upscale: float = 0.2  # share of crops that are enlargements
-    drop: float = 0.1  # share of crops without context tokens
-    mse: float = 0.6  # weight of the relative squared error
-    feature: float = 1.0  # of LPIPS
-    adversarial: float = 0.15  # of the discriminator's verdict
-    adversarial_from: float = 0.5  # share of the time after which it comes in
-    noise: float = 0.3  # standard deviation of what is added to s, which has 1, in the autoencoder
-    prior: float = 0.02  # weight of the mean square of s there
-    elbo: float = 0.3  # weight of the denoiser's loss
-    anchored: float = 0.2  # share of crops whose s comes from the encoder, so that the painter stays its inverse
-    sigma_mean: float = 0.0  # of ln sigma
-    sigma_deviation: float = 1.4
-    sigma_min: float = SIGMA_MIN
-    sigma_max: float = SIGMA_MAX
-    weight_limit: float = 5.0  # largest weight of the denoiser's error
-    every: float = 40.0  # seconds between validations
-    seed: int = 0
-    bf16: bool = True
-    record: bool = True  # on a card: the step's kernels once, then replayed
-    painter: PainterConfig = field(default_factory=PainterConfig)
-    denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
 
 
 class RestorationStage(Stage):
@@ -139,7 +95,7 @@ class RestorationStage(Stage):
                 {k.removeprefix("judge."): v for k, v in state.items() if k.startswith("judge.")}
             )
         elif stage == "autoencoder":
-            self.start()
+            start(self.net, store, config.window)
         else:
             raise SystemExit(f"{stage} begins with the weights of another run: name its folder with --begin")
         trained = (
@@ -163,31 +119,6 @@ class RestorationStage(Stage):
         self._judged: bool | None = None
         self._weight = torch.zeros((), device=device)
         self.loop = Loop(self, Run(folder, config, True, device), config, device)
-
-    @torch.no_grad()
-    def start(self, crops: int = 320) -> None:
-        """Size of the residual for each task; linear paths of encoder and painter: the KLT of the residual in blocks
-        of 8x8, in standard deviations."""
-        size, rng, net = 3 * STRIDE * STRIDE, np.random.default_rng(8), self.net
-        tasks, squares, blocks = [], [], []
-        for _ in range(crops // 16):
-            batch = self.store.draw(rng, 16, self.config.window, 0.3)
-            residual = batch.x - batch.x_c
-            tasks.append(batch.task), squares.append(residual.square().mean((1, 2, 3)))
-            blocks.append(F.pixel_unshuffle(residual, STRIDE)[:, :, ::2, ::2])
-        task, square = torch.cat(tasks), torch.cat(squares)
-        tasks_of_rows = torch.arange(len(net.residual), device=task.device)
-        near = (1 - (task[:, None] - tasks_of_rows).abs()).clamp(min=0)
-        near = near * (net.of_stream(task)[:, None] == net.of_stream(tasks_of_rows))
-        net.residual.copy_(((near.T @ square + 1e-7) / (near.sum(0) + 1e-3)).sqrt())
-        covariance = torch.zeros(size, size, device=task.device)
-        for t, block in zip(tasks, blocks, strict=True):
-            rows = (block / net.size(t)).permute(0, 2, 3, 1).reshape(-1, size)
-            covariance += rows.T @ rows / len(rows) / len(blocks)
-        values, vectors = torch.linalg.eigh(covariance.double())
-        values, vectors = (t.flip(-1)[..., : self.config.painter.latent].float() for t in (values, vectors))
-        net.encoder.linear.weight.copy_((vectors / values.sqrt()).T[:, :, None, None])
-        net.painter.linear.weight.copy_((vectors * values.sqrt())[:, :, None, None])
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.store.device.type, dtype=torch.bfloat16, enabled=self.config.bf16)
@@ -308,57 +239,21 @@ class RestorationStage(Stage):
             x_hat = self.net.paint(s, condition)
         return x_hat.float().clamp(0, 1).mul(255).round().div(255)
 
-    @torch.no_grad()
     def validate(self) -> Iterator[dict[str, float]]:
-        """RMSE (0..255) and LPIPS on AlexNet of held-out crops, by the level of their streams and for enlargements;
-        with "_c", of what they are restored from."""
-        rows: dict[str, list[list[float]]] = {}
-        for factor, first in itertools.product((1, *UPSCALES), range(0, len(self.held_out), 8)):
-            batch = self.held_out.whole(first, first + 8, factor)
-            x_hat = self.restored(batch)
-            values = torch.stack(
-                [
-                    f(p)
-                    for p in (x_hat, batch.x_c)
-                    for f in (
-                        lambda p: (p - batch.x).square().mean((1, 2, 3)).sqrt() * 255,
-                        lambda p: self.alex(p, batch.x),
-                    )
-                ],
-                1,
-            ).tolist()
-            for task, row in zip(batch.task.tolist(), values, strict=True):
-                rows.setdefault(f"x{factor}" if factor > 1 else f"{task:g}", []).append(row)
-            if first == 0 and factor == 1:
-                rows_shown = [torch.cat(list(p[:5]), 2) for p in (batch.x_c, x_hat, batch.x)]
-                sheet = torch.cat(rows_shown, 1).mul(255).byte().permute(1, 2, 0)
-                Image.fromarray(sheet.cpu().numpy()).save(self.folder / "sheet.png")
-        yield {
-            f"{key}_{name}": v
-            for key, values in sorted(rows.items())
-            for name, v in zip(("rmse", "lpips", "rmse_c", "lpips_c"), np.mean(values, 0).tolist(), strict=True)
-        }
+        yield errors(self.restored, self.held_out, self.alex, self.folder / "sheet.png")
 
-    @torch.no_grad()
-    def measure_scale(self, crops: int = 256) -> None:
-        """Sets the standard deviation of s in patches from the encoder, averaged weights in place."""
-        self.net.scale.fill_(1)
-        total, rng = torch.zeros_like(self.net.scale), np.random.default_rng(9)
-        for _ in range(crops // 16):
-            batch = self.store.draw(rng, 16, self.config.window, self.config.upscale)
-            with self.autocast():
-                total += self.net.encode(batch.x, batch.condition(self.net, self.centroids)).float().square().mean(
-                    (0, 2, 3)
-                ) / (crops // 16)
-        of_channel = total.view(-1, 4).mean(1).sqrt()
-        self.net.scale.copy_(of_channel.repeat_interleave(4))  # the same for the four places of a patch
+    def encoded(self, batch: Batch) -> torch.Tensor:
+        """s (B, C, n/16, n/16) in patches."""
+        with self.autocast():
+            return self.net.encode(batch.x, batch.condition(self.net, self.centroids))
 
     def run(self, stop_at: int | None = None) -> None:
         """To the end, or up to ``stop_at`` steps; then the averaged weights are in the folder."""
         every = Every(seconds=self.config.every)
         self.loop.run(every, every, stop_at)
         if self.stage == "autoencoder":
-            self.measure_scale()
+            c = self.config
+            measure_scale(self.net, self.encoded, self.store, c.window, c.upscale)
         state = {f"net.{k}": v for k, v in self.net.state_dict().items()} | {
             f"judge.{k}": v for k, v in self.judge.state_dict().items()
         }
@@ -373,34 +268,6 @@ class RestorationStage(Stage):
                 "seconds": f"{self.loop.spent:.1f}",
             },
         )
-
-
-def save_parts(folder: Path, state: dict[str, torch.Tensor], meta: dict[str, str]) -> None:
-    """Weights in half precision, in files of at most PART bytes: part-0.safetensors, ..."""
-    parts: list[dict[str, torch.Tensor]] = [{}]
-    size = 0
-    for k, v in state.items():
-        v = (
-            v.detach().half().cpu().contiguous()
-            if v.is_floating_point() and k not in ("net.scale", "net.residual")
-            else v.detach().cpu().contiguous()
-        )
-        if size + v.nbytes > PART:
-            parts.append({})
-            size = 0
-        parts[-1][k] = v
-        size += v.nbytes
-    for k, part in enumerate(parts):
-        with written(folder / f"part-{k}.safetensors") as path:
-            save_file(part, path, meta)
-
-
-def load_parts(folder: Path) -> dict[str, torch.Tensor]:
-    """Inverse of ``save_parts``."""
-    paths = sorted(folder.glob("part-*.safetensors"))
-    if not paths:
-        raise SystemExit(f"there are no weights in {folder}")
-    return {k: v.float() if v.is_floating_point() else v for path in paths for k, v in load_file(path).items()}
 
 
 @told
