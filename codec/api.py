@@ -211,10 +211,10 @@ class Codec:
 
             if (wanted := options.target_psnr) is not None:
 
-                def reached(data: bytes) -> bool:
-                    return reduced.reaches(picture, self.decode_array(data), wanted, options.keep_hidden)
+                def margin(data: bytes) -> float:
+                    return reduced.margin(picture, self.decode_array(data), wanted, options.keep_hidden)
 
-                return smallest_reaching(reached, at, options.effort, step)
+                return smallest_reaching(margin, at, options.effort, step)
             if target is None:
                 return at(level_of(options.quality), options.effort, step)
             return largest_below(target, at, options.effort, step)

@@ -14,7 +14,6 @@ import codec
 from codec.bitstream.container import Header, pack, parse, read_header
 from codec.coding import tiles
 from codec.coding.model import pad
-from codec.coding.targets import smallest_reaching
 from codec.errors import CodecError, CorruptError, RateError, UnsupportedError
 from tests.support.codes import decoded_codes, digest
 from tests.support.drawn import discs
@@ -142,17 +141,6 @@ def test_target_bytes_is_never_exceeded(shipped, small, target):
 
 def test_target_bpp_is_never_exceeded(shipped, small):
     assert 0.9 * 0.2 < len(shipped.encode(small, target_bpp=0.2)) * 8 / (256 * 300) <= 0.2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("worse", "wanted"), [(0, b"2 100"), (1, b"1 100")])
-def test_a_search_that_misses_the_psnr_is_not_taken(worse, wanted):
-    def reached(data: bytes) -> bool:
-        effort, level = map(int, data.split())
-        return level - worse * (effort > 1) >= 100
-
-    found = smallest_reaching(reached, lambda level, effort, step: b"%d %d" % (effort, level), 2, lambda done: None)
-    assert found == wanted
 
 
 def test_target_psnr_is_reached_by_the_smallest_file(shipped, small):

@@ -67,7 +67,7 @@ def check_reached(task: Task, settings: Settings, codecs: Codecs, granted: float
     decoder: Any = lossless if header.lossless else codecs(settings.model)
     same = (header.width, header.height) == (picture.width, picture.height)
     decoded = decoder.decode_array(data) if same else None
-    if decoded is None or not reduced.reaches(picture, decoded, options.target_psnr, options.keep_hidden):
+    if decoded is None or reduced.margin(picture, decoded, options.target_psnr, options.keep_hidden) < 0:
         raise _other(task.target, "misses the PSNR that is wanted")
 
 

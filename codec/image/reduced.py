@@ -6,6 +6,7 @@ dither. Alpha stays as it is. Nothing here needs a model or torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -103,9 +104,9 @@ def squared_error(picture: Picture, rgb: np.ndarray, keep_hidden: bool = False) 
     return total / max(1, 3 * int(shown.sum()))
 
 
-def reaches(picture: Picture, rgb: np.ndarray, psnr: float, keep_hidden: bool = False) -> bool:
-    """Whether rgb has a PSNR of so many dB, by ``squared_error``."""
-    return squared_error(picture, rgb, keep_hidden) <= 255**2 / 10 ** (psnr / 10)
+def margin(picture: Picture, rgb: np.ndarray, psnr: float, keep_hidden: bool = False) -> float:
+    """dB that rgb has more than a PSNR that is wanted, by ``squared_error``; finite."""
+    return 10 * math.log10(255**2 / max(squared_error(picture, rgb, keep_hidden), 1e-12)) - psnr
 
 
 def shown_in(picture: Picture, keep_hidden: bool) -> np.ndarray:
