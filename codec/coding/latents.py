@@ -7,6 +7,7 @@ walk. Escapes of a step follow its symbols, by walk. A latent of scale 0 is not 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,9 +25,9 @@ from codec.models.config import VQVAEConfig
 from codec.models.exact import Arithmetic
 from codec.models.integer_prior import IntegerPrior, Pass
 
-ROWS = (
-    1 << 12
-)  # positions of a pass that are worked on at a time where order does not matter, so that memory stays bounded
+# Where order does not matter, so many are worked on at a time, so that memory stays bounded:
+ROWS = 1 << 12  # positions of a pass
+TOGETHER = 1 << 16  # latents whose symbols are put in the order of a file
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Measured:
 
 
 def _sorted(table: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """table (n,) uint8, n at least 1 -> places by rising number, equal ones in order; and the numbers that are there,
+    """table (n,), n at least 1 -> places by rising number, equal ones in order; and the numbers that are there,
     with how often."""
     order = np.argsort(table, kind="stable")
     ordered = table[order]
@@ -254,17 +255,23 @@ class LatentCoder:
         return Encoded([data, *(c.finish() for c in coders)], v_hat, [token_bits, *bits])
 
     def _encode_pass(self, coder: Encoder, places: np.ndarray, symbols: np.ndarray, table: np.ndarray) -> None:
-        for at in places:
-            at = at[at >= 0]
+        tables, width = KINDS * SCALES, max(1, places.shape[1])
+        together = max(1, TOGETHER // width)  # steps that are looked at in one go
+        for first in range(0, len(places), together):
+            part = places[first : first + together]
+            at = part[part >= 0]  # the last step may be short
             s, t = symbols[at], table[at]
-            limit = self._limits[t]
-            order, runs = _sorted(t)
+            limit, step = self._limits[t], np.arange(len(at)) // width
+            order, runs = _sorted((step * tables + t).astype(np.uint16))
             numbers, start = (np.clip(s, -limit, limit) + limit)[order], 0
-            for number, count in runs:
-                coder.symbols(numbers[start : start + count], self._tables, number)
+            escaped = deque(np.flatnonzero(np.abs(s) >= limit).tolist())
+            for key, count in [*runs, (len(part) * tables, 0)]:
+                while escaped and escaped[0] < key // tables * width:  # of steps that are coded
+                    k = escaped.popleft()
+                    coder.golomb(int(abs(s[k]) - limit[k]))
+                if count:
+                    coder.symbols(numbers[start : start + count], self._tables, key % tables)
                 start += count
-            for k in np.flatnonzero(np.abs(s) >= limit):
-                coder.golomb(int(abs(s[k]) - limit[k]))
 
     def decode(self, sections: tuple[bytes | None, ...], h: int, w: int, level: int) -> tuple[np.ndarray, np.ndarray]:
         """Sections (None: cut off) of a picture of h x w positions of y -> tokens (h/2, w/2), v_hat (C, h, w) int32
