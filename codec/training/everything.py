@@ -46,11 +46,12 @@ BEGIN = {
 
 
 @dataclass(frozen=True)
-class Stage:
-    """command: of codec.training, with its arguments; target: a file that means that the stage is finished if it is
-    newer than its source, None for a command that knows itself; seconds: that its settings give it, 0: they do not."""
+class Command:
+    """A stage. module: of codec.training, with its arguments; target: a file that means that the stage is finished if
+    it is newer than its source, None for a command that knows itself; seconds: that its settings give it, 0: they do
+    not."""
 
-    command: str
+    module: str
     arguments: tuple[str | Path | int, ...]
     target: Path | None = None
     source: Path | None = None
@@ -65,13 +66,13 @@ class Stage:
 
     def run(self) -> None:
         if not self.finished():
-            print(f"codec.training.{self.command}", *self.arguments, file=sys.stderr, flush=True)
+            print(f"codec.training.{self.module}", *self.arguments, file=sys.stderr, flush=True)
             if self.seconds:
                 print(f"its settings give it {duration(self.seconds)}", file=sys.stderr, flush=True)
             began = time.perf_counter()
-            run([sys.executable, "-m", f"codec.training.{self.command}", *map(str, self.arguments)])
+            run([sys.executable, "-m", f"codec.training.{self.module}", *map(str, self.arguments)])
             took = duration(time.perf_counter() - began)
-            print(f"codec.training.{self.command} took {took}", file=sys.stderr, flush=True)
+            print(f"codec.training.{self.module} took {took}", file=sys.stderr, flush=True)
 
 
 def run(command: list[str]) -> None:
@@ -85,7 +86,7 @@ def run(command: list[str]) -> None:
         signal.signal(signal.SIGINT, held)
 
 
-def stages(args: argparse.Namespace) -> list[Stage]:
+def stages(args: argparse.Namespace) -> list[Command]:
     """All of a recipe, in order."""
     runs, base, crops, adapted = (
         args.runs,
@@ -101,14 +102,14 @@ def stages(args: argparse.Namespace) -> list[Stage]:
     def config(name: str) -> tuple[str, Path]:
         return "--config", args.recipe / f"{name}.toml"
 
-    def network(name: str, begin: str | None) -> Stage:
+    def network(name: str, begin: str | None) -> Command:
         out, before = runs / name, () if begin is None else ("--begin", runs / begin)
         more = (*networks, "--alex", args.alex, "--model", base, *config(name), *threads, *before)
         seconds = configure(RestorationConfig(), args.recipe / f"{name}.toml", []).seconds
-        return Stage("restoration.train", (name, "--crops", crops, "--out", out, *more), out / FIRST, base, seconds)
+        return Command("restoration.train", (name, "--crops", crops, "--out", out, *more), out / FIRST, base, seconds)
 
     found = [
-        Stage(
+        Command(
             "base.train",
             (
                 *data,
@@ -119,13 +120,13 @@ def stages(args: argparse.Namespace) -> list[Stage]:
                 *(("--begin", args.begin) if args.begin else ()),
             ),
         ),
-        Stage(
+        Command(
             "base.adapt",
             (*data, "--base", runs / "base" / "last.pt", "--out", runs / "adapted", *config("adapt"), *threads),
         ),
         *(
             [
-                Stage(
+                Command(
                     "base.narrow",
                     (*data, "--base", adapted, "--out", narrow.parent, *config("narrow"), *threads),
                     narrow,
@@ -135,7 +136,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
             if args.prior == "narrow"
             else []
         ),
-        Stage(
+        Command(
             "shipping.ship",
             (
                 *data,
@@ -157,7 +158,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
             base,
             shipped,
         ),
-        Stage(
+        Command(
             "base.train_refiner",
             (
                 *data,
@@ -176,7 +177,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
             base,
             configure(RefinerTraining(), args.recipe / "refiner.toml", []).seconds,
         ),
-        Stage(
+        Command(
             "restoration.crops",
             ("--data", args.data, "--out", crops, "--model", base, "--density", args.density),
             crops / VALIDATION,
@@ -189,7 +190,7 @@ def stages(args: argparse.Namespace) -> list[Stage]:
         while (before := BEGIN[runs_of[0]]) is not None:
             runs_of.insert(0, before)
         found.append(
-            Stage(
+            Command(
                 "restoration.ship",
                 ("--runs", *(runs / r for r in runs_of), "--out", out, "--photographs", args.photographs),
                 out,
@@ -217,8 +218,8 @@ def stages(args: argparse.Namespace) -> list[Stage]:
             *threads,
         )
         found += [
-            Stage("restoration.labels", ("--data", args.data, "--out", run, *more), run / FIRST, weights, seconds),
-            Stage("restoration.ship", ("--runs", run, "--out", out), out, run / FIRST),
+            Command("restoration.labels", ("--data", args.data, "--out", run, *more), run / FIRST, weights, seconds),
+            Command("restoration.ship", ("--runs", run, "--out", out), out, run / FIRST),
         ]
     return found
 

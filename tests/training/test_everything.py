@@ -106,12 +106,12 @@ def test_weights_come_out_of_photographs_and_a_second_call_changes_nothing(tmp_p
     assert "openly licensed" not in json.dumps(manifest)
     before = {p: p.read_bytes() for p in out.iterdir()}
     again = everything.stages(everything.arguments())
-    assert [s.command for s in again if not s.finished()] == ["base.train", "base.adapt"]
+    assert [s.module for s in again if not s.finished()] == ["base.train", "base.adapt"]
     assert torch.load(tmp_path / "runs" / "gan" / "last.pt", weights_only=True)["step"] == 2
     again[0].run()
     assert before == {p: p.read_bytes() for p in out.iterdir()}
     os.utime(out / "vqvae-1007.safetensors", (0, 0))  # older than what it is made of: to be shipped again
-    assert [s.finished() for s in again if s.command == "shipping.ship"] == [False]
+    assert [s.finished() for s in again if s.module == "shipping.ship"] == [False]
 
 
 def test_the_prior_may_stay_wide(tmp_path, arguments, monkeypatch):
@@ -123,7 +123,7 @@ def test_the_prior_may_stay_wide(tmp_path, arguments, monkeypatch):
     args = everything.arguments()
     everything.check_inputs(args)
     train, adapt, ship, *_ = everything.stages(args)
-    assert [s.command for s in (train, adapt, ship)] == ["base.train", "base.adapt", "shipping.ship"]
+    assert [s.module for s in (train, adapt, ship)] == ["base.train", "base.adapt", "shipping.ship"]
     assert ship.source == tmp_path / "runs" / "adapted" / "last.pt" in ship.arguments
 
 
