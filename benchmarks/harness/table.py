@@ -6,6 +6,7 @@ else that changes the file writes a new one beside it and renames it over the ol
 
 import csv
 import io
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,11 @@ KEY = ("image_hash", "codec", "setting", "version")
 _FIRST = (
     "codec", "setting", "version", "image", "image_hash", "width", "height", "bytes", "bits_per_dim", "bpp", "rmse", "psnr", "ms_ssim",
 )  # fmt: skip
-_NUMBERS = ("setting", "width", "height", "bytes", "bits_per_dim", "bpp", "rmse", "psnr")
 TIMES = ("encode_s", "decode_s", "metrics_s")
+_TEXTS = {*KEY, "image"} - {"setting"}
+_ABOVE_ZERO = {"width", "height", "bytes", "bits_per_dim", "bpp"}
+_FROM_ZERO = {"rmse", *TIMES}
+_NEVER_EMPTY = {"setting", "rmse", "psnr", *_ABOVE_ZERO}
 
 Row = dict[str, str]
 Key = tuple[str, ...]
@@ -128,12 +132,22 @@ def _order(row: Row) -> tuple[object, ...]:
     return row["codec"], row["version"], row["image"], row["image_hash"], float(row["setting"])
 
 
-def _is_number(text: str) -> bool:
+def _fits(name: str, text: str) -> bool:
+    """Whether a column can hold this. Columns that are not known are metrics, which have no number where they cannot be
+    computed; PSNR is infinite without error."""
+    if name in _TEXTS or (not text and name not in _NEVER_EMPTY):
+        return True
     try:
-        float(text)
+        number = float(text)
     except ValueError:
         return False
-    return True
+    if name == "setting":
+        return math.isfinite(number)
+    if name in _ABOVE_ZERO:
+        return 0 < number < math.inf
+    if name in _FROM_ZERO:
+        return 0 <= number < math.inf
+    return name != "psnr" or not math.isnan(number)
 
 
 def _read(path: Path) -> tuple[list[Row], list[str], bool]:
@@ -155,7 +169,12 @@ def _read(path: Path) -> tuple[list[Row], list[str], bool]:
     rows = []
     for fields in reader:
         row = dict(zip(columns, fields, strict=False))
-        if len(fields) != len(columns) or not all(_is_number(row[name]) for name in _NUMBERS if name in row):
-            raise BenchmarkError(f"{path}: line {reader.line_num} is damaged; mend or remove it, nothing was changed")
+        wrong = [f"{name} is {text!r}" for name, text in row.items() if not _fits(name, text)]
+        if len(fields) != len(columns):
+            wrong = [f"it has {len(fields)} fields in place of {len(columns)}"]
+        if wrong:
+            raise BenchmarkError(
+                f"{path}: line {reader.line_num} is damaged ({wrong[0]}); mend or remove it, nothing was changed"
+            )
         rows.append(row)
     return rows, columns, whole != data
