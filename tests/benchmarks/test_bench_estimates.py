@@ -50,6 +50,15 @@ def test_one_image_has_no_interval() -> None:
     assert np.isfinite(interval(Fid(features(2, 4, 0, 0), features(2, 4, 0.5, 1)).resampled(resamples(2)))).all()
 
 
+def test_two_images_of_one_patch_have_no_interval_of_kid() -> None:
+    """Its two ends were the value itself: of the draws only the set has a KID."""
+    x, y = features(2, 1, 0, 0), features(2, 1, 0.5, 1)
+    assert np.isfinite(estimate("kid", x, y)())
+    assert np.isnan(interval(estimate("kid", x, y).resampled(resamples(2)))).all()
+    x, y = features(8, 1, 0, 0), features(8, 1, 0.5, 1)
+    assert np.isfinite(interval(estimate("kid", x, y).resampled(resamples(8)))).all()
+
+
 @pytest.mark.slow
 def test_the_spread_of_resampled_fid_is_that_of_fresh_sets_of_images() -> None:
     """Also for the difference of two decoders of the same images, which is much smaller."""
