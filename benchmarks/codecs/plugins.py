@@ -29,7 +29,7 @@ def outside(files: tuple[str, ...]) -> dict[str, Maker]:
     for point in entry_points(group=GROUP):
         try:
             found[point.name] = point.load()
-        except Exception as error:  # whatever a stranger's module raises
+        except (Exception, SystemExit) as error:  # whatever a stranger's module raises
             raise BenchmarkError(f"the codec {point.name} of {point.value} cannot be loaded ({error})") from error
     for file in files:
         own = _read(Path(file))
@@ -47,10 +47,11 @@ def _read(path: Path) -> dict[str, Maker]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a stranger's module raises
+    except (Exception, SystemExit) as error:  # whatever a stranger's module raises
         raise BenchmarkError(f"the plugin {path} cannot be loaded ({error})") from error
     codecs = getattr(module, "CODECS", None)
-    if not isinstance(codecs, dict) or not all(callable(maker) for maker in codecs.values()):
+    fits = isinstance(codecs, dict) and all(isinstance(name, str) and callable(codecs[name]) for name in codecs)
+    if not fits:
         raise BenchmarkError(f"the plugin {path} has no dictionary CODECS of names and makers")
     return codecs
 
@@ -62,7 +63,7 @@ def checked(name: str, maker: Maker, options: CodecOptions) -> BenchCodec:
         made = maker(options)
     except CodecAbsent:
         raise
-    except Exception as error:  # whatever a stranger's maker raises
+    except (Exception, SystemExit) as error:  # whatever a stranger's maker raises
         raise CodecBroken(f"it cannot be made ({type(error).__name__}: {error})") from error
     if wrong := [part for part, fits in _PARTS.items() if not fits(getattr(made, part, None))]:
         raise CodecBroken(
