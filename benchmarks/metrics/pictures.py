@@ -166,17 +166,17 @@ class Scorer:
 
     def reference(self, original: Image8) -> None:
         """Set the original, uint8 HWC."""
+        self._original = original
+        if not self._metrics:
+            return
         import torch
 
-        self._original = original
         with torch.inference_mode():
             for metric in self._metrics.values():
                 metric.reference(_tensor(original))
 
     def score(self, decoded: Image8) -> dict[str, float]:
         """rmse, psnr and the wanted metrics."""
-        import torch
-
         if self._original is None:
             raise RuntimeError("set the reference first")
         if decoded.shape != self._original.shape or decoded.dtype != np.uint8:
@@ -184,6 +184,8 @@ class Scorer:
         error = rmse(self._original, decoded)
         values = {"rmse": error, "psnr": psnr(error)}
         if self._metrics:
+            import torch
+
             with torch.inference_mode():
                 y = _tensor(decoded)
                 values |= {name: metric.score(y) for name, metric in self._metrics.items()}
