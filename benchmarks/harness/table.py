@@ -8,7 +8,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,6 +32,12 @@ Key = tuple[str, ...]
 def row_key(row: Mapping[str, str]) -> Key:
     """What identifies a measurement: image hash, codec, setting, tool version."""
     return tuple(row[name] for name in KEY)
+
+
+def setting_text(setting: float) -> str:
+    """A setting as the table has it: as short as can be, and the same number when it is read."""
+    text = f"{setting:g}"
+    return text if float(text) == setting else repr(float(setting))
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
@@ -101,14 +107,36 @@ class Table:
             key for key, row in self.rows.items()
             if not _current(row, versions) and (row["image_hash"], row["codec"], row["setting"]) in fresh
         }  # fmt: skip
-        if stale:
-            archive = self.path.with_name("superseded.csv")
-            old, old_columns, _ = _read(archive)
-            moved = {row_key(row): row for row in [*old, *(self.rows[key] for key in stale)]}
-            columns = tuple(dict.fromkeys((*self.columns, *old_columns)))
-            write_rows(archive, columns, [_filled(row, columns) for row in sorted(moved.values(), key=_order)])
-            self.rows = {key: row for key, row in self.rows.items() if key not in stale}
+        self._archive(stale)
         self._rewrite()
+
+    def retire(self, pictures: Mapping[str, str]) -> list[str]:
+        """Move rows of pictures that have changed since to superseded.csv; returns the names of those pictures.
+
+        pictures: name -> hash of the pixels now. A mean over what a picture was and what it is would be of no set.
+        """
+        present = set(pictures.values())
+        changed = {
+            key for key, row in self.rows.items()
+            if row["image"] in pictures and row["image_hash"] not in present
+        }  # fmt: skip
+        names = sorted({self.rows[key]["image"] for key in changed})
+        if changed:
+            self._archive(changed)
+            self._rewrite()
+            os.close(self._descriptor)  # of the file that was replaced
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        return names
+
+    def _archive(self, stale: Collection[Key]) -> None:
+        if not stale:
+            return
+        archive = self.path.with_name("superseded.csv")
+        old, old_columns, _ = _read(archive)
+        moved = {row_key(row): row for row in [*old, *(self.rows[key] for key in stale)]}
+        columns = tuple(dict.fromkeys((*self.columns, *old_columns)))
+        write_rows(archive, columns, [_filled(row, columns) for row in sorted(moved.values(), key=_order)])
+        self.rows = {key: row for key, row in self.rows.items() if key not in stale}
 
     def close(self) -> None:
         """Let go of the file and the lock."""

@@ -76,6 +76,21 @@ def test_rows_of_an_old_version_are_moved_not_lost(tmp_path: Path) -> None:
     assert (tmp_path / "superseded.csv").read_text().count("v1") == 1
 
 
+def test_rows_of_a_picture_that_has_changed_are_moved_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "rd.csv"
+    filled(path)
+    table = Table(path, ["ms_ssim"])
+    table.append(row(image="bb"))
+    name, other = 'aa, "x".png', 'bb, "x".png'
+    assert table.retire({name: "aa", other: "bb"}) == table.retire({other: "bb"}) == []
+    assert table.retire({name: "bb", other: "aa"}) == []  # two that changed places
+    assert table.retire({name: "cc"}) == [name]
+    table.append({**row(image="cc"), "image": name})
+    table.close()
+    assert path.read_text().count(",aa,") == 0 and path.read_text().count(",cc,") == path.read_text().count(",bb,") == 1
+    assert (tmp_path / "superseded.csv").read_text().count(",aa,") == 3
+
+
 def test_two_writers_are_refused_and_the_lock_is_let_go(tmp_path: Path) -> None:
     first = Table(tmp_path / "rd.csv", [])
     with pytest.raises(BenchmarkError, match="another run"):
