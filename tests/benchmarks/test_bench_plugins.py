@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from benchmarks.codecs import CodecOptions, Search, expand_names, make_codec, plugins
+from benchmarks.codecs import CodecBroken, CodecOptions, Search, expand_names, make_codec, plugins
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.rd_curve import main
 
@@ -71,6 +71,39 @@ def test_entry_points_are_codecs_too(example: Path, monkeypatch: pytest.MonkeyPa
     assert expand_names(["mine"]) == ("mine",) and "mine" in expand_names(["all"])
     assert make_codec("mine", CodecOptions()) is made
     plugins.outside.cache_clear()
+
+
+def test_a_package_as_the_page_has_it_is_a_codec(
+    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page named its class, which takes no options."""
+    site = tmp_path / "site"
+    info, package = site / "my_package-1.dist-info", site / "my_package"
+    info.mkdir(parents=True)
+    package.mkdir()
+    blocks = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(), re.S)
+    group, line = next(text for kind, text in blocks if kind == "toml").split("\n")[:2]
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        f"[{group.split(chr(34))[1]}]\n{line.replace(chr(34), '')}\nbroken = no_such_package:make\n"
+    )
+    (package / "__init__.py").touch()
+    (package / "codec.py").write_text("\n\n".join(text for kind, text in blocks if kind == "python"))
+    monkeypatch.syspath_prepend(site)
+    plugins.outside.cache_clear()
+    try:
+        made = make_codec("palette-png", CodecOptions())
+        assert made.settings == (4, 16, 64, 256)
+        with pytest.raises(CodecBroken, match="no_such_package:make cannot be loaded"):  # and only when it is asked for
+            make_codec("broken", CodecOptions())
+        info.with_name("other-1.dist-info").mkdir()
+        for name in ("METADATA", "entry_points.txt"):
+            (site / "other-1.dist-info" / name).write_text((info / name).read_text().replace("my-package", "other"))
+        plugins.outside.cache_clear()
+        with pytest.raises(BenchmarkError, match="two codecs 'palette-png'"):
+            make_codec("jpeg", CodecOptions())
+    finally:
+        plugins.outside.cache_clear()
 
 
 @pytest.mark.parametrize(
