@@ -50,7 +50,7 @@ def draw_figure(means: pd.DataFrame, folder: Path, dataset: str, metric: str, ax
 
 def _widen(figure: plt.Figure, names: Sequence[str]) -> None:
     """Make room for the longest name of a codec right of the axes, which keep their size."""
-    texts = [figure.text(0, 0, name, fontsize=_LABEL, fontweight="bold") for name in names]
+    texts = [figure.text(0, 0, name, fontsize=_LABEL, fontweight="bold", parse_math=False) for name in names]
     longest = max(text.get_window_extent().width for text in texts) / figure.dpi
     for text in texts:
         text.remove()

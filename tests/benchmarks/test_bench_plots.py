@@ -13,8 +13,8 @@ from PIL import Image
 from benchmarks.analysis.published import DRAWN, FOLDER, GENERATIVE, drawn_curves, published_points
 from benchmarks.report import plots
 from benchmarks.report.curve_labels import spread
-from benchmarks.report.style import curve_style
 from benchmarks.report.plots import _RC, _panel, draw_figures
+from benchmarks.report.style import curve_style
 
 CODECS = (
     "ours-vq",
