@@ -274,7 +274,7 @@ def run(options: argparse.Namespace) -> int:
             Job(image, name, setting)
             for image in images for name in codecs for setting in settings[name]
             if not table.has(key := (image.digest, name, setting, codecs[name].version), metrics)
-            or not store.has(key, set_metrics)
+            or not (store.has(key, set_metrics) and store.has((image.digest, "original", "", ""), set_metrics))
         ]  # fmt: skip
         processes = min(options.jobs, max(len(jobs), 1))
         started = time.perf_counter()
