@@ -41,7 +41,7 @@ from benchmarks.codecs import (
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import SourceImage, folder_images, packaged_images, source_image
 from benchmarks.harness.runner import Failure, Job, Plan, measure_all, measure_on_ray, prepare_torch
-from benchmarks.harness.table import TIMES, Table
+from benchmarks.harness.table import TIMES, Table, setting_text
 from benchmarks.metrics.pictures import DEFAULT_METRICS, IMAGE_METRICS, MetricOptions, usable_metrics
 from benchmarks.metrics.sets import SET_METRICS, FeatureStore, usable_sets
 
@@ -130,6 +130,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--jobs and --points must be at least 1")
     if options.address is not None and options.engine != "ray":
         parser.error("--address has no effect without --engine ray")
+    if not options.codecs.strip(","):
+        parser.error("--codecs names none")
     options.metrics_asked = options.metrics is not None
     wanted = [name for name in (options.metrics or "").split(",") if name] if options.metrics_asked else DEFAULT_METRICS
     if unknown := [name for name in wanted if name not in (*IMAGE_METRICS, *SET_METRICS)]:
@@ -175,19 +177,30 @@ def find_codecs(names: Sequence[str], options: CodecOptions) -> tuple[dict[str, 
 
 
 def choose_settings(
-    codecs: dict[str, BenchCodec], given: Sequence[str], points: int | None, known: Collection[str] = NAMES
+    codecs: dict[str, BenchCodec],
+    given: Sequence[str],
+    points: int | None,
+    asked: Collection[str],
+    known: Collection[str],
 ) -> dict[str, list[str]]:
-    """The settings of every codec as text, from its own list or the command line."""
-    chosen = {name: [f"{setting:g}" for setting in codec.settings] for name, codec in codecs.items()}
+    """The settings of every codec as text, from its own list or the command line. asked: the codecs of the run, those
+    that cannot run too."""
+    chosen = {name: list(dict.fromkeys(map(setting_text, codec.settings))) for name, codec in codecs.items()}
     if points is not None:
         for name, values in chosen.items():
             last = len(values) - 1
             picks = sorted({round(index * last / max(points - 1, 1)) for index in range(points)})
             chosen[name] = [values[pick] for pick in picks if pick <= last]
+    told = set()
     for item in given:
         name, _, values = item.partition("=")
         if name not in known:
             raise BenchmarkError(f"--settings {item}: unknown codec {name!r}")
+        if name not in asked:
+            raise BenchmarkError(f"--settings {item}: {name} is not among the codecs of this run")
+        if name in told:
+            raise BenchmarkError(f"--settings {item}: there are settings of {name} already; name all of them at once")
+        told.add(name)
         try:
             numbers = [float(value) for value in values.split(",")]
         except ValueError:
@@ -199,8 +212,26 @@ def choose_settings(
         for number in numbers:
             if (allowed := getattr(codecs[name], "allowed", None)) is not None:
                 allowed.check(name, number)
-        chosen[name] = list(dict.fromkeys(f"{number:g}" for number in numbers))
+        chosen[name] = list(dict.fromkeys(map(setting_text, numbers)))
     return chosen
+
+
+def retired(table: Table, images: Sequence[SourceImage]) -> list[str]:
+    """What to say about rows of the table that are not of these pictures; those of changed ones go out of it."""
+    sentences = []
+    if changed := table.retire({image.name: image.digest for image in images}):
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        sentences.append(f"{changed[0]}{more}: another picture than in the table, whose rows go to superseded.csv")
+    if others := {row["image_hash"] for row in table.rows.values()} - {image.digest for image in images}:
+        sentences.append(f"{table.path} has {len(others)} more picture(s), which this run does not: means are over all")
+    return sentences
+
+
+def check_anchors(anchors: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse, before anything is measured, an anchor that will have no curve."""
+    for anchor in anchors:
+        if anchor not in names:
+            raise BenchmarkError(f"the anchor codec {anchor!r} is not in the table ({', '.join(dict.fromkeys(names))})")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -220,7 +251,11 @@ def run(options: argparse.Namespace) -> int:
     codecs, absent, broken = find_codecs(names, codec_options)
     if not codecs:
         raise BenchmarkError("none of the codecs can run here")
-    settings = choose_settings(codecs, options.settings, options.points, makers(plugins))
+    settings = choose_settings(codecs, options.settings, options.points, names, makers(plugins))
+    if options.published:
+        from benchmarks.analysis.published import check_dataset
+
+        check_dataset(options.published)
     loading = time.perf_counter()
     metrics, left_out = usable_metrics([name for name in options.metrics if name in IMAGE_METRICS], metric_options)
     set_metrics, sets_left_out = usable_sets([name for name in options.metrics if name in SET_METRICS], metric_options)
@@ -230,13 +265,16 @@ def run(options: argparse.Namespace) -> int:
 
     table = Table(out / "rd.csv", metrics)
     try:
+        check_anchors(options.anchor or (), [*codecs, *(row["codec"] for row in table.rows.values())])
+        for sentence in retired(table, images):
+            say(sentence)
         store = FeatureStore(out / ".features")
         plan = Plan(tuple(codecs), codec_options, metrics, set_metrics, metric_options, out / ".features")
         jobs = [
             Job(image, name, setting)
             for image in images for name in codecs for setting in settings[name]
             if not table.has(key := (image.digest, name, setting, codecs[name].version), metrics)
-            or not store.has(key, set_metrics)
+            or not (store.has(key, set_metrics) and store.has((image.digest, "original", "", ""), set_metrics))
         ]  # fmt: skip
         processes = min(options.jobs, max(len(jobs), 1))
         started = time.perf_counter()

@@ -30,10 +30,23 @@ MARK_NOTE = f"{MARK} The curves share less than {MIN_OVERLAP:g} % of the anchor'
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of one codec on one picture (or means over pictures): bits/dim and RMSE."""
+    """Points of one codec on one picture (or means over pictures): bits/dim and RMSE, in any order.
+
+    Raises BenchmarkError for what is no point of a curve: a rate or an error that is not a number above 0. A point
+    without error has no PSNR; whoever makes the curve leaves it out.
+    """
 
     rate: NDArray[np.float64]
     rmse: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "rmse"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
+        if self.rate.ndim != 1 or self.rate.shape != self.rmse.shape:
+            raise BenchmarkError(f"a curve has one error for each rate, not {self.rmse.shape} for {self.rate.shape}")
+        for name, values in (("rate", self.rate), ("error", self.rmse)):
+            if (wrong := values[~(np.isfinite(values) & (values > 0))]).size:
+                raise BenchmarkError(f"a curve has a point with the {name} {wrong[0]:g}, which is no number above 0")
 
     @property
     def quality(self) -> NDArray[np.float64]:
@@ -130,7 +143,8 @@ def bd_rate(anchor: Curve, test: Curve, within: tuple[float, float] = (-np.inf, 
 def shared_range(curves: Iterable[Curve]) -> tuple[float, float]:
     """Lowest and highest PSNR that all curves have: differences over it can be compared with one another."""
     ranges = [front(curve).quality for curve in curves]
-    low, high = max(quality.min() for quality in ranges), min(quality.max() for quality in ranges)
+    low = max((quality.min(initial=np.inf) for quality in ranges), default=np.inf)
+    high = min((quality.max(initial=-np.inf) for quality in ranges), default=-np.inf)
     if low >= high:
         raise BenchmarkError("the curves do not all share a range of PSNR")
     return float(low), float(high)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.frames import read_frame
 
 FOLDER = Path(__file__).parents[1] / "published"
@@ -39,6 +40,17 @@ GENERATIVE = {
 #: Data set that is known by the name of its folder -> its pictures and their pixels.
 WHOLE = {"kodak": (24, 768 * 512)}
 PERCEPTUAL = ("lpips", "dists", "fid")
+
+
+def datasets() -> list[str]:
+    """Those that have published curves."""
+    return sorted(path.stem for path in FOLDER.glob("*.csv"))
+
+
+def check_dataset(name: str) -> None:
+    """Raise BenchmarkError for a name that has no published curves."""
+    if name not in datasets():
+        raise BenchmarkError(f"no published curves for {name!r}; known: {', '.join(datasets())}")
 
 
 def is_whole(dataset: str, rows: pd.DataFrame) -> bool:

@@ -131,7 +131,7 @@ def set_table(table: pd.DataFrame, names: Sequence[str], store: FeatureStore) ->
         decoded = [store.load((digest, codec, setting, tool)) for digest in digests]
         original = [store.load((digest, "original", "", "")) for digest in digests]
         if found := set_values(names, original, decoded):
-            values = {name: f"{value:.5g}" for name, value in found.items()}
+            values = {name: f"{value:.5g}" if np.isfinite(value) else "" for name, value in found.items()}
             rows.append(
                 {"codec": codec, "setting": setting, "version": tool, "images": len(group),
                  "bits_per_dim": round(group.bits_per_dim.mean(), 6), **values}

@@ -8,8 +8,8 @@ import hashlib
 import importlib.util
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
-from importlib.metadata import entry_points
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,27 @@ Maker = Callable[[CodecOptions], BenchCodec]
 
 @cache
 def outside(files: tuple[str, ...]) -> dict[str, Maker]:
-    """Name -> maker of the codecs of installed packages, then of files. Raises BenchmarkError for one that is no
-    plugin."""
+    """Name -> maker of the codecs of installed packages, then of files. Raises BenchmarkError for a file that is no
+    plugin; a package is loaded when its codec is made, so that a broken one is in the way of no other codec."""
     found: dict[str, Maker] = {}
     for point in entry_points(group=GROUP):
-        try:
-            found[point.name] = point.load()
-        except Exception as error:  # whatever a stranger's module raises
-            raise BenchmarkError(f"the codec {point.name} of {point.value} cannot be loaded ({error})") from error
+        if point.name in found:
+            raise BenchmarkError(f"there are two codecs {point.name!r}, one of them in {point.value}")
+        found[point.name] = partial(_made_of, point)
     for file in files:
         own = _read(Path(file))
         if twice := sorted(set(own) & set(found)):
             raise BenchmarkError(f"there are two codecs {twice[0]!r}, one of them in {file}")
         found |= own
     return found
+
+
+def _made_of(point: EntryPoint, options: CodecOptions) -> BenchCodec:
+    try:
+        maker = point.load()
+    except (Exception, SystemExit) as error:  # whatever a stranger's module raises
+        raise CodecBroken(f"{point.value} cannot be loaded ({error})") from error
+    return maker(options)
 
 
 def _read(path: Path) -> dict[str, Maker]:
@@ -47,10 +54,11 @@ def _read(path: Path) -> dict[str, Maker]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a stranger's module raises
+    except (Exception, SystemExit) as error:  # whatever a stranger's module raises
         raise BenchmarkError(f"the plugin {path} cannot be loaded ({error})") from error
     codecs = getattr(module, "CODECS", None)
-    if not isinstance(codecs, dict) or not all(callable(maker) for maker in codecs.values()):
+    fits = isinstance(codecs, dict) and all(isinstance(name, str) and callable(codecs[name]) for name in codecs)
+    if not fits:
         raise BenchmarkError(f"the plugin {path} has no dictionary CODECS of names and makers")
     return codecs
 
@@ -62,7 +70,7 @@ def checked(name: str, maker: Maker, options: CodecOptions) -> BenchCodec:
         made = maker(options)
     except CodecAbsent:
         raise
-    except Exception as error:  # whatever a stranger's maker raises
+    except (Exception, SystemExit) as error:  # whatever a stranger's maker raises
         raise CodecBroken(f"it cannot be made ({type(error).__name__}: {error})") from error
     if wrong := [part for part, fits in _PARTS.items() if not fits(getattr(made, part, None))]:
         raise CodecBroken(

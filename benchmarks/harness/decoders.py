@@ -13,7 +13,7 @@ from benchmarks.codecs import CodecOptions
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.harness.images import SourceImage
 from benchmarks.harness.runner import Failure, Plan, Worker, measure_all, prepare_torch
-from benchmarks.harness.table import Row, Table
+from benchmarks.harness.table import Row, Table, setting_text
 from benchmarks.metrics.pictures import IMAGE_METRICS, MetricOptions, usable_metrics
 from benchmarks.metrics.sets import SET_METRICS, FeatureStore, usable_sets
 
@@ -102,7 +102,7 @@ def measure_decoders(
     try:
         jobs = []
         for image in images:
-            for setting in (f"{quality:g}" for quality in qualities):
+            for setting in map(setting_text, qualities):
                 keys = {name: (image.digest, f"ours-{name}", setting, version) for name, version in decoders.items()}
                 missing = tuple(
                     (name, key[-1])
@@ -122,7 +122,7 @@ def measure_decoders(
         table.finish({f"ours-{name}": version for name, version in decoders.items()})
         wanted = {image.digest for image in images}
         settings, current = (
-            {f"{quality:g}" for quality in qualities},
+            set(map(setting_text, qualities)),
             {(f"ours-{name}", version) for name, version in decoders.items()},
         )
         rows = [

@@ -72,12 +72,12 @@ class Worker:
         self._loading_s = time.perf_counter() - start  # of codecs and metrics, told with the first row
 
     def __call__(self, job: Any) -> Any:
-        """The row, or why there is none. A codec may raise anything: that must not end the run."""
+        """The row, or why there is none. A codec may raise anything, or leave: that must not end the run."""
         try:
             return self.measure(job)
         except BenchmarkError as error:
             return Failure(job, str(error))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return Failure(job, f"{type(error).__name__}: {error}".splitlines()[0])
 
     def take(self, image: SourceImage) -> Image8:

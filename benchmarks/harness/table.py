@@ -6,8 +6,9 @@ else that changes the file writes a new one beside it and renames it over the ol
 
 import csv
 import io
+import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,8 +19,11 @@ KEY = ("image_hash", "codec", "setting", "version")
 _FIRST = (
     "codec", "setting", "version", "image", "image_hash", "width", "height", "bytes", "bits_per_dim", "bpp", "rmse", "psnr", "ms_ssim",
 )  # fmt: skip
-_NUMBERS = ("setting", "width", "height", "bytes", "bits_per_dim", "bpp", "rmse", "psnr")
 TIMES = ("encode_s", "decode_s", "metrics_s")
+_TEXTS = {*KEY, "image"} - {"setting"}
+_ABOVE_ZERO = {"width", "height", "bytes", "bits_per_dim", "bpp"}
+_FROM_ZERO = {"rmse", *TIMES}
+_NEVER_EMPTY = {"setting", "rmse", "psnr", *_ABOVE_ZERO}
 
 Row = dict[str, str]
 Key = tuple[str, ...]
@@ -28,6 +32,12 @@ Key = tuple[str, ...]
 def row_key(row: Mapping[str, str]) -> Key:
     """What identifies a measurement: image hash, codec, setting, tool version."""
     return tuple(row[name] for name in KEY)
+
+
+def setting_text(setting: float) -> str:
+    """A setting as the table has it: as short as can be, and the same number when it is read."""
+    text = f"{setting:g}"
+    return text if float(text) == setting else repr(float(setting))
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
@@ -97,14 +107,36 @@ class Table:
             key for key, row in self.rows.items()
             if not _current(row, versions) and (row["image_hash"], row["codec"], row["setting"]) in fresh
         }  # fmt: skip
-        if stale:
-            archive = self.path.with_name("superseded.csv")
-            old, old_columns, _ = _read(archive)
-            moved = {row_key(row): row for row in [*old, *(self.rows[key] for key in stale)]}
-            columns = tuple(dict.fromkeys((*self.columns, *old_columns)))
-            write_rows(archive, columns, [_filled(row, columns) for row in sorted(moved.values(), key=_order)])
-            self.rows = {key: row for key, row in self.rows.items() if key not in stale}
+        self._archive(stale)
         self._rewrite()
+
+    def retire(self, pictures: Mapping[str, str]) -> list[str]:
+        """Move rows of pictures that have changed since to superseded.csv; returns the names of those pictures.
+
+        pictures: name -> hash of the pixels now. A mean over what a picture was and what it is would be of no set.
+        """
+        present = set(pictures.values())
+        changed = {
+            key for key, row in self.rows.items()
+            if row["image"] in pictures and row["image_hash"] not in present
+        }  # fmt: skip
+        names = sorted({self.rows[key]["image"] for key in changed})
+        if changed:
+            self._archive(changed)
+            self._rewrite()
+            os.close(self._descriptor)  # of the file that was replaced
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        return names
+
+    def _archive(self, stale: Collection[Key]) -> None:
+        if not stale:
+            return
+        archive = self.path.with_name("superseded.csv")
+        old, old_columns, _ = _read(archive)
+        moved = {row_key(row): row for row in [*old, *(self.rows[key] for key in stale)]}
+        columns = tuple(dict.fromkeys((*self.columns, *old_columns)))
+        write_rows(archive, columns, [_filled(row, columns) for row in sorted(moved.values(), key=_order)])
+        self.rows = {key: row for key, row in self.rows.items() if key not in stale}
 
     def close(self) -> None:
         """Let go of the file and the lock."""
@@ -128,12 +160,22 @@ def _order(row: Row) -> tuple[object, ...]:
     return row["codec"], row["version"], row["image"], row["image_hash"], float(row["setting"])
 
 
-def _is_number(text: str) -> bool:
+def _fits(name: str, text: str) -> bool:
+    """Whether a column can hold this. Columns that are not known are metrics, which have no number where they cannot be
+    computed; PSNR is infinite without error."""
+    if name in _TEXTS or (not text and name not in _NEVER_EMPTY):
+        return True
     try:
-        float(text)
+        number = float(text)
     except ValueError:
         return False
-    return True
+    if name == "setting":
+        return math.isfinite(number)
+    if name in _ABOVE_ZERO:
+        return 0 < number < math.inf
+    if name in _FROM_ZERO:
+        return 0 <= number < math.inf
+    return name != "psnr" or not math.isnan(number)
 
 
 def _read(path: Path) -> tuple[list[Row], list[str], bool]:
@@ -155,7 +197,12 @@ def _read(path: Path) -> tuple[list[Row], list[str], bool]:
     rows = []
     for fields in reader:
         row = dict(zip(columns, fields, strict=False))
-        if len(fields) != len(columns) or not all(_is_number(row[name]) for name in _NUMBERS if name in row):
-            raise BenchmarkError(f"{path}: line {reader.line_num} is damaged; mend or remove it, nothing was changed")
+        wrong = [f"{name} is {text!r}" for name, text in row.items() if not _fits(name, text)]
+        if len(fields) != len(columns):
+            wrong = [f"it has {len(fields)} fields in place of {len(columns)}"]
+        if wrong:
+            raise BenchmarkError(
+                f"{path}: line {reader.line_num} is damaged ({wrong[0]}); mend or remove it, nothing was changed"
+            )
         rows.append(row)
     return rows, columns, whole != data

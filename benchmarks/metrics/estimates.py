@@ -20,10 +20,15 @@ def resamples(images: int, count: int = 1000) -> Draws:
     return np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), count)
 
 
+MOST_LOST = 0.05  # of the resamples of an interval; more of them may be a whole side of it
+
+
 def interval(values: Values) -> tuple[float, float]:
-    """95 % percentile interval of resampled values (NaN values are left out)."""
+    """95 % percentile interval of resampled values. NaN values are left out; where they are many, there is none: of two
+    images with one patch each, the only draw that has a KID is the set itself."""
     kept = values[np.isfinite(values)]
-    low, high = np.percentile(kept, (2.5, 97.5)) if len(kept) else (np.nan, np.nan)
+    enough = len(kept) > 0 and len(kept) >= (1 - MOST_LOST) * len(values)
+    low, high = np.percentile(kept, (2.5, 97.5)) if enough else (np.nan, np.nan)
     return float(low), float(high)
 
 

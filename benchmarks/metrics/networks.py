@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from benchmarks.harness.errors import BenchmarkError
@@ -39,7 +40,7 @@ def _need_cached(metric: str, *files: str) -> None:
         )
 
 
-def _package(module: str, metric: str) -> Any:
+def metric_package(module: str, metric: str) -> Any:
     """A module of a package that may not be there."""
     try:
         return import_module(module)
@@ -91,8 +92,8 @@ def load_lpips(trunk: str = "alex") -> Any:
     name, file = {"alex": ("lpips", _ALEXNET), "vgg": ("lpips_vgg", _VGG16)}[trunk]
     _need_cached(name, file)
     import_torchvision()
-    lpips = _package("lpips", name)
-    with _quiet():
+    lpips = metric_package("lpips", name)
+    with _loading(name):
         return lpips.LPIPS(net=trunk, verbose=False).eval()
 
 
@@ -100,8 +101,8 @@ def load_dists() -> Any:
     """piq's DISTS, for its features and weights; its own call shrinks pictures, see `published.Dists`."""
     _need_cached("dists", _VGG16, _DISTS)
     import_torchvision()
-    piq = _package("piq", "dists")
-    with _quiet():
+    piq = metric_package("piq", "dists")
+    with _loading("dists"):
         return piq.DISTS().eval()
 
 
@@ -114,7 +115,8 @@ def load_effnet(metric: str) -> Any:
     path = Path(torch.hub.get_dir(), EFFICIENTNET)
     if not path.is_file():
         raise MetricAbsent(f"{metric} is left out: {EFFICIENTNET} not found in torch's hub folder ({_HOW})")
-    return load_efficientnet(path).to(memory_format=torch.channels_last)
+    with _loading(metric):
+        return load_efficientnet(path).to(memory_format=torch.channels_last)
 
 
 def empty_inception() -> Any:
@@ -137,8 +139,8 @@ def load_inception(metric: str) -> Any:
     """The Inception network of the original FID: 2048 features before `avgpool`'s successor, 1008 logits."""
     _need_cached(metric, _INCEPTION)
     import_torchvision()
-    InceptionV3 = _package("piq.feature_extractors", metric).InceptionV3
-    with _quiet():
+    InceptionV3 = metric_package("piq.feature_extractors", metric).InceptionV3
+    with _loading(metric):
         network = InceptionV3.fid_inception_v3().eval()
     if metric == "is" and not network.fc.weight.any():
         raise MetricAbsent(
@@ -146,6 +148,19 @@ def load_inception(metric: str) -> Any:
             "label_agreement stands in for it"
         )
     return network
+
+
+@contextmanager
+def _loading(metric: str) -> Iterator[None]:
+    """Files of weights that are damaged, or another network's, leave the metric out."""
+    from safetensors import SafetensorError
+
+    try:
+        with _quiet():
+            yield
+    except (OSError, EOFError, LookupError, RuntimeError, UnpicklingError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
+        raise MetricAbsent(f"{metric} is left out: its weights cannot be read ({reason}; {_HOW})") from None
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.codecs import Image8
 from benchmarks.harness.errors import BenchmarkError
-from benchmarks.metrics.networks import MetricAbsent, SqueezeFeatures, unit_features
+from benchmarks.metrics.networks import MetricAbsent, SqueezeFeatures, metric_package, unit_features
 from benchmarks.metrics.published import PUBLISHED
 from benchmarks.metrics.record import Metric
 from codec._compat import import_torchvision
@@ -99,18 +99,14 @@ class _SqueezeDistance:
 
 
 def _ms_ssim(options: MetricOptions) -> ImageMetric:
-    from pytorch_msssim import ms_ssim
-
+    ms_ssim = metric_package("pytorch_msssim", "ms_ssim").ms_ssim
     return _Plain(lambda x, y: ms_ssim(255 * x, 255 * y, data_range=255), 161)
 
 
 def _piq(name: str, min_side: int) -> Callable[[MetricOptions], ImageMetric]:
     def make(options: MetricOptions) -> ImageMetric:
         import_torchvision()
-        try:
-            import piq
-        except ImportError:
-            raise MetricAbsent(f"{name} is left out: the package piq is not installed") from None
+        piq = metric_package("piq", name)
         return _Plain(lambda x, y: getattr(piq, name)(x, y, data_range=1.0), min_side)
 
     return make
@@ -166,17 +162,17 @@ class Scorer:
 
     def reference(self, original: Image8) -> None:
         """Set the original, uint8 HWC."""
+        self._original = original
+        if not self._metrics:
+            return
         import torch
 
-        self._original = original
         with torch.inference_mode():
             for metric in self._metrics.values():
                 metric.reference(_tensor(original))
 
     def score(self, decoded: Image8) -> dict[str, float]:
         """rmse, psnr and the wanted metrics."""
-        import torch
-
         if self._original is None:
             raise RuntimeError("set the reference first")
         if decoded.shape != self._original.shape or decoded.dtype != np.uint8:
@@ -184,6 +180,8 @@ class Scorer:
         error = rmse(self._original, decoded)
         values = {"rmse": error, "psnr": psnr(error)}
         if self._metrics:
+            import torch
+
             with torch.inference_mode():
                 y = _tensor(decoded)
                 values |= {name: metric.score(y) for name, metric in self._metrics.items()}

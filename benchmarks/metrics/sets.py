@@ -7,9 +7,11 @@ only to compare codecs on the same set. KID is unbiased and preferred.
 """
 
 import hashlib
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -108,11 +110,14 @@ class FeatureStore:
         temporary.replace(path)
 
     def load(self, key: Key) -> Features:
-        """What is stored, or nothing."""
+        """What is stored, or nothing; a damaged file holds nothing, so that its picture is measured again."""
         if not self._path(key).is_file():
             return {}
-        with np.load(self._path(key)) as stored:
-            return dict(stored)
+        try:
+            with np.load(self._path(key)) as stored:
+                return dict(stored)
+        except (ValueError, EOFError, BadZipFile, zlib.error):
+            return {}
 
 
 def _needed(names: Sequence[str]) -> list[str]:

@@ -10,6 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
+MARGIN = 1.035  # where labels begin, in widths of the axes
+
 
 @dataclass(frozen=True)
 class Label:
@@ -40,7 +42,7 @@ def spread(wanted: ArrayLike, gap: float, low: float, high: float) -> NDArray[np
     return level + gap * np.arange(len(values))
 
 
-def draw_labels(axes: Axes, labels: Sequence[Label], margin: float = 1.035) -> None:
+def draw_labels(axes: Axes, labels: Sequence[Label], margin: float = MARGIN) -> None:
     """Write the labels right of the axes; call after the axis limits are final."""
     to_axes = axes.transData + axes.transAxes.inverted()
     points = to_axes.transform([(label.x, label.y) for label in labels])
@@ -52,7 +54,7 @@ def draw_labels(axes: Axes, labels: Sequence[Label], margin: float = 1.035) -> N
         label, (x, y) = labels[index], points[index]
         axes.annotate(
             label.text, (margin, place), xycoords="axes fraction", color=label.colour, fontsize=label.size,
-            fontweight="bold" if label.bold else "normal", va="center", annotation_clip=False,
+            fontweight="bold" if label.bold else "normal", va="center", annotation_clip=False, parse_math=False,
         )  # fmt: skip
         axes.plot(
             [x, 1.0, margin - 0.008], [y, place, place], transform=axes.transAxes, color=label.colour,

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.analysis.bdrate import few_points, warnings
-from benchmarks.analysis.published import FOLDER, is_whole
+from benchmarks.analysis.published import datasets, is_whole
 from benchmarks.analysis.summary import (
     bd_tables,
     complete_settings,
@@ -115,13 +115,10 @@ def write_outputs(
 
 def _dataset(options: argparse.Namespace, rows: pd.DataFrame, say: Callable[[str], None]) -> str:
     """The name of the pictures in figures: that of a published set only for all of its pictures, or when asked for."""
-    known = sorted(path.stem for path in FOLDER.glob("*.csv"))
     if options.published:
-        if options.published not in known:
-            raise BenchmarkError(f"no published curves for {options.published!r}; known: {', '.join(known)}")
         return options.published
     name = options.images.resolve().name.lower() if options.images else "packaged photographs"
-    if name not in known or is_whole(name, rows):
+    if name not in datasets() or is_whole(name, rows):
         return name
     count = rows.image_hash.nunique()
     say(f"no published curves: these {count} picture(s) may not be all of {name} (if they are, --published {name})")
@@ -172,7 +169,7 @@ def _versions(rows: pd.DataFrame) -> dict[str, str]:
     return {str(codec): "; ".join(dict.fromkeys(group.version)) for codec, group in rows.groupby("codec", sort=False)}
 
 
-def _shown(rows: pd.DataFrame, codecs: Mapping[str, BenchCodec], options: CodecOptions) -> list[BenchCodec]:
+def _shown(rows: pd.DataFrame, codecs: Mapping[str, BenchCodec], options: CodecOptions) -> dict[str, BenchCodec]:
     """Codecs of this run, and those of the table that are here in the version that was measured."""
     found = dict(codecs)
     for name, version in _versions(rows).items():
@@ -183,7 +180,7 @@ def _shown(rows: pd.DataFrame, codecs: Mapping[str, BenchCodec], options: CodecO
                 continue
             if codec.version == version:
                 found[name] = codec
-    return list(found.values())
+    return found
 
 
 def _before(path: Path) -> dict[str, Any]:

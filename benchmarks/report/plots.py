@@ -15,10 +15,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from benchmarks.analysis.published import drawn_curves
 from benchmarks.analysis.summary import counted
 from benchmarks.metrics.pictures import HIGHER_IS_BETTER
-from benchmarks.report.curve_labels import Label, draw_keys, draw_labels
+from benchmarks.report.curve_labels import MARGIN, Label, draw_keys, draw_labels
 from benchmarks.report.style import AXIS_NAMES, curve_style
 
 _GREY = "#8a8a8a"
+_WIDTH, _LEFT, _RIGHT = 7.6, 0.76, 6.08  # inches: of a figure, and where its axes begin and end
+_LABEL = 8  # size of the names of codecs
 _RC = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
     "axes.grid": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "savefig.dpi": 160, "figure.dpi": 100,
@@ -38,11 +40,33 @@ def draw_figure(means: pd.DataFrame, folder: Path, dataset: str, metric: str, ax
     """Write one figure as PDF and PNG; returns the PNG's path."""
     folder.mkdir(parents=True, exist_ok=True)
     with plt.rc_context(_RC):
-        figure, axes = plt.subplots(figsize=(7.6, 5.4))
-        figure.subplots_adjust(left=0.1, right=0.8, top=0.93, bottom=0.14)
+        figure, axes = plt.subplots(figsize=(_WIDTH, 5.4))
+        figure.subplots_adjust(left=_LEFT / _WIDTH, right=_RIGHT / _WIDTH, top=0.93, bottom=0.14)
+        _widen(figure, [str(codec) for codec in means.codec.unique()])
         _panel(axes, means, metric, dataset, axis == "log")
         figure.text(0.01, 0.01, _note(dataset, metric), fontsize=6.5, color="#555555", va="bottom")
         return _save(figure, folder / f"rate_{metric}_{axis}")
+
+
+def _widen(figure: plt.Figure, names: Sequence[str]) -> None:
+    """Make room for the longest name of a codec right of the axes, which keep their size."""
+    texts = [figure.text(0, 0, name, fontsize=_LABEL, fontweight="bold", parse_math=False) for name in names]
+    longest = max(text.get_window_extent().width for text in texts) / figure.dpi
+    for text in texts:
+        text.remove()
+    width = max(_WIDTH, _LEFT + MARGIN * (_RIGHT - _LEFT) + longest + 0.1)
+    figure.set_size_inches(width, figure.get_figheight())
+    figure.subplots_adjust(left=_LEFT / width, right=_RIGHT / width)
+
+
+def _title(axes: Axes, dataset: str, before: str, after: str) -> None:
+    """Title with the name of a data set in it, of which as much is kept as there is room for."""
+    name = dataset[:1].upper() + dataset[1:]
+    for length in range(len(name), 0, -1):
+        shown = name if length == len(name) else name[:length].rstrip() + "\u2026"
+        text = axes.set_title(f"{before}{shown}{after}", loc="left", fontsize=10, parse_math=False)
+        if text.get_window_extent().x1 <= axes.figure.bbox.width:
+            return
 
 
 def draw_figures(means: pd.DataFrame, folder: Path, dataset: str, rate_axes: Sequence[str]) -> list[Path]:
@@ -93,17 +117,13 @@ def _panel(axes: Axes, means: pd.DataFrame, metric: str, dataset: str, log_rate:
             )
         last = group.iloc[-1]
         labels.append(
-            Label(str(codec), last.bits_per_dim, last[metric], style.colour, 8, str(codec).startswith("ours"))
+            Label(str(codec), last.bits_per_dim, last[metric], style.colour, _LABEL, str(codec).startswith("ours"))
         )
     fewer = counted(means, metric)
     axes.set_xlabel(AXIS_NAMES["bits_per_dim"] + (" (log scale)" if log_rate else ""))
     axes.set_ylabel(AXIS_NAMES[metric] + fewer)
     better = "upper" if metric in HIGHER_IS_BETTER else "lower"
-    axes.set_title(
-        f"{AXIS_NAMES[metric]} against rate: {dataset[:1].upper() + dataset[1:]}, {better} left is better",
-        loc="left",
-        fontsize=10,
-    )
+    _title(axes, dataset, f"{AXIS_NAMES[metric]} against rate: ", f", {better} left is better")
     draw_labels(axes, labels)
     draw_keys(axes, published, "#666666", metric in HIGHER_IS_BETTER)
 

@@ -4,9 +4,10 @@ They are pictures of the run, or photographs from installed packages where those
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
@@ -119,31 +120,32 @@ def fit_bytes(
 
 
 def make_showcases(
-    codecs: Iterable[BenchCodec], pictures: Sequence[Picture], say: Callable[[str], None]
+    codecs: Mapping[str, BenchCodec], pictures: Sequence[Picture], say: Callable[[str], None]
 ) -> list[Showcase]:
-    """Each picture at each of `RATES` bits/dim; a codec that fails is left out with a sentence."""
-    ready, cases, told = list(codecs), [], set()
-    with tqdm(total=len(pictures) * len(ready), unit="comparison", disable=None, file=sys.stderr, leave=False) as bar:
+    """Each picture at each of `RATES` bits/dim; a codec that fails is left out with a sentence. codecs: by the names
+    of the table, whatever they call themselves."""
+    cases, told = [], set()
+    with tqdm(total=len(pictures) * len(codecs), unit="comparison", disable=None, file=sys.stderr, leave=False) as bar:
         for picture in pictures:
             image = read_image(picture.path)
             cut = _cut(picture.path.name, image)
             targets = [round(rate * image.size / 8) for rate in RATES]
             shown: list[list[Shown]] = [[] for _ in RATES]
             too_large: list[list[tuple[str, int]]] = [[] for _ in RATES]
-            for codec in ready:
+            for name, codec in codecs.items():
                 known: dict[float, bytes] = {}
                 try:
                     for k, target in enumerate(targets):
-                        setting, data = fit_bytes(codec, image, target, known, picture.sizes.get(codec.name))
+                        setting, data = fit_bytes(codec, image, target, known, picture.sizes.get(name))
                         if len(data) > target:
-                            too_large[k].append((codec.name, len(data)))
+                            too_large[k].append((name, len(data)))
                             continue
                         decoded = codec.decode(data)
-                        shown[k].append(Shown(codec.name, setting, len(data), rmse(image, decoded), decoded[cut]))
-                except Exception as error:  # a codec may raise anything; the others are still shown
-                    if codec.name not in told:
-                        say(f"{codec.name} is left out of the comparison of {picture.name}: {error}")
-                    told.add(codec.name)
+                        shown[k].append(Shown(name, setting, len(data), rmse(image, decoded), decoded[cut]))
+                except (Exception, SystemExit) as error:  # a codec may raise anything; the others are still shown
+                    if name not in told:
+                        say(f"{name} is left out of the comparison of {picture.name}: {error}")
+                    told.add(name)
                 bar.update()
             cases += [
                 Showcase(
@@ -188,11 +190,12 @@ def contact_sheet(case: Showcase, path: Path, columns: int = 4) -> None:
         for item in case.shown
     ]
     rows = -(-len(tiles) // columns)
-    below = without_file(case)
-    height = rows * (side + gap + text) + gap + 26 + (20 if below else 0)
-    sheet = Image.new("RGB", (columns * (wide + gap) + gap, height), "white")
-    draw = ImageDraw.Draw(sheet)
     title, small = ImageFont.load_default(15), ImageFont.load_default(13)
+    width = columns * (wide + gap) + gap
+    below = _lines(without_file(case), small, width - 2 * gap)
+    height = rows * (side + gap + text) + gap + 26 + 20 * len(below)
+    sheet = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(sheet)
     draw.text(
         (gap, 8),
         f"Equal bytes: at most {case.target} for the whole picture ({case.rate:g} bits/dim)",
@@ -204,5 +207,15 @@ def contact_sheet(case: Showcase, path: Path, columns: int = 4) -> None:
         sheet.paste(Image.fromarray(crop), (x, y))
         draw.text((x, y + side + 3), head, "black", title)
         draw.text((x, y + side + 21), detail, "#555555", small)
-    draw.text((gap, height - 24), below, "#555555", small)
+    for index, line in enumerate(below):
+        draw.text((gap, height - 24 - 20 * (len(below) - 1 - index)), line, "#555555", small)
     sheet.save(path)
+
+
+def _lines(text: str, font: Any, width: int) -> list[str]:
+    """Text in lines of at most so many pixels."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        lines[-1:] = [longer] if not lines or font.getlength(longer) <= width else [lines[-1], word]
+    return lines

@@ -68,8 +68,10 @@ OTHERS = (  # colours of what has no style of its own
     "#AA4499",
     "#117733",
 )
+OTHER_MARKERS = ("x", "*", "p", "h", "d")
 
 
 def curve_style(codec: str, index: int = 0) -> CurveStyle:
-    """Style of a codec; `index` picks a colour for those without a fixed one."""
-    return _STYLES.get(codec) or CurveStyle(OTHERS[index % len(OTHERS)], (4, 1, 1, 1), "x")
+    """Style of a codec; `index` picks a colour, and after all colours a marker, for those without a fixed one."""
+    marker = OTHER_MARKERS[index // len(OTHERS) % len(OTHER_MARKERS)]
+    return _STYLES.get(codec) or CurveStyle(OTHERS[index % len(OTHERS)], (4, 1, 1, 1), marker)

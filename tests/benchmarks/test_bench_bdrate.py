@@ -17,6 +17,7 @@ from benchmarks.analysis.bdrate import (
     overlap,
     quality_overlap,
     rate_overlap,
+    shared_range,
     warnings,
 )
 from benchmarks.harness.errors import BenchmarkError
@@ -68,6 +69,34 @@ def test_agrees_with_the_bjontegaard_package() -> None:
 
 def test_curves_without_overlap_have_no_number() -> None:
     assert np.isnan(bd_rate(Curve(RATE, RMSE), Curve(RATE, RMSE / 100)))
+
+
+@pytest.mark.parametrize(
+    ("rate", "rmse", "words"),
+    [
+        ([0.1, np.nan, 0.4], [9, 6, 4], "the rate nan"),
+        ([0.1, 0.2, np.inf], [9, 6, 4], "the rate inf"),
+        ([0, 0.2, 0.4], [9, 6, 4], "the rate 0"),
+        ([0.1, 0.2, 0.4], [9, np.nan, 4], "the error nan"),
+        ([0.1, 0.2, 0.4], [9, 6, 0], "the error 0"),
+        ([0.1, 0.2, 0.4], [9, -6, 4], "the error -6"),
+        ([0.1, 0.2], [9, 6, 4], "one error for each rate"),
+        ([[0.1, 0.2]], [[9, 6]], "one error for each rate"),
+    ],
+)
+def test_what_is_no_point_is_refused(rate: list[float], rmse: list[float], words: str) -> None:
+    """NaN gave a number that was another curve's, and zeros ended in the interpolation of SciPy."""
+    with pytest.raises(BenchmarkError, match=words):
+        Curve(rate, rmse)
+
+
+def test_lists_are_curves_and_empty_curves_share_nothing() -> None:
+    empty = Curve([], [])
+    assert bd_rate(Curve(list(RATE), list(RMSE)), OTHER) == bd_rate(Curve(RATE, RMSE), OTHER)
+    assert np.isnan(bd_rate(empty, OTHER)) and quality_overlap(OTHER, empty) == 0
+    for curves in ([], [OTHER, empty]):
+        with pytest.raises(BenchmarkError, match="do not all share a range"):
+            shared_range(curves)
 
 
 def test_order_and_doubled_points_do_not_matter() -> None:

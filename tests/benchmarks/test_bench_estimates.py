@@ -1,11 +1,15 @@
 """FID and Inception score of sets and of resampled sets."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from benchmarks.analysis.summary import set_table
 from benchmarks.metrics.estimates import Fid, InceptionScore, interval, resamples
-from benchmarks.metrics.sets import estimate
+from benchmarks.metrics.sets import FeatureStore, estimate
 from codec._compat import import_torchvision
 
 import_torchvision()
@@ -48,6 +52,26 @@ def test_one_image_has_no_interval() -> None:
     for name in ("fid", "kid"):
         assert np.isnan(interval(estimate(name, x, y).resampled(resamples(1)))).all()
     assert np.isfinite(interval(Fid(features(2, 4, 0, 0), features(2, 4, 0.5, 1)).resampled(resamples(2)))).all()
+
+
+def test_two_images_of_one_patch_have_no_interval_of_kid() -> None:
+    """Its two ends were the value itself: of the draws only the set has a KID."""
+    x, y = features(2, 1, 0, 0), features(2, 1, 0.5, 1)
+    assert np.isfinite(estimate("kid", x, y)())
+    assert np.isnan(interval(estimate("kid", x, y).resampled(resamples(2)))).all()
+    x, y = features(8, 1, 0, 0), features(8, 1, 0.5, 1)
+    assert np.isfinite(interval(estimate("kid", x, y).resampled(resamples(8)))).all()
+
+
+def test_an_interval_that_is_not_there_is_an_empty_field(tmp_path: Path) -> None:
+    """A table had the text nan, all others nothing."""
+    store = FeatureStore(tmp_path)
+    for digest, x, y in zip("ab", features(2, 1, 0, 0), features(2, 1, 0.5, 1), strict=True):
+        store.save((digest, "original", "", ""), x)
+        store.save((digest, "jpeg", "5", "v1"), y)
+    rows = pd.DataFrame({"codec": "jpeg", "version": "v1", "setting": "5", "image_hash": ["a", "b"], "bits_per_dim": 1})
+    (found,) = set_table(rows, ["kid"], store).to_dict("records")
+    assert np.isfinite(float(found["kid"])) and found["kid_low"] == found["kid_high"] == ""
 
 
 @pytest.mark.slow

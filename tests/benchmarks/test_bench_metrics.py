@@ -1,5 +1,6 @@
 """Metrics: hand cases, the libraries themselves, and network metrics with small random networks."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.harness.errors import BenchmarkError
+from benchmarks.metrics.networks import hub_folder
 from benchmarks.metrics.pictures import (
     DEFAULT_METRICS,
     IMAGE_METRICS,
@@ -264,3 +266,39 @@ def test_features_are_kept_on_disk_and_completed(tmp_path: Path) -> None:
     store.save(key, {"logits": np.zeros((2, 4), np.float32)})
     assert store.has(key, ["sqz_kid", "is"]) and not store.has(key, ["fid"])
     assert store.load(key)["squeeze"].shape == (2, 3)
+    (path,) = (tmp_path / "features").iterdir()
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):  # what a full disk leaves
+        path.write_bytes(whole[:length])
+        assert store.load(key) == {} and not store.has(key, ["sqz_kid"])
+    path.write_bytes(whole.replace(b"\x80?", b"\x81?"))
+    assert not store.has(key, ["sqz_kid"])
+
+
+@pytest.mark.parametrize("name", ["lpips", "lpips_vgg", "dists", "effnet", "label_agreement", "fid"])
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 cut short", b"\x80\x02}q\x00."], ids=["empty", "cut", "pickle"])
+def test_damaged_weights_leave_the_metric_out_with_a_sentence(name: str, data: bytes, tmp_path: Path) -> None:
+    """They were a traceback, which took the other metrics with it."""
+    files = (
+        "alexnet-owt-7be5be79.pth",
+        "vgg16-397923af.pth",
+        "dists_weights.pt",
+        "pt_inception-2015-12-05-6726825d.pth",
+    )
+    (tmp_path / "checkpoints").mkdir()
+    for path in (*(tmp_path / "checkpoints" / file for file in files), tmp_path / "efficientnet_lite0.safetensors"):
+        path.write_bytes(data)
+    usable = usable_sets if name == "fid" else usable_metrics
+    with hub_folder(tmp_path):
+        found, (sentence,) = usable([name], MetricOptions())
+    assert found == () and sentence.startswith(f"{name} is left out: its weights cannot be read (")
+    assert len(sentence.splitlines()) == 1 and len(sentence) < 300
+
+
+@pytest.mark.parametrize("name, package", [("ms_ssim", "pytorch_msssim"), ("gmsd", "piq")])
+def test_a_missing_package_leaves_the_metric_out(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert usable_metrics([name], MetricOptions()) == (
+        (),
+        (f"{name} is left out: the package {package} is not installed",),
+    )

@@ -11,8 +11,10 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from benchmarks.analysis.published import DRAWN, FOLDER, GENERATIVE, drawn_curves, published_points
+from benchmarks.report import plots
 from benchmarks.report.curve_labels import spread
 from benchmarks.report.plots import _RC, _panel, draw_figures
+from benchmarks.report.style import curve_style
 
 CODECS = (
     "ours-vq",
@@ -91,6 +93,35 @@ def test_every_metric_is_drawn_as_pdf_and_png(tmp_path: Path) -> None:
         with Image.open(path) as picture:
             assert min(picture.size) > 700
         assert path.with_suffix(".pdf").read_bytes()[:5] == b"%PDF-"
+
+
+@pytest.mark.parametrize(
+    "name", ["jpeg", "compressai-bmshj2018-hyperprior", "a-codec-of-$\\somebody$-with-a-long-name"]
+)
+def test_names_and_titles_of_any_length_are_whole(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names were cut at the edge of the figure."""
+    seen = []
+
+    def look(figure: plt.Figure, stem: Path) -> Path:
+        figure.canvas.draw()
+        axes = figure.axes[0]
+        seen.append((figure.bbox.bounds[2], axes.bbox.width, [t.get_window_extent().x1 for t in axes.texts]))
+        seen.append(axes.title.get_window_extent() if axes.title.get_text() else axes._left_title.get_window_extent())
+        plt.close(figure)
+        return stem
+
+    monkeypatch.setattr(plots, "_save", look)
+    table = means()[["codec", "bits_per_dim", "ms_ssim"]].replace({"codec": {"jpeg": name}})
+    table = table.rename(columns={"ms_ssim": "sqz_dist"})  # the longest name of an axis
+    draw_figures(table, tmp_path, "a $\\folder$ of pictures " * 4, ["log"])
+    (width, axes_width, ends), title = seen
+    assert axes_width == pytest.approx(532) and max(ends) < width and title.x1 < width
+
+
+def test_codecs_from_outside_are_told_apart() -> None:
+    """The seventh had colour, dash and marker of the first."""
+    styles = [curve_style(f"codec-{n}", n) for n in range(30)]
+    assert len(set(styles)) == 30 and curve_style("jpeg", 7) == curve_style("jpeg", 1)
 
 
 def test_the_published_systems_of_the_figure_are_in_the_table() -> None:

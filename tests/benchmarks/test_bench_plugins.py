@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from benchmarks.codecs import CodecOptions, Search, expand_names, make_codec, plugins
+from benchmarks.codecs import CodecBroken, CodecOptions, Search, expand_names, make_codec, plugins
 from benchmarks.harness.errors import BenchmarkError
 from benchmarks.rd_curve import main
 
@@ -73,11 +73,46 @@ def test_entry_points_are_codecs_too(example: Path, monkeypatch: pytest.MonkeyPa
     plugins.outside.cache_clear()
 
 
+def test_a_package_as_the_page_has_it_is_a_codec(
+    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page named its class, which takes no options."""
+    site = tmp_path / "site"
+    info, package = site / "my_package-1.dist-info", site / "my_package"
+    info.mkdir(parents=True)
+    package.mkdir()
+    blocks = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(), re.S)
+    group, line = next(text for kind, text in blocks if kind == "toml").split("\n")[:2]
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        f"[{group.split(chr(34))[1]}]\n{line.replace(chr(34), '')}\nbroken = no_such_package:make\n"
+    )
+    (package / "__init__.py").touch()
+    (package / "codec.py").write_text("\n\n".join(text for kind, text in blocks if kind == "python"))
+    monkeypatch.syspath_prepend(site)
+    plugins.outside.cache_clear()
+    try:
+        made = make_codec("palette-png", CodecOptions())
+        assert made.settings == (4, 16, 64, 256)
+        with pytest.raises(CodecBroken, match="no_such_package:make cannot be loaded"):  # and only when it is asked for
+            make_codec("broken", CodecOptions())
+        info.with_name("other-1.dist-info").mkdir()
+        for name in ("METADATA", "entry_points.txt"):
+            (site / "other-1.dist-info" / name).write_text((info / name).read_text().replace("my-package", "other"))
+        plugins.outside.cache_clear()
+        with pytest.raises(BenchmarkError, match="two codecs 'palette-png'"):
+            make_codec("jpeg", CodecOptions())
+    finally:
+        plugins.outside.cache_clear()
+
+
 @pytest.mark.parametrize(
     "text, said",
     [
         ("1 / 0", "cannot be loaded"),
         ("x = 1", "no dictionary CODECS"),
+        ("import sys; sys.exit('bye')", "cannot be loaded \\(bye\\)"),
+        ("CODECS = {3: print}", "no dictionary CODECS"),
         ("CODECS = {'jpeg': print}", "'jpeg' of a codec from outside is taken"),
     ],
 )
@@ -92,6 +127,7 @@ def test_what_is_no_plugin(tmp_path: Path, text: str, said: str) -> None:
     [
         ("lambda options: None", "mine is broken: what its maker gives (None) is no codec: version"),
         ("lambda options: 1 / 0", "mine is broken: it cannot be made (ZeroDivisionError: division by zero)"),
+        ("lambda options: exit(3)", "mine is broken: it cannot be made (SystemExit: 3)"),
         ("lambda: None", "mine is broken: it cannot be made (TypeError"),
         ("lambda options: changed(settings=('lo', 'hi'))", "is no codec: settings"),
         ("lambda options: changed(settings=())", "is no codec: settings"),
@@ -112,6 +148,35 @@ def test_a_maker_of_what_is_no_codec_is_told_and_the_others_are_measured(
     assert main([str(word) for word in words]) == 1
     assert said in capsys.readouterr().err
     assert set(pd.read_csv(tmp_path / "out" / "rd.csv").codec) == {"jpeg"}
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.slow
+def test_a_codec_that_leaves_does_not_end_the_run(
+    example: Path, folder: Path, tmp_path: Path, jobs: str, capsys: pytest.CaptureFixture
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(example.read_text().replace("return buffer.getvalue()", "raise SystemExit(3)"))
+    words = ["--images", folder, "--plugin", plugin, "--codecs", "palette-png,jpeg", "--points", "2", "--metrics", ""]
+    words += ["--jobs", jobs, "--rate-axis", "log", "--out", tmp_path / "out"]
+    assert main([str(word) for word in words]) == 1
+    assert "a.png: palette-png failed at setting 4: SystemExit: 3" in capsys.readouterr().err
+    assert set(pd.read_csv(tmp_path / "out" / "rd.csv").codec) == {"jpeg"}
+
+
+def test_a_setting_stays_the_number_it_is(
+    example: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """1234567 was measured as 1.23457e+06; a setting that is there twice was measured twice."""
+    plugin = tmp_path / "mine.py"
+    text = example.read_text().replace("(4, 16, 64, 256)", "(4, 4.0, 0.1, 1234567, 1e30)")
+    plugin.write_text(text.replace("quantize(int(setting))", "quantize(4 + int(setting == 1234567))"))
+    words = ["--images", folder, "--plugin", plugin, "--codecs", "palette-png", "--metrics", "", "--jobs", "1"]
+    assert main([str(word) for word in [*words, "--no-report", "--rate-axis", "log", "--out", tmp_path / "out"]]) == 0
+    rows = pd.read_csv(tmp_path / "out" / "rd.csv", dtype=str)
+    assert sorted(rows[rows.image == "a.png"].setting) == ["0.1", "1234567.0", "1e+30", "4"]
+    errors = rows.groupby("setting").rmse.unique()
+    assert set(errors["4"]) == set(errors["0.1"]) != set(errors["1234567.0"])
 
 
 def test_two_codecs_of_one_name(example: Path, tmp_path: Path) -> None:

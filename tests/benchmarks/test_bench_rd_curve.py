@@ -255,6 +255,7 @@ def test_a_broken_bpgenc_fails_the_run_but_not_the_others(
         ),
         (["--codecs", "jpeg2000", "--settings", "jpeg2000=0.5"], 1, "it takes numbers from 1 to 10000"),
         (["--anchor", "png"], 1, "anchor codec 'png' is not in the table"),
+        (["--settings", "webp=30"], 1, "--settings webp=30: webp is not among the codecs of this run"),
         (["--published", "mars"], 1, "no published curves for 'mars'"),
         (["--out", "FILE/x"], 1, "cannot write to the output folder"),
     ],
@@ -276,6 +277,34 @@ def test_each_bad_input_is_one_sentence(
     merged = [text for pair in {**defaults, **given}.items() for text in pair]
     assert main([*merged, "--points", "2", *FAST]) == code
     assert sentences(capsys).count(words) == 1
+    table = tmp_path / "out" / "rd.csv"
+    assert not table.is_file() or len(table.read_text().splitlines()) == 1  # told before anything was measured
+
+
+def test_settings_of_one_codec_are_named_once(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--images", str(folder), "--codecs", "jpeg,vvc", "--out", str(tmp_path / "out"), *FAST]
+    assert main([*arguments, "--settings", "jpeg=30", "--settings", "jpeg=50"]) == 1
+    assert "there are settings of jpeg already" in sentences(capsys)
+    assert main([*arguments, "--settings", "jpeg=30,50", "--settings", "vvc=30"]) == 0  # of one that cannot run, too
+    assert set(read(tmp_path / "out").codec) <= {"jpeg", "vvc"}
+
+
+def test_a_picture_that_has_changed_is_measured_in_place_of_the_old_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Means were over what it was and what it is."""
+    out = tmp_path / "out"
+    arguments = ["--images", str(folder), "--codecs", "jpeg", "--points", "2", "--out", str(out), *FAST]
+    assert main(arguments) == 0
+    with Image.open(folder / "a.png") as picture:
+        picture.rotate(180).save(folder / "a.png")
+    assert main(arguments) == 0
+    assert "a.png: another picture than in the table" in sentences(capsys)
+    assert set(pd.read_csv(out / "mean.csv").images) == {2} and len(read(out)) == 4
+    assert len(pd.read_csv(out / "superseded.csv")) == 2
+    (folder / "a.png").rename(tmp_path / "a.png")
+    assert main(arguments) == 0
+    assert "has 1 more picture(s), which this run does not: means are over all" in sentences(capsys)
 
 
 def test_an_unwritable_folder_is_one_sentence(folder: Path, tmp_path: Path) -> None:
@@ -292,7 +321,9 @@ def test_an_unwritable_folder_is_one_sentence(folder: Path, tmp_path: Path) -> N
     )
 
 
-@pytest.mark.parametrize("arguments", [["--metrics", "beauty"], ["--jobs", "0"], ["--no-such-option"]])
+@pytest.mark.parametrize(
+    "arguments", [["--metrics", "beauty"], ["--codecs", ""], ["--jobs", "0"], ["--no-such-option"]]
+)
 def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
@@ -318,6 +349,14 @@ def test_missing_weights_leave_the_column_out_with_a_sentence(
     text = sentences(capsys)
     assert text.count("lpips is left out") == 1 and text.count("fid is left out") == 1
     assert "lpips" not in read(out).columns and "gmsd" in read(out).columns
+
+
+def test_without_metrics_torch_is_not_imported(folder: Path, tmp_path: Path) -> None:
+    arguments = ["--images", str(folder), "--codecs", "jpeg", "--points", "2", "--jobs", "1", "--metrics", ""]
+    arguments += ["--no-report", "--rate-axis", "log", "--out", str(tmp_path / "out")]
+    program = f"import sys; from benchmarks.rd_curve import main; print(main({arguments}), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1:] == ["0 False"], done.stderr
 
 
 def test_the_module_form_shows_help() -> None:

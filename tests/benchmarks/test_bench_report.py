@@ -4,8 +4,10 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -202,12 +204,12 @@ def test_the_contact_sheet_shows_a_packaged_photograph_at_equal_bytes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Failing:
-        name, search = "failing", make_codec("jpeg", CodecOptions()).search
+        search = make_codec("jpeg", CodecOptions()).search
 
         def encode(self, image: np.ndarray, setting: float) -> bytes:
             raise RuntimeError("no")
 
-    codecs = [make_codec("jpeg", CodecOptions()), make_codec("webp", CodecOptions()), Failing()]
+    codecs = {**{name: make_codec(name, CodecOptions()) for name in ("jpeg", "webp")}, "failing": Failing()}
     cases = make_showcases(codecs, packaged_pictures(), print)
     assert capsys.readouterr().out.count("failing is left out of the comparison of astronaut.png: no") == 1
     assert [(case.photograph, case.rate) for case in cases[:2]] == [("astronaut.png", 0.06), ("astronaut.png", 0.12)]
@@ -227,7 +229,7 @@ def test_codecs_of_earlier_runs_are_shown_too() -> None:
     rows = pd.DataFrame(
         {"codec": ["jpeg", "webp", "bpg-444", "gone"], "version": [jpeg.version, "an older one", bpg.version, "1"]}
     )
-    assert [codec.name for codec in _shown(rows, {"webp": webp}, CodecOptions())] == ["webp", "jpeg", "bpg-444"]
+    assert list(_shown(rows, {"webp": webp}, CodecOptions())) == ["webp", "jpeg", "bpg-444"]
 
 
 def test_a_codec_without_so_small_a_file_is_named_and_not_shown(tmp_path: Path, folder: Path) -> None:
@@ -236,14 +238,30 @@ def test_a_codec_without_so_small_a_file_is_named_and_not_shown(tmp_path: Path, 
     assert [picture.path for picture in own_pictures(images, rows)] == [folder / "a.png", folder / "b.png"]
     assert [picture.sizes for picture in own_pictures(images, rows)] == [{"jpeg": {5.0: 900, 90.0: 4000}}, {}]
     assert [picture.name for picture in own_pictures(images * 4, rows)] == ["a.png", "a.png", "b.png"]
-    codecs = [make_codec(name, CodecOptions()) for name in ("jpeg", "bpg-444")]
+    codecs = {name: make_codec(name, CodecOptions()) for name in ("jpeg", "bpg-444")}
     cases = make_showcases(codecs, own_pictures(images[:1], rows[:0]), print)
-    smallest = len(codecs[0].encode(read_image(folder / "a.png"), 1))
+    smallest = len(codecs["jpeg"].encode(read_image(folder / "a.png"), 1))
     for case in cases:
         assert [item.name for item in case.shown] == ["bpg-444"] and case.shown[0].size <= case.target < smallest
         assert case.too_large == (("jpeg", smallest),)
         assert without_file(case) == f"No file so small: jpeg (smallest {smallest} bytes)"
     contact_sheet(cases[0], tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
-        below = np.asarray(sheet.convert("L"))[-24:]
+        below, width = np.asarray(sheet.convert("L"))[-24:], sheet.width
     assert below.min() < 100  # words
+    many = replace(cases[0], too_large=tuple((f"a-codec-of-a-long-name-{n}", 1000 + n) for n in range(12)))
+    contact_sheet(many, tmp_path / "many.png")
+    with Image.open(tmp_path / "many.png") as taller:  # more words take more lines, none runs out of the sheet
+        lines = np.asarray(taller.convert("L"))[sheet.height - 24 :]
+    assert taller.width == width and taller.height >= sheet.height + 20
+    assert (lines[:, -10:] > 200).all() and (lines.min(1) < 200).any()
+
+
+def test_a_codec_has_the_name_that_the_table_has_for_it(folder: Path) -> None:
+    """Two codecs of one class: names of their own are of no use, and here there is none."""
+    images = [source_image(folder / "a.png", "a.png")]
+    rows = pd.DataFrame({"image_hash": images[0].digest, "codec": ["mine"], "setting": ["5"], "bytes": [900]})
+    plain = make_codec("webp", CodecOptions())
+    nameless = SimpleNamespace(search=plain.search, encode=plain.encode, decode=plain.decode)
+    cases = make_showcases({"webp": plain, "mine": nameless}, own_pictures(images, rows), print)
+    assert sorted(item.name for item in cases[-1].shown) == ["mine", "webp"]

@@ -76,6 +76,21 @@ def test_rows_of_an_old_version_are_moved_not_lost(tmp_path: Path) -> None:
     assert (tmp_path / "superseded.csv").read_text().count("v1") == 1
 
 
+def test_rows_of_a_picture_that_has_changed_are_moved_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "rd.csv"
+    filled(path)
+    table = Table(path, ["ms_ssim"])
+    table.append(row(image="bb"))
+    name, other = 'aa, "x".png', 'bb, "x".png'
+    assert table.retire({name: "aa", other: "bb"}) == table.retire({other: "bb"}) == []
+    assert table.retire({name: "bb", other: "aa"}) == []  # two that changed places
+    assert table.retire({name: "cc"}) == [name]
+    table.append({**row(image="cc"), "image": name})
+    table.close()
+    assert path.read_text().count(",aa,") == 0 and path.read_text().count(",cc,") == path.read_text().count(",bb,") == 1
+    assert (tmp_path / "superseded.csv").read_text().count(",aa,") == 3
+
+
 def test_two_writers_are_refused_and_the_lock_is_let_go(tmp_path: Path) -> None:
     first = Table(tmp_path / "rd.csv", [])
     with pytest.raises(BenchmarkError, match="another run"):
@@ -106,7 +121,18 @@ def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_changed(tmp_path: 
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
-    [(b"jpeg,10", b"jpeg\xe9,10", "line 3 is not UTF-8 text"), (b"jpeg,10", b"jpeg,ten", "line 3 is damaged")],
+    [
+        (b"jpeg,10", b"jpeg\xe9,10", "line 3 is not UTF-8 text"),
+        (b"jpeg,10", b"jpeg,ten", "line 3 is damaged \\(setting is 'ten'\\)"),
+        (b"jpeg,10", b"jpeg,nan", "line 3 is damaged \\(setting is 'nan'\\)"),
+        (b"8,4,12,", b"8,4,0,", "line 2 is damaged \\(bytes is '0'\\)"),
+        (b"8,4,12,1.0,", b"8,4,12,nan,", "line 2 is damaged \\(bits_per_dim is 'nan'\\)"),
+        (b",2.5,40.1,", b",-2.5,40.1,", "line 2 is damaged \\(rmse is '-2.5'\\)"),
+        (b",2.5,40.1,", b",2.5,nan,", "line 2 is damaged \\(psnr is 'nan'\\)"),
+        (b",2.5,40.1,", b",2.5,,", "line 2 is damaged \\(psnr is ''\\)"),
+        (b",0.9,0.1,", b",good,0.1,", "line 2 is damaged \\(ms_ssim is 'good'\\)"),
+        (b",0.9,0.1,", b",0.9,soon,", "line 2 is damaged \\(encode_s is 'soon'\\)"),
+    ],
 )
 def test_other_text_in_the_table_is_named_and_nothing_is_changed(
     tmp_path: Path, old: bytes, new: bytes, words: str
@@ -117,6 +143,14 @@ def test_other_text_in_the_table_is_named_and_nothing_is_changed(
     with pytest.raises(BenchmarkError, match=words):
         Table(path, [])
     assert path.read_bytes() == before
+
+
+def test_what_cannot_be_computed_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "rd.csv"
+    path.write_bytes(filled(path).replace(b",2.5,40.1,0.9,", b",0.0,inf,nan,"))
+    table = Table(path, [])
+    assert {item["psnr"] for item in table.rows.values()} == {"inf"}
+    table.close()
 
 
 def test_names_with_commas_and_quotes_come_back(tmp_path: Path) -> None:
