@@ -13,12 +13,14 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from codec import _start
 from codec.errors import CodecError
 
+TYPE_CHECKING = False  # not that of typing, whose import takes longer than all else here: Ctrl-C in it has no sentence
 if TYPE_CHECKING:
+    from typing import Any
+
     from PIL import Image
 
     from codec.api import Codec, load

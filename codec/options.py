@@ -21,6 +21,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "ldm": ("realism", "steps", "sampler", "guidance", "consistency", "seed", "context", "label"),
 }
 LDM_STEPS = 1  # where nothing is said: the step that was trained to be the only one
+SCALES = (2, 4)  # of upscale
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,8 @@ class UpscaleOptions(_Generation):
     def __post_init__(self) -> None:
         super().__post_init__()
         _take(self, "scale", _whole)
-        if self.scale not in (2, 4):
-            raise CodecError(f"scale {self.scale} is not one of 2, 4")
+        if self.scale not in SCALES:
+            raise CodecError(f"scale {self.scale} is not one of {', '.join(map(str, SCALES))}")
         self.check_sampler()
 
     def used(self) -> Used:

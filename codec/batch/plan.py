@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -54,12 +54,19 @@ class _Found:
     listed: bool = False
 
 
-def plan(inputs: Sequence[str], output: str | None, suffix: str, wanted: Callable[[Path], bool]) -> list[Task]:
+def plan(
+    inputs: Sequence[str],
+    output: str | None,
+    suffix: str,
+    wanted: Callable[[Path], bool],
+    suffixes: Sequence[str] = (),
+) -> list[Task]:
     """List the tasks for files, folders, URLs and '-', with targets that end in `suffix` unless `output` is a file.
 
     A folder stands for the files below it that are `wanted`, in sorted order, without hidden ones; so does a URL of
     a folder, and one with * or ?. Files that the same plan would make are left out, so that it can be carried out
-    again. A .tar that is named is done as one file, the pictures in it one after another.
+    again, and so are those that it would make with one of the other `suffixes`. A .tar that is
+    named is done as one file, the pictures in it one after another.
     Without `output` each target lies beside its source. With it, a single file goes to that file (or into it, when
     it is a folder), a single folder's tree is made again below it, and several inputs go below it, folders
     under their own names. Files that differ in their suffix only keep it, before the new one. Raises
@@ -105,7 +112,7 @@ def plan(inputs: Sequence[str], output: str | None, suffix: str, wanted: Callabl
                 Task(str(path), str(path), problem=f"the folder cannot be read: {why}") for path, why in unread
             ]
     if feeds:
-        found = _without_own(found, suffix)
+        found = _without_own(found, suffix, suffixes)
     return _name_targets(found, suffix, made_folder=out is not None) + problems
 
 
@@ -217,20 +224,28 @@ def _below(folder: str, inner: str) -> str:
     return folder if inner in ("", ".") else _join(folder, inner)
 
 
-def _without_own(found: Sequence[_Found], suffix: str) -> list[_Found]:
-    """Without the files that may be made of others. UsageError for one that was named."""
+def _without_own(found: Sequence[_Found], suffix: str, suffixes: Sequence[str]) -> list[_Found]:
+    """Without the files that may be made of others. One that was named and has another suffix than this plan makes
+    stays; UsageError for the others that were named."""
     made: dict[str, str] = {}
     for one in found:
-        for name in (_renamed(one.name, suffix), _base(one.name) + suffix):
+        for name in _names_of_made(one, (suffix, *suffixes)):
             made.setdefault(_join(one.folder, name), one.name)
+    now = {_join(one.folder, name) for one in found for name in _names_of_made(one, (suffix,))}
     left = []
     for one in found:
         source = made.get(one.name, one.name)
-        if source == one.name:
+        if source == one.name or not (one.listed or one.name in now):
             left.append(one)
         elif not one.listed:
             raise UsageError(f"'{shown(one.name)}' is an input, and what is made of '{shown(source)}'")
     return left
+
+
+def _names_of_made(one: _Found, suffixes: Sequence[str]) -> Iterator[str]:
+    for suffix in suffixes:
+        yield _renamed(one.name, suffix)
+        yield _base(one.name) + suffix
 
 
 def _real(folder: str | None) -> str | None:

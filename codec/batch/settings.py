@@ -10,7 +10,7 @@ from typing import Literal
 
 from codec import manifest
 from codec.bitstream.container import SUFFIX
-from codec.options import DecodeOptions, EncodeOptions, UpscaleOptions
+from codec.options import SCALES, DecodeOptions, EncodeOptions, UpscaleOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,13 @@ class Settings:
         if isinstance(self.options, UpscaleOptions):
             return f".x{self.options.scale}.png"
         return SUFFIX if isinstance(self.options, EncodeOptions) else ".png"
+
+    @property
+    def made_suffixes(self) -> tuple[str, ...]:
+        """Of what the command makes beside its inputs, whatever its options are."""
+        if isinstance(self.options, UpscaleOptions):
+            return tuple(f".x{scale}.png" for scale in SCALES)
+        return (self.suffix,)
 
     def as_text(self) -> str:
         """What decides the outputs and what is told of them, on one line: kept in the manifest, and compared when a run

@@ -25,6 +25,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stderr is not None:
             print(f"{PROGRAM}: error: interrupted", file=sys.stderr, flush=True)
         return 130
+    finally:
+        if argv is None:
+            _end_at_once()
+
+
+def _end_at_once() -> None:
+    """All is said and written, and Ctrl-C has nothing to interrupt but what Python and torch do when they end, whose
+    tracebacks would be shown."""
+    import signal
+
+    with contextlib.suppress(ValueError):  # not the main thread, where Ctrl-C is another's
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -103,7 +103,7 @@ def _run(args: argparse.Namespace, options: EncodeOptions | DecodeOptions | Upsc
         existing="replace" if args.force else "skip" if args.skip_existing else "same" if args.resume else "refuse",
     )
     _check_backend(settings)
-    tasks = plan(args.inputs, args.output, settings.suffix, wanted(settings))
+    tasks = plan(args.inputs, args.output, settings.suffix, wanted(settings), settings.made_suffixes)
     if isinstance(options, EncodeOptions):
         _check_suffixes(tasks)
     else:

@@ -20,6 +20,7 @@ from codec.cli.man import run_man
 from codec.cli.report import say
 from codec.cli.thumbnail import run_thumbnail
 from codec.cli.view import run_view
+from codec.options import SCALES
 
 
 class _Parser(argparse.ArgumentParser):
@@ -177,7 +178,7 @@ def _add_upscale(commands: argparse._SubParsersAction) -> None:
         description="Enlarge pictures with the semantic decoder. Made smaller again, the result is the picture that was given.",
     )
     _add_paths(parser, "picture or folder; - is standard input")
-    parser.add_argument("--scale", type=int, choices=(2, 4), default=2, help="times as wide and as high; default 2")
+    parser.add_argument("--scale", type=int, choices=SCALES, default=2, help="times as wide and as high; default 2")
     _add_sampling(parser, "default 0")
     _add_common(parser)
     _add_model(parser)

@@ -722,6 +722,16 @@ def test_a_plan_has_no_result_of_its_own_as_an_input(output, there, inputs, tmp_
     assert [task.source for task in tasks] == inputs
 
 
+def test_what_was_enlarged_at_another_scale_is_no_input_of_a_folder(tmp_path, fake, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (4, 4), "red").save("a.png")
+    for scale in ("2", "4", "2", "4"):
+        assert cli.main(["upscale", "-f", ".", "--scale", scale]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.x2.png", "a.x4.png"]
+    assert cli.main(["upscale", "-f", "a.png", "a.x4.png"]) == 0  # named, it is meant
+    assert (tmp_path / "a.x4.x2.png").exists()
+
+
 def test_a_plan_refuses_a_result_that_is_named_as_an_input():
     with pytest.raises(outcome.UsageError, match=r"'a.x2.png' is an input, and what is made of 'a.png'"):
         plan.plan(["a.png", "a.x2.png"], None, ".x2.png", lambda path: True)

@@ -2,6 +2,7 @@
 terminal."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,29 @@ def test_ctrl_c_before_the_program_has_begun():
             check=False,
         )
         assert (result.returncode, result.stderr) == (130, b"ldc: error: interrupted\n"), module
+
+
+def test_ctrl_c_before_the_command_line_is_there_and_when_it_has_ended(tmp_path):
+    """In Python's own words it would be a traceback."""
+    program = (
+        "import atexit, os, runpy, signal, sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == sys.argv[1]: raise KeyboardInterrupt\n"
+        "if sys.argv[1] == 'end': atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "sys.argv[1:] = sys.argv[1:] if sys.argv[1] == 'codec.cli' else ['--version']\n"
+        "runpy.run_module('codec', run_name='__main__', alter_sys=True)"
+    )
+    for moment, ends, said in (("codec.cli", 130, b"ldc: error: interrupted\n"), ("end", -signal.SIGINT, b"")):
+        result = subprocess.run([sys.executable, "-c", program, moment], capture_output=True, cwd=ROOT, check=False)
+        assert (result.returncode, result.stderr) == (ends, said), moment
+
+
+def test_little_is_imported_before_ctrl_c_is_caught():
+    program = "import sys; before = set(sys.modules); import codec; print(*sorted(set(sys.modules) - before))"
+    result = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, cwd=ROOT, check=True)
+    assert not {b"typing", b"re", b"dataclasses"} & set(result.stdout.split())
 
 
 @pytest.mark.parametrize("name", ["図" * 80, "é" * 120, "a" * 245, "\N{GRINNING FACE}" * 61])
