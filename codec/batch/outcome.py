@@ -160,13 +160,22 @@ class Needs:
     megapixels: float
 
 
+#: Of torch, oneDNN, the loader of libraries and Python, which say so in errors of other types.
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "could not create a primitive",
+    "failed to map segment from shared object",
+    "can't start new thread",
+)
+
+
 def explain(error: BaseException) -> str:
     """One sentence, on one line, for any exception."""
     text = " ".join(str(error).split())
     if isinstance(error, CodecError):
         return text
-    # torch has its own errors for this, of type RuntimeError, to be told without importing torch.
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
         return "there is not enough memory for this picture"
     if isinstance(error, OSError):
         return error.strerror or text or "input or output failed"

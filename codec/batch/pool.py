@@ -166,8 +166,11 @@ def _start(make: Callable[[], Do[Any, Any]], stopped: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _terminated)
     _stopped = stopped
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    _worker = make()
+    try:
+        threading.Thread(target=_follow_parent, daemon=True).start()
+        _worker = make()
+    except (MemoryError, RuntimeError):  # there is no memory for a thread: the main process says what it means
+        os._exit(1)
 
 
 def _follow_parent() -> None:

@@ -4,6 +4,7 @@ it."""
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -109,6 +110,7 @@ def _run(args: argparse.Namespace, options: EncodeOptions | DecodeOptions | Upsc
     else:
         _check_formats(tasks)
     _check_streams(args, tasks)
+    _check_manifest(args.manifest, tasks)
     ledger = _ledger(args, settings, tasks)
     done, failed_before = 0, []
     try:
@@ -218,6 +220,17 @@ def _check_streams(args: argparse.Namespace, tasks: Sequence[Task]) -> None:
             raise OutputError("standard output is closed")
         if sys.stdout.isatty():
             raise UsageError("a file cannot be written to the terminal; give an output with -o")
+
+
+def _check_manifest(name: str | None, tasks: Sequence[Task]) -> None:
+    """The manifest is neither read nor written as one of the files: a picture would take its place."""
+    if name is None:
+        return
+    manifest, last = os.path.realpath(name), os.path.basename(name)
+    for task in tasks:
+        for file in (task.source, task.target):
+            if file.endswith(last) and os.path.realpath(file) == manifest:
+                raise UsageError(f"'{name}' cannot be both the manifest and an input or output")
 
 
 def _ledger(args: argparse.Namespace, settings: Settings, tasks: Sequence[Task]) -> Ledger | None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import io
+from pathlib import Path
 
 from codec.batch import files
-from codec.batch.outcome import explain
+from codec.batch.outcome import UsageError, explain
+from codec.bitstream.container import SUFFIX
 from codec.bitstream.source import read_stream
 from codec.errors import CodecError
 
 
 def run_thumbnail(args: argparse.Namespace) -> int:
+    _check_suffix(args.output)
     files.check_target(args.file, args.output, args.force, made_folder=False)
     try:
         with files.opened(args.file) as source:
@@ -21,6 +24,15 @@ def run_thumbnail(args: argparse.Namespace) -> int:
         raise CodecError(f"{files.shown(args.file)}: {explain(error)}") from error
     files.put(args.output, png, made_folder=False)
     return 0
+
+
+def _check_suffix(output: str) -> None:
+    """A PNG is not named like another kind of picture. Other suffixes are those of file managers."""
+    from codec.image import formats
+
+    suffix = Path(output).suffix.lower()
+    if suffix == SUFFIX or (suffix not in (".png", ".apng") and suffix in formats.all_suffixes()):
+        raise UsageError(f"thumbnail writes PNG files, and '{suffix}' is the suffix of another kind of picture")
 
 
 def thumbnail(data: bytes, size: int) -> bytes:

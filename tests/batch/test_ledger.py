@@ -101,6 +101,14 @@ def test_names_that_look_alike_have_a_row_each(tmp_path, fake):
     assert run(*command, "--resume") == 0 and len(fake.calls) == 2
 
 
+def test_the_manifest_is_no_input_and_no_output(tmp_path, fake, capfd):
+    picture, manifest = draw(tmp_path / "in", 1) / "0000.png", tmp_path / "m.csv"
+    manifest.write_text("mine")
+    for files in ([picture, "-o", manifest], [manifest, "-o", tmp_path / "a.ldc"]):
+        assert run("encode", *files, "--manifest", manifest, "-f") == 2
+        assert "cannot be both the manifest and" in capfd.readouterr().err and manifest.read_text() == "mine"
+
+
 def test_another_output_is_another_job(tmp_path, fake):
     folder, manifest = draw(tmp_path / "in", 2), tmp_path / "m.csv"
     assert run("encode", folder, "-o", tmp_path / "out", "--manifest", manifest) == 0

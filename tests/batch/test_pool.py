@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +17,7 @@ from codec.batch.engine import Attempt
 from codec.batch.outcome import Needs, StartError
 from codec.batch.pool import Pool
 from tests.support.fake_cli import BLUE, GREEN, RED
-from tests.support.many import draw, made, names, objects, run, start
+from tests.support.many import ROOT, draw, made, names, objects, run, start
 
 
 def test_several_processes_make_the_same_files_and_the_same_reports(tmp_path):
@@ -110,6 +112,13 @@ def test_megapixels_in_work_stay_within_the_budget(tmp_path):
 class Doomed:
     def __call__(self, attempt: Attempt[int], progress=None):
         os._exit(1)
+
+
+def test_a_worker_that_cannot_start_a_thread_says_nothing_of_its_own(capfd):
+    start = "threading.Thread.start = lambda self: exec('raise RuntimeError(\"can\\'t start new thread\")')"
+    program = f"import threading; {start}; from codec.batch import pool; pool._start(int, None)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=ROOT, check=False)
+    assert (result.returncode, result.stderr) == (1, b"")
 
 
 def test_the_pool_gives_up_where_nothing_lives():

@@ -527,11 +527,20 @@ def test_no_file_of_another_kind_than_its_name(fake, capfd, tmp_path):
     assert run("upscale", tmp_path / "RGB.png", "-o", tmp_path / "b.pgm") == 1 and "no colours" in errors(capfd)[0]
 
 
+def test_a_thumbnail_is_not_named_like_another_kind_of_picture(ldc, capfd, tmp_path):
+    for name in ("a.jpg", "a.WEBP", "a.ldc", "a.jxl"):
+        assert run("thumbnail", ldc, "-o", tmp_path / "new" / name) == 2
+        assert "is the suffix of another kind of picture" in errors(capfd)[0]
+
+
 @pytest.mark.parametrize(
     "error, said",
     [
         (MemoryError(), "not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried\nto allocate"), "not enough memory"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "not enough memory"),
+        (RuntimeError("could not create a primitive"), "not enough memory"),
+        (RuntimeError("can't start new thread"), "not enough memory"),
         (OSError(28, "No space left on device"), "No space left"),
         (ZeroDivisionError("a bug"), "internal error, please report it: ZeroDivisionError: a bug"),
     ],

@@ -4,6 +4,7 @@ out.
 python -m tests.support.long memory --pictures 10000 --out results/scale/checks.csv
 python -m tests.support.long kills --pictures 60 --kills 10 --out results/scale/checks.csv
 python -m tests.support.long cluster --pictures 300 --out results/scale/checks.csv
+python -m tests.support.long disk --pictures 200
 """
 
 from __future__ import annotations
@@ -173,9 +174,39 @@ def lost_node(work: Path, cluster: Any, count: int) -> dict[str, float]:
     }
 
 
+def disk(work: Path, count: int, turns: int = 3) -> dict[str, float]:
+    """What it costs to wait until each file is on the disk: the least of some turns with and without, by the clock, and
+    the median of the waits themselves."""
+    from codec import cli, whole
+
+    folder, waits, wait = draw(work / "in", count, side=64), [], whole._to_disk
+
+    def timed(path: Path) -> None:
+        begin = time.perf_counter()
+        wait(path)
+        waits.append(time.perf_counter() - begin)
+
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    try:
+        for turn in range(2 * turns + 1):  # the first one loads what is needed
+            waited = turn % 2 == 0
+            whole._to_disk = timed if waited else lambda path: None
+            begin = time.perf_counter()
+            assert not cli.main(["encode", str(folder), "-o", str(work / f"out{turn}"), "--jobs", "1", "--quiet"])
+            if turn:
+                seconds[waited].append(time.perf_counter() - begin)
+    finally:
+        whole._to_disk = wait
+    return {
+        "ms_a_picture": round(1000 * min(seconds[True]) / count, 1),
+        "ms_a_picture_without": round(1000 * min(seconds[False]) / count, 1),
+        "ms_a_wait": round(1000 * float(np.median(waits)), 2),
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("check", choices=("memory", "kills", "cluster"))
+    parser.add_argument("check", choices=("memory", "kills", "cluster", "disk"))
     parser.add_argument("--pictures", type=int, default=300)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--out", type=Path, help="table to which the result is written, in place of an older one")
@@ -184,6 +215,8 @@ def main() -> int:
         work = Path(folder)
         if args.check == "memory":
             found = memory(work, args.pictures)
+        elif args.check == "disk":
+            found = disk(work, args.pictures)
         elif args.check == "kills":
             found = kills(work, stack.enter_context(served(os.environ.__setitem__)), args.pictures, args.kills)
         else:
