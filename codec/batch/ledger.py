@@ -87,6 +87,7 @@ class Ledger:
             self._file = open(self._rows, "a+", newline="", encoding="utf-8")  # noqa: SIM115
             _lock(self._file, path)
             if fresh and not goes_on:
+                self._check_ours()
                 self._file.truncate(0)
                 path.unlink() if path != self._rows and path.exists() else None
             self._load()
@@ -96,6 +97,12 @@ class Ledger:
         except BaseException:
             self._give_up(begun)
             raise
+
+    def _check_ours(self) -> None:
+        """UsageError where a file of another kind lies in the place of the manifest, before it is started again."""
+        _whole_bytes(self._rows)
+        if self._path != self._rows and self._path.exists():
+            next(_from_parquet(self._path))
 
     def _load(self) -> None:
         """Take up the rows that are there, and cut off one that was not finished."""

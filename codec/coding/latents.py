@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from types import ModuleType
 
@@ -108,9 +109,13 @@ class LatentCoder:
             raise CodecError(f"the model cannot be used: {error}") from error
         self._next, self._kind = trellis.next_array, trellis.kind_array
         self._tables, self._limits, self._bits = TableSet(latent.frequencies), latent.limits, latent.bits()
-        symbols, tables = np.arange(-MAX_SYMBOL, MAX_SYMBOL + 1), np.arange(SCALES * KINDS)[:, None]
-        self._values = reconstruct(symbols, tables % KINDS, tables, latent.offsets).astype(np.int32)
         self._offsets, self._fixed = latent.offsets.astype(np.int32), latent.offsets.astype(np.float32) / UNIT
+
+    @cached_property
+    def _values(self) -> np.ndarray:
+        """What symbols -MAX_SYMBOL..MAX_SYMBOL of each table stand for, (tables, symbols) int32 in 1/UNIT step."""
+        symbols, tables = np.arange(-MAX_SYMBOL, MAX_SYMBOL + 1), np.arange(SCALES * KINDS)[:, None]
+        return reconstruct(symbols, tables % KINDS, tables, self.latent.offsets).astype(np.int32)
 
     def quantise(
         self, v: np.ndarray, tokens: np.ndarray, level: int, weight: np.ndarray

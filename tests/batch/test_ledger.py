@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -107,6 +109,22 @@ def test_the_manifest_is_no_input_and_no_output(tmp_path, fake, capfd):
     for files in ([picture, "-o", manifest], [manifest, "-o", tmp_path / "a.ldc"]):
         assert run("encode", *files, "--manifest", manifest, "-f") == 2
         assert "cannot be both the manifest and" in capfd.readouterr().err and manifest.read_text() == "mine"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_that_is_no_manifest_is_not_started_again(tmp_path, fake, capfd, suffix):
+    """-f is for a manifest; the name of another table was emptied."""
+    folder, other = draw(tmp_path / "in", 1), tmp_path / f"prices{suffix}"
+    if suffix == ".csv":
+        other.write_text("item,price\nbread,3\n")
+    else:
+        pyarrow.parquet.write_table(pyarrow.table({"item": ["bread"]}), other)
+    before = other.read_bytes()
+    assert run("encode", folder, "-o", tmp_path / "out", "--manifest", other, "-f") == 2
+    assert "is not a manifest" in capfd.readouterr().err
+    assert (
+        other.read_bytes() == before and not fake.calls and {p.name for p in tmp_path.iterdir()} == {"in", other.name}
+    )
 
 
 def test_another_output_is_another_job(tmp_path, fake):
